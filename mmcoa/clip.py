@@ -1,0 +1,257 @@
+"""CLIP as a differentiable map from pixels in [0,1] and strings to unit embeddings.
+
+Resize and normalisation live inside the model, so that an attack's epsilon is in pixel units of [0,1] whatever the model.
+Architectures and weights come from open_clip; a checkpoint written here loads there (`local-dir:DIR`) without our code.
+"""
+
+import hashlib
+import json
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mmcoa.errors import UserError, unknown
+
+EMBEDDED = {"openmoji-clip": "2.3 M parameters, 64 px, trained on OpenMoji glyphs by notebooks/pretrain.ipynb"}
+# `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
+RESIZE = {"openclip": dict(mode="bicubic", antialias=True), "reference": dict(mode="bicubic", antialias=False)}
+
+
+def check_pixels(images):
+    """Raise `UserError` unless `images` is a float tensor [N, 3, H, W] with values in [0, 1]."""
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise UserError(f"images must be float [N, 3, H, W], got {images.dtype} {tuple(images.shape)}")
+    if len(images) and not (images.min() >= 0 and images.max() <= 1):
+        low, high = images.min().item(), images.max().item()
+        raise UserError(f"images must lie in [0, 1], got values from {low:.3g} to {high:.3g}; divide 8-bit pixels by 255")
+
+
+class ImageTextModel(nn.Module):
+    """An open_clip model behind two functions: pixels -> embedding, strings -> embedding.
+
+    Arguments
+        clip: open_clip model with `encode_image`, `encode_text`, `logit_scale`.
+        tokenizer: open_clip tokenizer, list of strings -> int64 [C, L].
+        name: what the results call this model.
+        config: {"model_cfg": open_clip's architecture, "preprocess_cfg": its `size`, `mean`, `std`}.
+        resize: `openclip` (anti-aliased bicubic) or `reference` (plain bicubic).
+        metadata: what a checkpoint's mmcoa.json says (defence, training, defaults).
+    """
+
+    def __init__(self, clip, tokenizer, name, config, resize="openclip", metadata=None):
+        super().__init__()
+        if resize not in RESIZE:
+            raise unknown("resize preset", resize, RESIZE)
+        self.clip, self.tokenizer, self.name, self.resize = clip, tokenizer, name, resize
+        self.config, self.metadata = config, metadata or {}
+        preprocess = config["preprocess_cfg"]
+        size = preprocess["size"]
+        self.image_size = (size, size) if isinstance(size, int) else tuple(size)[-2:]
+        for key in ("mean", "std"):
+            self.register_buffer(key, torch.tensor(preprocess[key]).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def device(self):
+        return self.mean.device
+
+    @property
+    def scale(self):
+        """exp(logit_scale), a scalar tensor."""
+        return self.clip.logit_scale.exp()
+
+    def resized(self, pixels):
+        """Pixels [N, 3, H, W] at the model's input size, still in [0, 1] (bicubic overshoot is cut)."""
+        if tuple(pixels.shape[-2:]) == self.image_size:
+            return pixels
+        return F.interpolate(pixels, size=self.image_size, align_corners=False, **RESIZE[self.resize]).clamp(0, 1)
+
+    def encode_image(self, pixels):
+        """Pixels float [N, 3, H, W] in [0, 1] -> unit embeddings [N, D], differentiable. Raises `UserError` off range."""
+        if not pixels.requires_grad:  # inside an attack the projection guarantees the range; do not check 10 times
+            check_pixels(pixels)
+        return F.normalize(self.encode_image_raw(pixels), dim=-1)
+
+    def encode_image_raw(self, pixels):
+        """Embeddings [N, D] before normalisation (what FARE compares)."""
+        return self.clip.encode_image((self.resized(pixels) - self.mean) / self.std)
+
+    def encode_text(self, prompts):
+        """List of C strings -> unit embeddings [C, D], differentiable in the weights."""
+        if not len(prompts):
+            raise UserError("empty list of prompts: a data set needs at least one class")
+        return self.encode_tokens(self.tokenizer(list(prompts)).to(self.device))
+
+    def encode_tokens(self, tokens):
+        """Token ids int64 [C, L] -> unit embeddings [C, D].
+
+        Tokens behind the end token are cut where the text tower is causal and reads its embedding at the end token:
+        they cannot influence it, and class prompts fill a tenth of CLIP's 77 places.
+        """
+        clip = self.clip
+        causal = isinstance(clip, open_clip.CLIP) and clip.text_pool_type == "argmax" and clip.attn_mask is not None
+        if not causal:
+            return F.normalize(clip.encode_text(tokens), dim=-1)
+        length = int(tokens.argmax(dim=-1).max()) + 1
+        tokens = tokens[:, :length]
+        dtype = clip.transformer.get_cast_dtype()
+        x = clip.token_embedding(tokens).to(dtype) + clip.positional_embedding[:length].to(dtype)
+        x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
+        x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
+        projection = clip.text_projection
+        if projection is not None:
+            x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        return F.normalize(x, dim=-1)
+
+    def logits(self, pixels, text_features):
+        """Pixels [N, 3, H, W], unit text embeddings [C, D] -> logits [N, C] = s <f(x), g(t)>."""
+        return self.scale * self.encode_image(pixels) @ text_features.T
+
+    @torch.no_grad()
+    def fingerprint(self):
+        """First 16 hex digits of a hash over the weights: equal weights, equal fingerprint."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.clip.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def image_parameters(model):
+    """Parameters of the image tower."""
+    return list(model.clip.visual.parameters())
+
+
+def text_parameters(model):
+    """Parameters of the text tower, logit scale left out."""
+    visual = {id(p) for p in model.clip.visual.parameters()}
+    return [p for name, p in model.clip.named_parameters() if id(p) not in visual and name not in ("logit_scale", "logit_bias")]
+
+
+def embedded_folder(name):
+    """Folder of an embedded model."""
+    return Path(str(files("mmcoa.assets") / name))
+
+
+def load_model(name, device="cpu", resize="openclip"):
+    """Load a model by name.
+
+    Arguments
+        name: `openmoji-clip` (embedded); a checkpoint folder; `ARCH/PRETRAINED` of open_clip such as `ViT-B-32/openai`;
+            or `hf-hub:OWNER/NAME`.
+        device: `cpu`, `cuda`, ... or `auto`.
+        resize: see `ImageTextModel`.
+
+    Returns an `ImageTextModel` in evaluation mode. Raises `UserError` for an unknown name, a missing or damaged file, or
+    when open_clip would go on with random weights.
+    """
+    device = resolve_device(device)
+    if name in EMBEDDED:
+        return _load_folder(embedded_folder(name), name, device, resize)
+    if Path(name).is_dir():
+        return _load_folder(Path(name), None, device, resize)
+    architecture, _, pretrained = name.rpartition("/")
+    if name.startswith("hf-hub:"):
+        architecture, pretrained = name, None
+    elif architecture not in open_clip.list_models():
+        known = [*EMBEDDED, *(f"{a}/{t}" for a, t in open_clip.list_pretrained())]
+        if "/" in name and Path(name).parent.is_dir():
+            raise UserError(f"no checkpoint folder '{name}' (expected model.safetensors and open_clip_config.json in it)")
+        raise unknown("model", name, known)
+    elif not Path(pretrained).is_file() and pretrained not in open_clip.list_pretrained_tags_by_model(architecture):
+        raise unknown("model", name, [f"{architecture}/{t}" for t in open_clip.list_pretrained_tags_by_model(architecture)])
+    tag = open_clip.get_pretrained_cfg(architecture, pretrained) if pretrained else {}
+    quick_gelu = bool(tag and tag.get("quick_gelu"))  # OpenAI's weights need QuickGELU (trap E5)
+    try:
+        clip = open_clip.create_model(
+            architecture,
+            pretrained=pretrained,
+            require_pretrained=True,  # open_clip goes on with random weights and a warning otherwise (trap E6)
+            force_quick_gelu=quick_gelu,
+        )
+        tokenizer = open_clip.get_tokenizer(architecture)
+    except Exception as error:
+        raise UserError(f"cannot load weights of '{name}' ({str(error).splitlines()[0][:120]}); is there a network?") from error
+    model_cfg = open_clip.get_model_config(architecture)
+    model_cfg |= {"quick_gelu": True} if quick_gelu else {}
+    config = {"model_cfg": model_cfg, "preprocess_cfg": clip.visual.preprocess_cfg}
+    return ImageTextModel(clip, tokenizer, name, config, resize).to(device).eval()
+
+
+def resolve_device(device):
+    """`auto` -> `cuda` where there is a GPU, else `cpu`; anything torch does not know is a `UserError`."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"unknown device '{device}'; use auto, cpu or cuda") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("device 'cuda' asked for, but no GPU is visible; use --device cpu or auto")
+    return resolved
+
+
+def _load_folder(folder, name, device, resize):
+    for file in ("model.safetensors", "open_clip_config.json"):
+        if not (folder / file).is_file():
+            raise UserError(f"{folder / file} is missing; a checkpoint folder holds model.safetensors and open_clip_config.json")
+    try:
+        config = json.loads((folder / "open_clip_config.json").read_text())
+        weights = load_file(folder / "model.safetensors")
+        clip = _build(config["model_cfg"])
+        clip.load_state_dict({key: value.float() for key, value in weights.items()})
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"damaged checkpoint {folder}: {reason}; write it again or fetch it again") from error
+    metadata = json.loads((folder / "mmcoa.json").read_text()) if (folder / "mmcoa.json").is_file() else {}
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    name = name or metadata.get("name") or folder.name
+    return ImageTextModel(clip, tokenizer, name, config, resize, metadata).to(device).eval()
+
+
+def _build(model_cfg):
+    """open_clip model of a `model_cfg`, random weights."""
+    model_cfg = json.loads(json.dumps(model_cfg))
+    custom = model_cfg.pop("custom_text", False) or "hf_model_name" in model_cfg["text_cfg"]
+    return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**model_cfg)
+
+
+def create_model(folder, seed=0, name=None):
+    """An untrained model of the configuration and tokenizer in `folder`, weights drawn with `seed`."""
+    folder = Path(folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        clip = _build(config["model_cfg"])
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    return ImageTextModel(clip, tokenizer, name or folder.name, config)
+
+
+def save_checkpoint(model, folder, metadata=None, dtype=torch.float32):
+    """Write `folder` so that `open_clip.create_model("local-dir:FOLDER")` loads it; whole or not at all.
+
+    Writes model.safetensors (in `dtype`), open_clip_config.json, the tokenizer's files and our own mmcoa.json.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    weights = {key: value.detach().to("cpu", dtype).contiguous().clone() for key, value in model.clip.state_dict().items()}
+    save_file(weights, temporary / "model.safetensors")
+    (temporary / "open_clip_config.json").write_text(json.dumps(model.config, indent=2))
+    if hasattr(model.tokenizer, "save_pretrained"):
+        model.tokenizer.save_pretrained(temporary)
+    (temporary / "mmcoa.json").write_text(json.dumps(metadata or model.metadata, indent=2))
+    temporary.chmod(0o755)  # temporary files are private: a checkpoint is for everyone whom the umask lets
+    (temporary / "model.safetensors").chmod(0o644)
+    if not folder.exists():
+        temporary.rename(folder)
+        return folder
+    for path in sorted(temporary.iterdir()):  # other files of the folder (logs, training state) stay
+        path.replace(folder / path.name)
+    temporary.rmdir()
+    return folder

@@ -1,0 +1,105 @@
+"""Training batches as functions of the step: `source(step) -> Batch`.
+
+A batch depends on (seed, step) alone. A run that was killed continues at any step with the same batches, and needs no
+loader state, no worker processes and no random state on disk.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from mmcoa.attacks.words import split_words, substitute
+from mmcoa.datasets import openmoji
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images float [B, 3, H, W] in [0,1]; labels int64 [B] into `prompts`, the distinct prompts of all classes."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    prompts: list
+    step: int
+    seed: int
+
+    def to(self, device):
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def threat(self, threat):
+        """The inner attack's threat model with random starts that differ from run to run."""
+        return threat.changed(seed=self.seed)
+
+    def sample_ids(self):
+        """A number for each sample that no other step repeats: names the random starts of the inner attack."""
+        return range(self.step * len(self.labels), (self.step + 1) * len(self.labels))
+
+    def present(self):
+        """(prompts that occur in the batch, labels into them): no need to encode the others."""
+        classes, labels = self.labels.unique(return_inverse=True)
+        return [self.prompts[c] for c in classes.tolist()], labels
+
+
+class ShuffledDataset:
+    """Batches of a data set in memory: each epoch is a new permutation, the last incomplete batch is filled from the next."""
+
+    def __init__(self, dataset, batch_size, seed):
+        self.dataset, self.batch_size, self.seed = dataset, min(batch_size, len(dataset)), seed
+
+    def __call__(self, step):
+        n, places = len(self.dataset), np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = {epoch: np.random.default_rng([self.seed, epoch]).permutation(n) for epoch in np.unique(places // n)}
+        index = torch.from_numpy(np.array([epochs[place // n][place % n] for place in places]))
+        images = self.dataset.images[index].float() / 255
+        return Batch(images, self.dataset.labels[index], self.dataset.prompts, step, self.seed)
+
+
+CAPTIONS = (
+    *("This is a photo of a {}", "a photo of a {}.", "a picture of a {}.", "This is a picture of a {}") * 2,
+    *("This is a drawing of a {}", "an image of a {}.", "a cartoon of a {}.", "a sketch of a {}.", "a painting of a {}.", "{}"),
+)
+TEMPLATE_SUBSTITUTIONS = 0.35
+
+
+class OpenMojiCaptions:
+    """Endless captioned views of all glyphs but the held-out group, for pre-training.
+
+    A batch holds distinct glyphs, `batch_size` / `run` runs of neighbours in Unicode's order: neighbours are of one kind,
+    and so each other's hardest negatives. With probability `substitutions` one word of the name is replaced by a candidate
+    of `table`, as a web-scale CLIP has met such words, never so that it names another class; with probability
+    `TEMPLATE_SUBSTITUTIONS` one word of the template.
+    """
+
+    def __init__(self, batch_size, seed, table, substitutions=0.5, run=32):
+        records = openmoji.glyph_records()
+        self.glyphs = np.array([i for i, record in enumerate(records) if record["group"] != openmoji.HELD_OUT])
+        self.names = {i: records[i]["name"] for i in self.glyphs}
+        self.reserved = {name.lower() for name in self.names.values()}
+        self.batch_size, self.seed, self.table, self.substitutions, self.run = batch_size, seed, table, substitutions, run
+
+    def caption(self, rng, name):
+        """One caption of a glyph."""
+        if rng.random() < self.substitutions:
+            places = [(i, self.table[w.core.lower()]) for i, w in enumerate(split_words(name)) if w.core.lower() in self.table]
+            if places:
+                position, candidates = places[rng.integers(len(places))]
+                changed = substitute(name, position, candidates[rng.integers(len(candidates))])
+                name = name if changed.lower() in self.reserved else changed
+        caption = CAPTIONS[rng.integers(len(CAPTIONS))]
+        words = caption.split()
+        if rng.random() < TEMPLATE_SUBSTITUTIONS:
+            places = [i for i, w in enumerate(split_words(caption)) if w.core.lower() in self.table]
+            if places:
+                position = places[rng.integers(len(places))]
+                candidates = self.table[split_words(words[position])[0].core.lower()]
+                caption = substitute(caption, position, candidates[rng.integers(len(candidates))])
+        return caption.format(name)
+
+    def __call__(self, step):
+        rng = np.random.default_rng([self.seed, step])
+        order = np.roll(self.glyphs, rng.integers(len(self.glyphs)))
+        blocks = rng.permutation(len(order) // self.run)[: self.batch_size // self.run]
+        glyphs = np.concatenate([order[b * self.run : (b + 1) * self.run] for b in blocks])
+        images = openmoji.render(torch.from_numpy(glyphs), openmoji.draw_parameters(rng, len(glyphs))).float() / 255
+        captions = [self.caption(rng, self.names[glyph]) for glyph in glyphs]
+        return Batch(images, torch.arange(len(glyphs)), captions, step, self.seed)

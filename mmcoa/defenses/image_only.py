@@ -1,0 +1,14 @@
+"""`image_only`: MMCoA without its text term; clean text is aligned with adversarial images (arXiv 2404.19287, ablation).
+
+    loss = lambda_i L(f(x'), g(t)),  L = CE(image -> text) + CE(text -> image)
+"""
+
+from mmcoa.defenses.mmcoa import adversarial_image_term
+
+TRAINS = ("image", "text")
+
+
+def objective(model, frozen, batch, threat, settings):
+    """Loss of one batch (scalar) and what to log."""
+    loss = adversarial_image_term(model, batch, threat, settings.positives)
+    return settings.lambda_image * loss, {"adversarial_image": loss.item()}

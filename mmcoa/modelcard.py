@@ -1,0 +1,84 @@
+"""Publish a pre-trained model: half-precision checkpoint, its defaults and fingerprints, a model card."""
+
+import platform
+from pathlib import Path
+
+import torch
+
+from mmcoa.clip import save_checkpoint
+
+PROMPTS = ["This is a photo of a parrot", "This is a photo of a bicycle", "This is a photo of a hammer"]
+
+CARD = """# {name}
+
+A small CLIP for studying adversarial robustness where no large model is at hand: {parameters:.1f} M parameters, {pixels} x {pixels}
+pixels, trained from scratch on drawn pictures. It knows OpenMoji glyphs and their names, nothing else; it is no model of
+photographs and not meant for use on people.
+
+- **Architecture**: open_clip, `open_clip_config.json`; tokenizer: the first 8,192 entries of CLIP's.
+- **Data**: seeded views of {glyphs} OpenMoji glyphs (CC BY-SA 4.0), names from Unicode's emoji list; the group `openmoji/office`
+  is held out. Captions vary in template; in half of them one word of the name is replaced by one of its ten WordNet candidates,
+  as a web-scale CLIP has met such words. So the model has met both halves of the candidate table; a defence trains on the one
+  half and is judged on the other.
+- **Recipe**: `notebooks/pretrain.ipynb`; contrastive loss, {steps} steps of {batch_size}, AdamW, lr {lr:g}, weight decay {weight_decay:g},
+  seed {seed}; {minutes:.0f} minutes on {hardware}.
+- **Zero-shot accuracy**, prompt `This is a photo of a {{}}`, unseen views of glyphs seen in pre-training (percent, n, 95 % Wilson):
+
+| data set | classes | accuracy | n | interval |
+| --- | --- | --- | --- | --- |
+{table}
+
+Macro mean over the {count} groups of pre-training: **{macro:.1f} %**.
+"""
+
+
+def publish(model, folder, rows, training, glyphs, hardware=None):
+    """Write checkpoint, mmcoa.json and README.md of a pre-trained model into `folder`; returns the folder.
+
+    Arguments
+        model: the trained `ImageTextModel`; its weights are rounded to half precision in place.
+        rows: clean result rows, one a data set; the held-out group is the last.
+        training: mmcoa.json of the training run.
+        glyphs: number of glyphs seen.
+        hardware: a phrase; default processor and thread count of this machine.
+    """
+    with torch.no_grad():
+        for value in model.clip.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(value.half())
+    pixels = (torch.arange(3 * 64 * 64) % 251 / 250).reshape(1, 3, 64, 64)
+    with torch.no_grad():
+        logits = model.logits(pixels, model.encode_text(PROMPTS))[0].tolist()
+    config = training["training"]["config"]
+    seen, held_out = rows[:-1], rows[-1]
+    macro = sum(row["accuracy"] for row in seen) / len(seen)
+    hardware = hardware or f"{torch.get_num_threads()} CPU threads ({platform.machine()})"
+    metadata = {
+        "name": folder_name(folder),
+        "epsilon": "2/255",
+        "inner_steps": 3,
+        "train_defaults": {"lr": 3e-4, "batch_size": 128, "steps": 100, "warmup": 10},
+        "fingerprint": model.fingerprint(),
+        "logit_fingerprint": {"prompts": PROMPTS, "logits": logits},
+        "pretraining": {**config, "seconds": training["seconds"], "hardware": hardware},
+        "macro_accuracy": round(macro, 2),
+        "accuracy": {row["dataset"]: round(row["accuracy"], 2) for row in rows},
+    }
+    save_checkpoint(model, folder, metadata, torch.float16)
+    lines = [f"| {r['dataset']} | {r['classes']} | {r['accuracy']:.1f} | {r['n']} | {r['ci_low']:.1f} to {r['ci_high']:.1f} |" for r in seen]
+    held = held_out
+    lines.append(
+        f"| {held['dataset']} (held out: glyphs and names never seen) | {held['classes']} | {held['accuracy']:.1f} | {held['n']} "
+        f"| {held['ci_low']:.1f} to {held['ci_high']:.1f} |"
+    )
+    text = CARD.format(
+        name=metadata["name"], parameters=sum(p.numel() for p in model.parameters()) / 1e6, pixels=model.image_size[0], glyphs=glyphs,
+        table="\n".join(lines), count=len(seen), macro=macro, minutes=training["seconds"] / 60, hardware=hardware, **config,
+    )  # fmt: skip
+    (Path(folder) / "README.md").write_text(text, encoding="utf8")
+    return Path(folder)
+
+
+def folder_name(folder):
+    """Last part of a path, which names the model."""
+    return Path(folder).resolve().name

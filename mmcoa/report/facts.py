@@ -1,0 +1,94 @@
+"""Numbers and phrases for the report's prose, as {key: text}, so that no page has a number typed by hand.
+
+In a notebook: `facts.glue(facts.of_study(study))`; on a page: {glue:text}`key`.
+"""
+
+import numpy as np
+
+from mmcoa.errors import UserError
+from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, method_label, ordered
+from mmcoa.report.results import threat_of
+from mmcoa.report.tables import by_dataset, correct_by_sample, macro, number, require, signed, template_share
+from mmcoa.statistics import macro_interval
+from mmcoa.threat import format_epsilon
+
+
+def glue(facts):
+    """Hand facts to the book, without showing them in the notebook."""
+    from myst_nb import glue as paste  # an extra: the library itself does not need it
+
+    for key, text in facts.items():
+        paste(key, text, display=False)
+
+
+def of_study(study):
+    """What every caption says: profile, n, data sets, model, threat model."""
+    require(study, ["none"], ["clean", "image", "text", "sequential"])
+    rows = study.rows
+    both = rows[rows.attack == "sequential"].iloc[0]
+    threat = threat_of(both)
+    sizes = rows.n.unique()
+    trained = [dataset_label(name) for name in rows.trained_on.unique() if name]
+    return {
+        "profile": study.profile,
+        "base_model": both.base_model,
+        "datasets": str(rows.dataset.nunique()),
+        "models": str(rows.model_id.nunique()),
+        "n_each": str(sizes[0]) if len(sizes) == 1 else f"{sizes.min()} to {sizes.max()}",
+        "n_all": f"{rows.groupby('dataset').n.first().sum():,}",
+        "split": both.split,
+        "epsilon": format_epsilon(both.epsilon),
+        "threat": threat.describe().replace("l_inf", "ℓ∞").replace("l_2", "ℓ2"),
+        "trained_on": ", ".join(trained) or "nothing",
+        "attacks": ", ".join(attack_label(name) for name in ordered(study.attacks, ATTACKS)),
+        "minutes": f"{rows.drop_duplicates('cell').cell_seconds.sum() / 60:.1f}",
+        "device": ", ".join(sorted(rows.device.unique())),
+    }
+
+
+def of_impact(study):
+    """The undefended model: macro means, what the attacks share, extremes."""
+    means = macro(study).set_index(["method", "attack"]).loc["none"]
+    facts = {f"macro_{name}": number(r.accuracy, r.low, r.high) + " %" for name, r in means.iterrows()}
+    facts |= {f"short_{name}": f"{r.accuracy:.0f} %" for name, r in means.iterrows()}
+    image, text, both = (correct_by_sample(study, "none", name) for name in ("image", "text", "sequential"))
+    union = [(a * b, label) for (a, label), (b, _) in zip(image, text, strict=True)]
+    facts["union"] = number(*macro_interval(union)) + " %"
+    beyond = [(a - b, label) for (a, label), (b, _) in zip(union, both, strict=True)]
+    mean, low, high = macro_interval(beyond)
+    facts["beyond"] = f"{mean:.1f} points ({signed(low)} to {signed(high)})".replace("-", "−")
+    facts["template_share"] = f"{template_share(study):.0f} %"
+    frame = by_dataset(study)
+    wide = frame[frame.method == "none"].pivot(index="dataset", columns="attack", values="accuracy")
+    above = int((wide.sequential > wide[["image", "text"]].min(axis=1)).sum())
+    facts["above"] = f"{above} of {len(wide)}"
+    for attack in ("image", "text"):
+        fall = wide.clean - wide[attack]
+        for which, name in (("most", fall.idxmax()), ("least", fall.idxmin())):
+            facts[f"{which}_{attack}"] = f"{dataset_label(name)} ({wide.clean[name]:.0f} to {wide[attack][name]:.0f} %)"
+    return facts
+
+
+def of_finetuning(study):
+    """Per attack the best method, and what clean accuracy each method pays. Raises `UserError` where nothing is trained."""
+    if study.training.empty:
+        raise UserError(f"profile '{study.profile}' trains nothing: there is no fine-tuning to report")
+    means = macro(study).pivot(index="method", columns="attack", values="accuracy")
+    trained = [name for name in ordered(study.methods, METHODS) if name != "none"]
+    training = study.training
+    clauses = []
+    for attack in ordered(study.attacks, ATTACKS):
+        if attack == "clean":
+            continue
+        best = trained[int(np.argmax(means.loc[trained, attack]))]
+        accuracy, before = means.loc[best, attack], means.loc["none", attack]
+        clauses.append(f"{attack_label(attack)}: {method_label(best)}, {accuracy:.0f} % (undefended {before:.0f} %)")
+    clean = [f"{method_label(name)} {means.loc[name, 'clean']:.0f} %" for name in trained]
+    return {
+        "best": "; ".join(clauses),
+        "clean_price": ", ".join(clean),
+        "clean_before": f"{means.loc['none', 'clean']:.0f} %",
+        "train_epsilon": ", ".join(str(value) for value in training.epsilon.dropna().unique()) or "of the model's own default",
+        "train_source": ", ".join(training.candidate_source.unique()),
+        "seeds": str(study.outcomes[study.outcomes.method != "none"].groupby("method").model_id.nunique().max()),
+    }

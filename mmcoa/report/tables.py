@@ -1,0 +1,215 @@
+"""The report's tables, as data frames of text ready to print, made from result files only.
+
+Accuracy in percent. Two kinds of interval, both 95 %, and each caption says which: Wilson's for one data set (samples taken
+as independent), and for a mean over data sets a bootstrap clustered by class within data sets (`statistics.macro_interval`).
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mmcoa.attacks.words import split_words
+from mmcoa.errors import UserError
+from mmcoa.prompts import clean_name
+from mmcoa.report import results
+from mmcoa.report.names import ATTACKS, MACRO, METHODS, attack_label, dataset_label, method_label, ordered
+from mmcoa.statistics import macro_interval, wilson
+
+NO_IMAGE_ATTACK = ("clean", "text_only")  # methods without an inner image attack
+
+
+def summary(profile, folder="results"):
+    """Method x attack: macro accuracy in percent and n, as text; what `make report` prints."""
+    return short(methods_table(results.load(profile, folder)))
+
+
+def short(table):
+    """`methods_table` without intervals, seeds and training data."""
+    return table.drop(columns=["trained on", "seeds"]).map(lambda text: text.split(" (")[0])
+
+
+def macro(study, against=None):
+    """Macro mean over data sets of each method and attack.
+
+    Returns columns method, attack, accuracy, low, high, n (samples, over all data sets), seeds. Accuracy is the mean over
+    training seeds, sample by sample; the interval is `macro_interval`'s. With `against`, the name of a method, accuracy is
+    the difference from it on the same samples, in points, and the interval a paired one.
+    """
+    rows = []
+    for method in ordered(study.methods, METHODS):
+        for attack in ordered(study.attacks, ATTACKS):
+            sets = correct_by_sample(study, method, attack)
+            if against is not None:
+                others = correct_by_sample(study, against, attack)
+                sets = [(a - b, label) for (a, label), (b, _) in zip(sets, others, strict=True)]
+            mean, low, high = macro_interval(sets)
+            seeds = study.outcomes[study.outcomes.method == method].model_id.nunique()
+            n = sum(len(label) for _, label in sets)
+            rows.append(dict(method=method, attack=attack, accuracy=mean, low=low, high=high, n=n, seeds=seeds))
+    return pd.DataFrame(rows)
+
+
+def correct_by_sample(study, method, attack):
+    """For each data set, in alphabetical order: (correct, mean over seeds, in [0,1]; label), arrays by sample id."""
+    outcomes = study.outcomes[study.outcomes.method == method]
+    correct = outcomes.groupby(["dataset", "sample_id", "label"])[f"{attack}_correct"].mean()
+    return [(part.to_numpy(), part.index.get_level_values("label").to_numpy()) for _, part in correct.groupby(level="dataset")]
+
+
+def by_dataset(study):
+    """Accuracy of each method on each data set under each attack, mean over training seeds.
+
+    Returns columns method, dataset, attack, task, classes, n, accuracy, low, high (Wilson at n samples).
+    """
+    keys = ["method", "dataset", "attack"]
+    frame = study.rows.groupby(keys, sort=False).agg(
+        correct=("correct", "mean"), n=("n", "first"), classes=("classes", "first"), task=("task", "first")
+    )
+    frame = frame.reset_index()
+    frame["accuracy"] = 100 * frame.correct / frame.n
+    intervals = [wilson(correct, n) for correct, n in zip(frame.correct, frame.n, strict=True)]
+    frame["low"], frame["high"] = zip(*intervals, strict=True)
+    return frame
+
+
+def number(accuracy, low, high):
+    """`61.3 (58.2–64.1)`."""
+    return f"{accuracy:.1f} ({low:.1f}–{high:.1f})"
+
+
+def signed(points, digits=1):
+    """`+3.1`, `−3.1`, `0.0`: a difference in points, with a true minus sign."""
+    text = f"{points:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def impact_table(study):
+    """Data set x attack for the undefended model, macro mean last."""
+    require(study, ["none"], ["clean"])
+    frame = by_dataset(study)
+    frame = frame[frame.method == "none"]
+    table = _wide(frame, ["dataset"]).rename(columns={"dataset": "data set"})
+    table["data set"] = table["data set"].map(dataset_label)
+    means = macro(study)
+    means = means[means.method == "none"]
+    last = {"data set": MACRO, "classes": "", "n": str(means.n.iloc[0])}
+    last |= {attack_label(row.attack): number(row.accuracy, row.low, row.high) for row in means.itertuples()}
+    return pd.concat([table, pd.DataFrame([last])], ignore_index=True)
+
+
+def methods_table(study):
+    """Method x attack: macro mean, with what the method was trained on and the number of training seeds."""
+    frame, rows = macro(study), []
+    for method, part in frame.groupby("method", sort=False):
+        trained = study.rows[study.rows.method == method].trained_on.unique()
+        row = {"method": method_label(method)}
+        row |= {"trained on": ", ".join(dataset_label(name) for name in trained if name) or "–"}
+        row |= {"seeds": "–" if method == "none" else str(part.seeds.iloc[0]), "n": str(part.n.iloc[0])}
+        rows.append(row | {attack_label(r.attack): number(r.accuracy, r.low, r.high) for r in part.itertuples()})
+    return pd.DataFrame(rows)
+
+
+def gains_table(study):
+    """Method x attack: points of macro accuracy gained on the undefended model, with paired intervals."""
+    require(study, ["none"], ["clean"])
+    frame, rows = macro(study, against="none"), []
+    for method, part in frame[frame.method != "none"].groupby("method", sort=False):
+        row = {"method": method_label(method), "n": str(part.n.iloc[0])}
+        for r in part.itertuples():
+            row[attack_label(r.attack)] = f"{signed(r.accuracy)} ({signed(r.low)} to {signed(r.high)})"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def dataset_table(study):
+    """Data set x method x attack; a data set that the method was trained on carries a dagger."""
+    frame = by_dataset(study)
+    table = _wide(frame, ["dataset", "method"]).drop(columns="classes")
+    table["order"] = table.method.map({name: i for i, name in enumerate(ordered(study.methods, METHODS))})
+    table = table.sort_values(["dataset", "order"]).drop(columns="order")
+    seen = set(frame[frame.task == "in_distribution"][["method", "dataset"]].itertuples(index=False, name=None))
+    dagger = [" †" if (row.method, row.dataset) in seen else "" for row in table.itertuples()]
+    table["method"] = table.method.map(method_label) + dagger
+    repeated = table.dataset.duplicated()
+    table["data set"] = table.dataset.map(dataset_label).mask(repeated, "")
+    front = ["data set", "method", "n"]
+    return table[[*front, *[c for c in table.columns if c not in (*front, "dataset", "method")]]].reset_index(drop=True)
+
+
+def _wide(frame, keys):
+    """One row for each value of `keys`, one column of text for each attack, data sets in alphabetical order."""
+    frame = frame.assign(text=[number(r.accuracy, r.low, r.high) for r in frame.itertuples()])
+    wide = frame.pivot(index=[*keys, "classes", "n"], columns="attack", values="text").reset_index()
+    columns = ordered(frame.attack, ATTACKS)
+    wide = wide[[*keys, "classes", "n", *columns]].rename(columns={name: attack_label(name) for name in columns})
+    wide.columns.name = None
+    return wide.astype(str).sort_values(keys, ignore_index=True)
+
+
+def cost_table(study):
+    """Cost of fine-tuning each method, mean over its seeds."""
+    rows = []
+    for method in ordered(study.training.method, METHODS):
+        part = study.training[study.training.method == method]
+        first, seconds, images = part.iloc[0], part.seconds.mean(), int(part.images.mean())
+        row = {"method": method_label(method), "trained on": dataset_label(first.dataset), "pictures seen": f"{images:,}"}
+        row |= {"PGD steps inside": "–" if first.defense in NO_IMAGE_ATTACK else str(first.inner_steps)}
+        row |= {"seconds": f"{seconds:.0f}", "pictures/s": f"{images / max(seconds, 1e-9):.0f}"}
+        rows.append(row | {"device": first.device, "threads": str(first.threads)})
+    return pd.DataFrame(rows)
+
+
+def prompts_table(study):
+    """For each data set the class whose pictures lose most under the text attack, undefended model.
+
+    Changed words are marked for MyST: `[word]{.was}` and `[word]{.now}`; columns `before` and `after` count right pictures.
+    """
+    require(study, ["none"], ["clean", "text"])
+    outcomes = study.outcomes[study.outcomes.method == "none"]
+    changes = study.changes[study.changes.method == "none"]
+    rows = []
+    for dataset, part in outcomes.groupby("dataset"):
+        counts = part.groupby("label").agg(n=("label", "size"), clean=("clean_correct", "sum"), text=("text_correct", "sum"))
+        label = (counts.clean - counts.text).idxmax()
+        change = changes[changes.dataset == dataset].iloc[label]
+        count = counts.loc[label]
+        row = {"data set": dataset_label(dataset), "prompt": _marked(change.prompt, change.position, ".was")}
+        row |= {"adversarial prompt": _marked(change.adversarial_prompt, change.position, ".now")}
+        rows.append(row | {"right before": f"{count.clean} of {count.n}", "right after": f"{count.text} of {count.n}"})
+    return pd.DataFrame(rows)
+
+
+def _marked(prompt, position, style):
+    """The prompt with the letters of its word at `position` in a styled span; -1: no word."""
+    words = []
+    for index, word in enumerate(split_words(prompt)):
+        core = word.core.translate({ord(sign): "\\" + sign for sign in "*_[]`$<"})
+        words.append(word.prefix + (f"[{core}]{{{style}}}" if index == position else core) + word.suffix)
+    return " ".join(words)
+
+
+def template_share(study):
+    """Percent of the undefended model's changed prompts in which a template's word, not the class name, was replaced."""
+    changes = study.changes[(study.changes.method == "none") & study.changes.changed]
+    in_name = [
+        change.old_word.lower() in clean_name(change.class_name).replace(".", " ").split() for change in changes.itertuples()
+    ]
+    return 100 * (1 - sum(in_name) / max(1, len(in_name)))
+
+
+def require(study, methods, attacks):
+    """`UserError` unless the study has these methods and attacks."""
+    for kind, wanted, found in (("method", methods, study.methods), ("attack", attacks, study.attacks)):
+        if missing := [name for name in wanted if name not in found]:
+            raise UserError(
+                f"the report needs {kind} '{missing[0]}', which profile '{study.profile}' lacks (it has {', '.join(found)}); "
+                f"add it to the profile and run: mmcoa run {study.profile}"
+            )
+
+
+def write(table, path):
+    """Write a table as CSV and return the path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False)
+    return path

@@ -1,0 +1,131 @@
+"""What is left to do: processes, each one papermill run, that hold at least one missing or stale cell."""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmcoa.study.cells import study_models
+from mmcoa.study.profiles import load_profile
+from mmcoa.study.records import is_current, read_record, write_atomic
+from mmcoa.study.sources import checkpoint_cell
+
+NOTEBOOKS = Path("notebooks")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One papermill run: a train cell, or one model's evaluate cells (those that are current are skipped inside)."""
+
+    name: str
+    kind: str
+    cells: list
+    notebook: Path
+    output: Path
+    parameters: dict
+    needs: list = field(default_factory=list)  # names of processes that must be done before
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`pending`: processes to run, in order; `todo`: their cells without a current record; `cells`: all of the profile."""
+
+    profile: object
+    results: Path
+    runs: Path
+    cells: list
+    todo: list
+    pending: list
+    seconds: dict  # kind of cell -> mean seconds of the records that there are
+
+    def is_done(self, cell):
+        return is_current(read_record(self.results, cell.id), cell.hash)
+
+    def seconds_left(self, cells, jobs=1):
+        """Estimate for the cells given, None where no cell of a kind has been timed yet."""
+        kinds = [cell.kind for cell in cells]
+        if any(kind not in self.seconds for kind in kinds):
+            return None
+        return sum(self.seconds[kind] for kind in kinds) / jobs
+
+    def spec(self, process):
+        """Where the process's SPEC.json lies."""
+        return self.runs / "specs" / f"{process.name}.json"
+
+    def failure(self, process):
+        """Where a failed run leaves its reason."""
+        return self.runs / "failed" / f"{process.name}.json"
+
+    def claim(self, process):
+        """What a run leaves while it runs; one that was killed leaves it behind."""
+        return self.runs / "running" / f"{process.name}.json"
+
+    def ended_badly(self, process):
+        """True where the last run failed or was killed: its notebook is missing, even if its records were written before."""
+        return self.failure(process).is_file() or self.claim(process).is_file()
+
+
+def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOTEBOOKS):
+    """Compare a profile's cells with the records on disk. A process that failed or was killed last time is pending too."""
+    profile = load_profile(profile)
+    folders = Path(results) / profile.name, Path(runs) / profile.name
+    plan = Plan(profile, *folders, [], [], [], {})
+    timed = {}
+    for model in study_models(profile, runs, results):
+        cells = ([model.train] if model.train else []) + model.evaluate
+        records = {cell.id: read_record(plan.results, cell.id) for cell in cells}
+        for record in filter(None, records.values()):
+            timed.setdefault(record["kind"], []).append(record["provenance"]["seconds"])
+        stale = [cell for cell in cells if not is_current(records[cell.id], cell.hash)]
+        train = _process("train", model.name, [model.train], "finetune", plan, notebooks, model.train_parameters) if model.train else None
+        evaluate = _process("evaluate", model.name, model.evaluate, "evaluate", plan, notebooks, model.evaluate_parameters)
+        evaluate_pending = any(cell.kind == "evaluate" for cell in stale) or plan.ended_badly(evaluate)
+        if train:
+            lacks_weights = evaluate_pending and checkpoint_cell(model.train_parameters["output"]) != model.train.hash
+            if model.train in stale or lacks_weights or plan.ended_badly(train):
+                plan.pending.append(train)
+                evaluate.needs.append(train.name)
+                stale = [model.train, *stale] if lacks_weights and model.train not in stale else stale
+        if evaluate_pending:
+            plan.pending.append(evaluate)
+        plan.cells.extend(cells)
+        plan.todo.extend(stale)
+    plan.seconds.update({kind: sum(values) / len(values) for kind, values in timed.items()})
+    plan.pending.sort(key=lambda process: process.kind != "train")
+    return plan
+
+
+def _process(kind, model, cells, notebook, plan, notebooks, parameters):
+    name = f"{kind}__{model}"
+    return Process(name, kind, cells, Path(notebooks) / f"{notebook}.ipynb", plan.results / "notebooks" / f"{name}.ipynb", parameters)
+
+
+def write_specs(plan):
+    """One SPEC.json a pending process: what papermill_run and cell.py read."""
+    for process in plan.pending:
+        spec = {"name": process.name, "kind": process.kind, "notebook": str(process.notebook), "output": str(process.output)}
+        spec |= {"state": str(plan.runs), "parameters": process.parameters}
+        write_atomic(plan.spec(process), lambda path, spec=spec: path.write_text(json.dumps(spec, indent=1)))
+
+
+def papermill_command(process):
+    """The process as a shell command: papermill by hand, with every parameter."""
+    script = Path(sys.executable).parent / "papermill"
+    script = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
+    words = [str(script), str(process.notebook), str(process.output), "-k", "python3"]
+    for key, value in process.parameters.items():
+        if isinstance(value, list):
+            words += ["-y", json.dumps({key: value})]
+        else:  # -r keeps a string a string that papermill would read as a number
+            words += ["-r" if isinstance(value, str) else "-p", key, str(value)]
+    return f"mkdir -p {shlex.quote(str(process.output.parent))} && {shlex.join(words)}"
+
+
+def duration(seconds):
+    """Seconds as a reader says them; None: not known yet."""
+    if seconds is None:
+        return "unknown until a first cell of each kind is done"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

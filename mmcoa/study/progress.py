@@ -1,0 +1,74 @@
+"""Progress of a run: a bar with the time left on a terminal, a line per finished cell elsewhere."""
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mmcoa.study.plan import duration
+from mmcoa.study.records import read_record
+from mmcoa.study.status import running_processes
+
+POLL = 0.5  # seconds
+
+
+def show_progress(plan, child, jobs, echo=print):
+    """Follow the records of the pending cells until the process `child` has ended."""
+    console = Console()
+    waiting = {cell.id: cell for process in plan.pending for cell in process.cells if cell in plan.todo}
+    watch = Watch(plan, waiting, jobs)
+    if not console.is_terminal:
+        echo(f"{plan.profile.name}: {len(waiting)} cells to do in {len(plan.pending)} processes")
+        while not _ended(child):
+            for line in watch.finished():
+                echo(line)
+        for line in watch.finished():
+            echo(line)
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}")
+    with Progress(*columns, console=console) as bars:
+        bar = bars.add_task(plan.profile.name, total=len(waiting), left="")
+        while not _ended(child):
+            watch.finished()
+            names = ", ".join(running_processes(plan.runs)) or "starting"
+            left = duration(watch.seconds_left())
+            bars.update(bar, completed=watch.done, description=f"{plan.profile.name}: {names}", left=f"left: {left}")
+        watch.finished()
+        bars.update(bar, completed=watch.done, description=plan.profile.name, left="")
+
+
+def _ended(child):
+    if child.poll() is not None:
+        return True
+    time.sleep(POLL)
+    return False
+
+
+class Watch:
+    """Counts the cells that get a current record, and estimates the time left from the seconds that cells took."""
+
+    def __init__(self, plan, waiting, jobs):
+        self.plan, self.waiting, self.jobs, self.total = plan, dict(waiting), jobs, len(waiting)
+        self.timed = {}
+
+    @property
+    def done(self):
+        return self.total - len(self.waiting)
+
+    def finished(self):
+        """A line for each cell that has finished since the last call."""
+        lines = []
+        for cell in list(self.waiting.values()):
+            if self.plan.is_done(cell):
+                del self.waiting[cell.id]
+                seconds = read_record(self.plan.results, cell.id)["provenance"]["seconds"]
+                self.timed.setdefault(cell.kind, []).append(seconds)
+                lines.append(f"[{self.done}/{self.total}] {cell.id}: {seconds:.1f} s; time left: {duration(self.seconds_left())}")
+        return lines
+
+    def seconds_left(self):
+        """Seconds, None while a kind of cell has never been timed; this run's times before those of older records."""
+        mean = self.plan.seconds | {kind: sum(values) / len(values) for kind, values in self.timed.items()}
+        if any(cell.kind not in mean for cell in self.waiting.values()):
+            return None
+        return sum(mean[cell.kind] for cell in self.waiting.values()) / self.jobs

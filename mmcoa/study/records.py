@@ -1,0 +1,138 @@
+"""Records: one JSON file a finished cell, whole or not there; and rows.csv, compiled from them by one writer.
+
+    results/PROFILE/records/CELL.json   {schema_version, kind, cell, hash, parameters, inputs, provenance, rows, changes}
+"""
+
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mmcoa.errors import UserError
+from mmcoa.study.cells import SCHEMA_VERSION, study_models
+from mmcoa.study.profiles import load_profile
+
+ROW_COLUMNS = (
+    *("model", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", "attack", "accuracy", "correct", "n"),
+    *("ci_low", "ci_high", "epsilon", "norm", "step_size", "steps", "restarts", "attacked_space", "candidate_source", "text_budget"),
+    *("share_changed", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "schema_version", "cell"),
+)
+VERSIONS = {"torch": "torch", "open_clip": "open_clip_torch", "mmcoa": "mmcoa"}
+
+
+def record_path(folder, cell_id):
+    """Where the record of a cell lies; `folder` is results/PROFILE."""
+    return Path(folder) / "records" / f"{cell_id}.json"
+
+
+def write_atomic(path, write):
+    """Call `write(temporary path)`, then rename to `path`: a reader sees the whole file or none."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_record(folder, cell, provenance, rows=(), changes=(), **more):
+    """Write the record of a finished cell."""
+    record = {"schema_version": SCHEMA_VERSION, "kind": cell.kind, "cell": cell.id, "hash": cell.hash, "parameters": cell.parameters}
+    record |= {"inputs": cell.inputs, "provenance": provenance, **more, "rows": list(rows), "changes": list(changes)}
+    text = json.dumps(record, indent=1) + "\n"
+    return write_atomic(record_path(folder, cell.id), lambda path: path.write_text(text, encoding="utf8"))
+
+
+def read_record(folder, cell_id):
+    """The record of a cell, None where there is none. Raises `UserError` where the file is damaged."""
+    path = record_path(folder, cell_id)
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"damaged record {path} ({error}); remove it and run the profile again") from error
+    if not isinstance(record, dict) or not {"hash", "kind", "rows", "provenance"} <= record.keys():
+        raise UserError(f"damaged record {path}: no hash, kind, rows or provenance; remove it and run the profile again")
+    return record
+
+
+def is_current(record, cell_hash):
+    """True where a record exists and was made by exactly this cell."""
+    return record is not None and record["hash"] == cell_hash
+
+
+def provenance(started, seconds, seed, device, threads):
+    """Where and from what a result was computed. `started`: POSIX seconds; `seconds`: duration."""
+    commit, dirty = git_state()
+    return {
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "versions": {"python": platform.python_version(), **{key: _version(name) for key, name in VERSIONS.items()}},
+        "device": device,
+        "threads": threads,
+        "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 2),
+        "seed": seed,
+    }
+
+
+def _version(distribution):
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        if distribution == "mmcoa":  # run from a checkout that is not installed
+            from mmcoa import __version__
+
+            return __version__
+        return None
+
+
+def git_state():
+    """(commit, True where library or notebooks differ from it); (None, None) without git or outside a checkout."""
+    package = Path(__file__).parent.parent
+
+    def git(*arguments):
+        command = ["git", "-C", str(package), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        if not git("ls-files", "__init__.py"):  # an installed copy that happens to lie in somebody's repository
+            return None, None
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(top)notebooks")
+        return git("rev-parse", "HEAD"), bool(changed)
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def compile_rows(profile, results=Path("results"), runs=Path("runs")):
+    """Write results/PROFILE/rows.csv from the current records of the profile's evaluate cells, in the profile's order.
+
+    Returns (path, number of evaluate cells without a current record): those are not in the file.
+    """
+    profile = load_profile(profile)
+    folder = Path(results) / profile.name
+    rows, missing = [], 0
+    for model in study_models(profile, runs, results):
+        for cell in model.evaluate:
+            record = read_record(folder, cell.id)
+            if is_current(record, cell.hash):
+                rows += [{**row, "cell": cell.id} for row in record["rows"]]
+            else:
+                missing += 1
+    columns = [*ROW_COLUMNS, *sorted({key for row in rows for key in row} - set(ROW_COLUMNS))]
+
+    def write(path):
+        with path.open("w", newline="", encoding="utf8") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    return write_atomic(folder / "rows.csv", write), missing

@@ -1,0 +1,184 @@
+"""Run a profile: plan, lock, Snakemake, progress, and at the end what failed and rows.csv.
+
+    runner.run("quick")            # `mmcoa run quick`: the same command starts, continues and, when all is done, does nothing
+
+Snakemake sees the processes that hold a missing or stale cell and nothing else; what is done, the records decide.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from importlib.resources import files
+from pathlib import Path
+
+import filelock
+
+from mmcoa.errors import UserError, unknown
+from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, papermill_command, write_specs
+from mmcoa.study.processes import alive, claim, kill_tree
+from mmcoa.study.progress import show_progress
+from mmcoa.study.records import compile_rows, read_record, write_atomic
+from mmcoa.study.status import failures
+
+EXECUTORS = ("local", "slurm")
+INTERRUPTED = 130
+CLUSTER_THREADS = 4  # cores that a Slurm job asks for; this machine's count says nothing about a node's
+
+
+def run(
+    profile, jobs=1, executor="local", dry_run=False, commands=False, results=Path("results"), runs=Path("runs"),
+    notebooks=NOTEBOOKS, echo=print,
+):  # fmt: skip
+    """Run what is missing of a profile. Returns the exit code: 0 all done, 1 some cell failed, 130 interrupted.
+
+    Arguments
+        profile: name of a shipped profile or path of a YAML file.
+        jobs: processes at once. torch uses all cores for one, so more than one shares them out.
+        executor: `local`, or `slurm` (needs the extra `slurm`).
+        dry_run: print the plan and stop. commands: print each process's papermill command and stop.
+        results, runs, notebooks: folders, relative to the current one.
+
+    Raises `UserError` for a mistake in the profile, and where another runner is at work on it.
+    """
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
+    if jobs < 1:
+        raise UserError(f"jobs must be at least 1, got {jobs}")
+    plan = make_plan(profile, results, runs, notebooks)
+    if dry_run or commands:
+        for line in describe(plan, jobs) if dry_run else []:
+            echo(line)
+        for process in plan.pending if commands else []:
+            echo(papermill_command(process))
+        return 0
+    for process in plan.pending:
+        if not process.notebook.is_file():
+            raise UserError(f"no notebook {process.notebook}; run from the project's root folder, which holds notebooks/")
+    command = f"mmcoa run {profile if isinstance(profile, str | Path) else plan.profile.name}"
+    with only_runner(plan.runs):
+        plan = make_plan(profile, results, runs, notebooks)  # another runner may have finished while we waited
+        if not plan.pending:
+            path, _ = compile_rows(profile, results, runs)
+            echo(f"{plan.profile.name}: all {len(plan.cells)} cells are done; rows in {path}")
+            return 0
+        try:
+            with sigterm_as_interrupt():
+                code = run_workflow(plan, jobs, executor, echo)
+        except KeyboardInterrupt:
+            echo(f"interrupted; finished cells are kept, the same command continues: {command}")
+            return INTERRUPTED
+        return conclude(make_plan(profile, results, runs, notebooks), plan, code, command, echo)
+
+
+def describe(plan, jobs=1):
+    """Lines of the dry run."""
+    waiting = {cell.id for cell in plan.todo}
+    yield f"{plan.profile.name}: {len(plan.cells)} cells, {len(plan.cells) - len(waiting)} done, {len(waiting)} to do"
+    for process in plan.pending:
+        left = [cell.id for cell in process.cells if cell.id in waiting]
+        after = f"  after {', '.join(process.needs)}" if process.needs else ""
+        yield f"  {process.name}: {len(left)} of {len(process.cells)} cells to do{after}"
+        for cell in left if len(left) < len(process.cells) else []:
+            yield f"    {cell}"
+    if waiting:
+        yield f"  estimated time: {duration(plan.seconds_left(plan.todo, jobs))}"
+
+
+@contextlib.contextmanager
+def only_runner(folder):
+    """Hold the lock of runs/PROFILE. What a runner that was killed left running is ended first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = folder / "runner.json"
+    try:
+        with filelock.FileLock(folder / "lock", timeout=0):
+            if owner.is_file():
+                left = json.loads(owner.read_text()).get("workflow")
+                if left and alive(left):
+                    kill_tree(left["pid"])
+            write_atomic(owner, lambda path: path.write_text(json.dumps(claim())))
+            yield
+            owner.unlink(missing_ok=True)
+    except filelock.Timeout as error:
+        with contextlib.suppress(OSError, ValueError):
+            other = json.loads(owner.read_text())
+            raise UserError(f"another runner is at work in {folder} (process {other['pid']} on {other['host']}); see mmcoa status") from error
+        raise UserError(f"another runner is at work in {folder}; see mmcoa status") from error
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt():
+    """A polite kill ends a run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def run_workflow(plan, jobs, executor, echo):
+    """Run the pending processes with Snakemake. Returns its exit code; on interruption nothing is left running."""
+    write_specs(plan)
+    for process in plan.pending:
+        for path in (plan.runs / "done" / process.name, plan.failure(process), plan.claim(process)):
+            path.unlink(missing_ok=True)
+    needs = {process.name: process.needs for process in plan.pending}
+    threads = max(1, (os.cpu_count() or 1) // jobs) if executor == "local" else CLUSTER_THREADS
+    config = {"runs": str(plan.runs), "python": sys.executable, "threads": threads, "needs": needs}
+    workflow = write_atomic(plan.runs / "workflow.json", lambda path: path.write_text(json.dumps(config, indent=1)))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(files("mmcoa.study") / "Snakefile")]
+    command += ["--configfile", str(workflow), "--nolock", "--rerun-incomplete", "--keep-going"]
+    command += ["--executor", "slurm", "--jobs", str(jobs)] if executor == "slurm" else ["--cores", str(jobs * threads)]
+    environment = os.environ | {"MMCOA_RUNNER": json.dumps(claim())}
+    with (plan.runs / "snakemake.log").open("w") as log:
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        try:
+            started = claim() | {"pid": child.pid}
+            owner = claim() | {"workflow": started}
+            write_atomic(plan.runs / "runner.json", lambda path: path.write_text(json.dumps(owner)))
+            show_progress(plan, child, jobs, echo)
+        finally:
+            if child.poll() is None:
+                if executor == "slurm":  # Snakemake cancels the jobs that it has submitted
+                    child.send_signal(signal.SIGINT)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        child.wait(30)
+                kill_tree(child.pid)
+            child.wait()
+    return child.returncode
+
+
+def conclude(after, before, code, command, echo):
+    """Say what failed and why, compile rows.csv, return the exit code."""
+    path, missing = compile_rows(after.profile, after.results.parent, after.runs.parent)
+    failed = failures(after)
+    for name, failure in failed.items():
+        echo(f"failed: {name}: {failure['reason']}")
+        echo(f"  notebook: {failure['notebook']}")
+        echo(f"  retry:    {command}")
+    lost = [process.name for process in after.pending if process.name not in failed]
+    for process in after.pending:
+        if process.name in lost and any(name in failed for name in process.needs):
+            echo(f"not run: {process.name}: needs {', '.join(process.needs)}")
+            lost.remove(process.name)
+    logs = f"{after.runs / 'logs'} and {after.runs / 'snakemake.log'}"
+    for process in (process for process in after.pending if process.name in lost):
+        edited = any(read_record(after.results, cell.id) for cell in process.cells if cell in after.todo)
+        why = "its records are of other code or inputs than now: was a file edited while it ran?" if edited else "it ended without a result"
+        echo(f"failed: {process.name}: {why}; see {logs}")
+    done = len(after.cells) - len(after.todo)
+    echo(f"{after.profile.name}: {done} of {len(after.cells)} cells are done; rows in {path}" + (f" ({missing} cells missing)" if missing else ""))
+    if code and not after.pending:
+        echo(f"Snakemake ended with code {code}; see {before.runs / 'snakemake.log'}")
+    return 1 if after.pending or code else 0

@@ -1,0 +1,119 @@
+"""Hashes of what a cell's result depends on: library code, model weights, data. Reads files, imports none of them."""
+
+import ast
+import functools
+import hashlib
+import io
+import json
+import tokenize
+from importlib.resources import files
+from pathlib import Path
+
+from mmcoa.datasets import records
+
+PACKAGE = Path(__file__).parent.parent
+MARKER = "cell.json"  # in a study's checkpoint folder: which train cell it belongs to
+NOT_HASHED = {"mmcoa", "mmcoa.errors"}  # lazy exports and wording of messages change no result
+
+
+def digest(value):
+    """sha256 hex digits of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def code_of(text):
+    """Python source without comments, docstrings and blank lines: what can change a result."""
+    lines = text.splitlines()
+    comments = [t.start for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
+    for row, column in comments:
+        lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False) is not None:
+            for row in range(node.body[0].lineno, node.body[0].end_lineno + 1):
+                lines[row - 1] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _path(module):
+    """File of a module of the package, or None."""
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
+
+
+def reached(*roots):
+    """{module: file} of the package's modules that the roots reach by import statements, wherever these stand."""
+    found, waiting = {}, list(roots)
+    while waiting:
+        module = waiting.pop()
+        path = _path(module)
+        if path is None or module in found or module in NOT_HASHED:
+            continue
+        found[module] = path
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names if alias.name.split(".")[0] == "mmcoa"]
+            elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mmcoa":
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+@functools.cache
+def code_hash(*roots):
+    """Hash of the code that the root modules reach; edits of comments and docstrings leave it as it is."""
+    modules = reached(*roots)
+    missing = [root for root in roots if root not in modules]
+    if missing:
+        raise FileNotFoundError(f"no module {missing[0]} in {PACKAGE}")
+    return digest({name: code_of(path.read_text(encoding="utf8")) for name, path in modules.items()})
+
+
+@functools.cache
+def file_hash(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def asset(name):
+    """Path of a file in mmcoa/assets."""
+    return Path(str(files("mmcoa.assets") / name))
+
+
+def model_hash(name):
+    """Hash of a model's weights and configuration; a checkpoint of a study says which train cell made it.
+
+    A name of open_clip or the hub stands for itself: its weights are published under it.
+    """
+    folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
+    if folder is None:
+        return f"name:{name}"
+    made_by = checkpoint_cell(folder)
+    if made_by:
+        return made_by
+    parts = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json") and path.is_file())
+    return digest({path.name: file_hash(path) for path in parts})
+
+
+def checkpoint_cell(folder):
+    """Hash of the train cell that wrote a finished checkpoint; None where no study did, or it is unfinished."""
+    folder = Path(folder)
+    if not (folder / "mmcoa.json").is_file():
+        return None
+    try:
+        return json.loads((folder / MARKER).read_text())["hash"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def dataset_hash(name):
+    """Hash of a data set's record and files. Shards of a `wds:` folder count by name and size: they may be many gigabytes."""
+    if name.startswith("wds:"):
+        folder = Path(name.removeprefix("wds:"))
+        return digest({str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()})
+    record = records().get(name, {})
+    sheets = sorted(asset("").glob("openmoji*.*")) if record.get("reader") == "openmoji" else []
+    return digest({"record": record, **{path.name: file_hash(path) for path in sheets if path.is_file()}})
+
+
+def candidates_hash(source):
+    """Hash of a candidate table; `neighbours` come from the model."""
+    path = asset("candidates.json.gz") if source.startswith("table:") else Path(source)
+    return file_hash(path) if path.is_file() else source

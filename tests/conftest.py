@@ -1,0 +1,65 @@
+"""Fixtures: a tiny random CLIP (seconds on CPU) and the embedded model."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before open_clip is imported: a look-up without network takes a minute to fail
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+import mmcoa
+from mmcoa.clip import create_model, embedded_folder
+
+SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "shared", "data")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """Configuration and tokenizer of a one-layer CLIP, 16 px, without weights."""
+    folder = tmp_path_factory.mktemp("tiny") / "tiny-clip"
+    shutil.copytree(embedded_folder("openmoji-clip"), folder, ignore=shutil.ignore_patterns("*.safetensors", "mmcoa.json"))
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["embed_dim"] = 16
+    config["model_cfg"]["vision_cfg"] |= {"image_size": 16, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8}
+    config["model_cfg"]["text_cfg"] |= {"width": 32, "heads": 2, "layers": 1}
+    config["preprocess_cfg"]["size"] = [16, 16]
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_folder):
+    """A fresh tiny model; its weights depend on nothing but the seed."""
+    return create_model(tiny_folder, seed=0, name="tiny-clip").eval()
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    """The embedded model. Tests must not change it."""
+    return mmcoa.load_model("openmoji-clip").requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def birds():
+    """42 pictures of birds, two of each class."""
+    return mmcoa.load_dataset("openmoji/birds", samples=42)
+
+
+@pytest.fixture
+def small_birds(birds):
+    """21 pictures at 16 px, for the tiny model."""
+    small = birds.prefix(21)
+    pixels = torch.nn.functional.interpolate(small.images.float(), size=16, mode="area").round().to(torch.uint8)
+    return replace(small, images=pixels)
+
+
+@pytest.fixture
+def shared_data():
+    """Folder of real photographs beside the checkout; tests that need it are skipped where it is absent."""
+    if not os.path.isdir(SHARED):
+        pytest.skip("no photographs beside this checkout")
+    return os.path.abspath(SHARED)

@@ -1,0 +1,30 @@
+import pytest
+
+from mmcoa.report import examples, figures, schematic, style
+
+
+@pytest.mark.parametrize("draw", [figures.impact, figures.methods, figures.gains])
+def test_figures_of_results(draw, study, tmp_path):
+    first, second = (style.save(draw(study), tmp_path / f"{name}.svg").read_bytes() for name in "ab")
+    assert first == second  # the same results give the same bytes: a rebuilt book has no spurious changes
+    assert len(first) > 5000 and b"<svg" in first
+
+
+def test_schematic(tmp_path):
+    assert style.save(schematic.losses(), tmp_path / "losses.svg").stat().st_size > 5000
+
+
+def test_adversarial_images_stay_in_the_ball(study, tmp_path):
+    found = examples.adversarial_images(study, count=2)
+    assert len(found) == 2 and found[0].dataset != found[1].dataset
+    for example in found:
+        assert example.clean.shape == example.adversarial.shape == (64, 64, 3)
+        assert abs(example.adversarial - example.clean).max() <= 2 / 255 + 1e-6
+        assert example.adversarial.min() >= 0 and example.adversarial.max() <= 1
+        assert (example.adversarial != example.clean).any()
+    picture = style.save(figures.adversarial_images(found), tmp_path / "images.svg").read_bytes()
+    assert picture.count(b"<image") == 3 * 2
+
+
+def test_no_example_is_said_so(tmp_path):
+    assert style.save(figures.adversarial_images([]), tmp_path / "none.svg").stat().st_size > 1000

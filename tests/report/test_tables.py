@@ -1,0 +1,101 @@
+import dataclasses
+
+import pytest
+
+from mmcoa.errors import UserError
+from mmcoa.report import facts, names, tables
+from mmcoa.statistics import wilson
+
+
+def test_impact_table_repeats_the_rows(study):
+    table = tables.impact_table(study).set_index("data set")
+    assert list(table.columns) == ["classes", "n", "clean", "image", "text", "sequential"]
+    assert list(table.index) == ["birds", "land vehicles", "tools", names.MACRO]
+    row = study.rows.query("model_id == 'none' and dataset == 'openmoji/birds' and attack == 'image'").iloc[0]
+    assert table.loc["birds", "image"] == f"{row.accuracy:.1f} ({row.ci_low:.1f}–{row.ci_high:.1f})"
+    assert table.loc[names.MACRO, "n"] == str(3 * 24)
+
+
+def test_macro_is_the_mean_of_the_data_sets(study):
+    means = tables.macro(study).set_index(["method", "attack"])
+    by_set = tables.by_dataset(study)
+    for (method, attack), row in means.iterrows():
+        part = by_set[(by_set.method == method) & (by_set.attack == attack)]
+        assert row.accuracy == pytest.approx(part.accuracy.mean())
+        assert row.low <= row.accuracy <= row.high
+
+
+def test_seeds_are_averaged(study):
+    table = tables.by_dataset(study)
+    row = table[(table.method == "mmcoa") & (table.dataset == "openmoji/tools") & (table.attack == "text")].iloc[0]
+    seeds = study.rows[(study.rows.method == "mmcoa") & (study.rows.dataset == "openmoji/tools") & (study.rows.attack == "text")]
+    assert len(seeds) == 2
+    assert row.accuracy == pytest.approx(seeds.accuracy.mean())
+    assert (row.low, row.high) == pytest.approx(wilson(seeds.correct.mean(), 24))
+
+
+def test_methods_table_and_summary(study, synthetic_profile):
+    table = tables.methods_table(study)
+    assert list(table.method) == ["undefended", "TeCoA", "MMCoA"]
+    assert list(table["trained on"]) == ["–", "birds", "birds"]
+    assert list(table.seeds) == ["–", "1", "2"]
+    summary = tables.summary(*synthetic_profile)
+    assert list(summary.columns) == ["method", "n", "clean", "image", "text", "sequential"]
+    means = tables.macro(study).set_index(["method", "attack"]).accuracy
+    assert summary.set_index("method").loc["MMCoA", "text"] == f"{means['mmcoa', 'text']:.1f}"
+
+
+def test_gains_are_paired_differences(study):
+    means = tables.macro(study).set_index(["method", "attack"]).accuracy
+    table = tables.gains_table(study).set_index("method")
+    difference = means["mmcoa", "text"] - means["none", "text"]
+    assert table.loc["MMCoA", "text"].startswith(tables.signed(difference))
+
+
+def test_dataset_table_marks_what_was_trained_on(study):
+    table = tables.dataset_table(study)
+    assert list(table.method[:3]) == ["undefended", "TeCoA †", "MMCoA †"]  # birds
+    assert list(table["data set"][:4]) == ["birds", "", "", "land vehicles"]
+    assert list(table.method[3:6]) == ["undefended", "TeCoA", "MMCoA"]
+
+
+def test_cost_table(study):
+    table = tables.cost_table(study).set_index("method")
+    assert table.loc["MMCoA", "pictures seen"] == "16"
+    assert table.loc["MMCoA", "PGD steps inside"] == "1"
+
+
+def test_prompts_table_marks_the_changed_word(study):
+    table = tables.prompts_table(study)
+    assert len(table) == 3
+    assert table.prompt.str.startswith("This is a [photo]{.was} of a ").all()
+    assert table["adversarial prompt"].str.startswith("This is a [snapshot]{.now} of a ").all()
+
+
+def test_signed():
+    assert [tables.signed(value) for value in (3.14, -3.14, -0.01)] == ["+3.1", "−3.1", "0.0"]
+
+
+def test_unlisted_names_come_last():
+    assert names.ordered(["zeta", "mmcoa", "alpha", "none", "mmcoa"], names.METHODS) == ["none", "mmcoa", "alpha", "zeta"]
+    assert names.method_label("alpha") == "alpha"
+
+
+def test_report_needs_the_undefended_model(study):
+    rows = study.rows[study.rows.method != "none"]
+    with pytest.raises(UserError, match="needs method 'none'.*mmcoa run synthetic"):
+        tables.impact_table(dataclasses.replace(study, rows=rows))
+
+
+def test_facts_are_texts_read_from_results(study):
+    found = facts.of_study(study) | facts.of_impact(study) | facts.of_finetuning(study)
+    assert all(isinstance(text, str) and text for text in found.values())
+    assert found["profile"] == "synthetic" and found["n_each"] == "24" and found["n_all"] == "72" and found["models"] == "4"
+    assert "2/255" in found["threat"] and "table:eval" in found["threat"]
+    mean = tables.macro(study).set_index(["method", "attack"]).accuracy["none", "image"]
+    assert found["macro_image"].startswith(f"{mean:.1f} (")
+
+
+def test_nothing_trained(study):
+    with pytest.raises(UserError, match="trains nothing"):
+        facts.of_finetuning(dataclasses.replace(study, training=study.training.iloc[:0]))

@@ -1,0 +1,101 @@
+"""Expansion of a profile, and what changes a cell's hash."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mmcoa.errors import UserError
+from mmcoa.study import sources
+from mmcoa.study.cells import evaluate_cell, expand, train_cell
+
+
+def hashes(profile):
+    return {cell.id: cell.hash for cell in expand(profile)}
+
+
+def changed(before, after):
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_expansion(write_profile):
+    assert list(hashes(write_profile())) == [
+        *("none__openmoji-birds", "none__openmoji-tools"),
+        *("train__tecoa-seed0", "tecoa-seed0__openmoji-birds", "tecoa-seed0__openmoji-tools"),
+    ]
+    assert len(expand("quick")) == 2 + 3 * 15
+    assert len(expand("openmoji")) == 12 + 13 * 15
+
+
+def test_a_training_parameter_changes_its_model_and_what_depends_on_it(write_profile):
+    before = hashes(write_profile())
+    after = hashes(write_profile(train__steps=3))
+    assert changed(before, after) == {"train__tecoa-seed0", "tecoa-seed0__openmoji-birds", "tecoa-seed0__openmoji-tools"}
+
+
+def test_an_evaluation_parameter_changes_no_train_cell(write_profile):
+    before = hashes(write_profile())
+    after = hashes(write_profile(evaluate__steps=2))
+    assert changed(before, after) == before.keys() - {"train__tecoa-seed0"}
+
+
+def test_weights_of_the_base_model_change_everything(write_profile, project):
+    before = hashes(write_profile())
+    (project / "models" / "tiny" / "model.safetensors").write_bytes(b"others")
+    sources.file_hash.cache_clear()
+    assert changed(before, hashes(write_profile())) == before.keys()
+
+
+def test_neither_device_nor_results_folder_nor_spelling_of_epsilon_is_part_of_a_cell(write_profile):
+    before = hashes(write_profile())
+    assert before == hashes(write_profile(device="auto", train__epsilon=2 / 255))
+    assert before == {cell.id: cell.hash for cell in expand("mini.yaml", runs="elsewhere", results="there")}
+
+
+def test_a_model_that_a_study_trained_counts_as_its_train_cell(tmp_path):
+    (tmp_path / sources.MARKER).write_text(json.dumps({"cell": "train__x", "hash": "abc"}))
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert sources.model_hash(str(tmp_path)) != "abc"  # unfinished
+    (tmp_path / "mmcoa.json").write_text("{}")
+    assert sources.model_hash(str(tmp_path)) == "abc"
+
+
+def test_files_of_a_folder_data_set_are_inputs(tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "0.tar").write_bytes(b"1")
+    before = sources.dataset_hash(f"wds:{tmp_path}")
+    (tmp_path / "test" / "0.tar").write_bytes(b"12")
+    assert sources.dataset_hash(f"wds:{tmp_path}") != before
+
+
+def test_code_without_comments_and_docstrings():
+    text = '"""Doc."""\n\nx = 1  # why\n\n\ndef f():\n    """Two\n    lines."""\n    return "# no comment"\n'
+    assert sources.code_of(text) == 'x = 1\ndef f():\n    return "# no comment"'
+
+
+def test_code_reached_by_import():
+    evaluation = sources.reached("mmcoa.evaluation")
+    assert {"mmcoa.evaluation", "mmcoa.attacks.image", "mmcoa.attacks.text", "mmcoa.clip", "mmcoa.threat"} <= evaluation.keys()
+    assert not any(name.startswith(("mmcoa.study", "mmcoa.report")) or name == "mmcoa.cli" for name in evaluation)
+    training = sources.reached("mmcoa.finetune", "mmcoa.defenses.image_only")
+    assert {"mmcoa.training", "mmcoa.defenses.image_only", "mmcoa.defenses.losses"} <= training.keys()
+    assert "mmcoa.defenses.text_only" not in training  # another defence's file changes nothing here
+
+
+def test_unknown_defence_is_a_user_error():
+    settings = dict(dataset="openmoji/birds", epsilon=None, candidate_source="table:train")
+    with pytest.raises(UserError, match="unknown defence 'tecao'; nearest: tecoa"):
+        train_cell("x", "openmoji-clip", defense="tecao", **settings)
+
+
+def test_cell_id_is_a_file_name():
+    cell = evaluate_cell("none", "abc", "wds:../data/cifar 10", epsilon="1/255", candidate_source="table:eval")
+    assert cell.id == "none__wds-..-data-cifar-10"
+
+
+def test_lists_and_status_do_not_wait_for_torch():
+    code = "import sys, mmcoa.study.status, mmcoa.study.runner; mmcoa.study.status.show('quick'); print(sorted({'torch', 'pandas', 'open_clip'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,93 @@
+"""The notebooks as stored: commented parameters, no outputs; as run: short cells that call the library."""
+
+import ast
+import inspect
+import io
+import tokenize
+from pathlib import Path
+
+import matplotlib
+import nbformat
+import pytest
+
+import mmcoa.datasets
+from mmcoa.study import cell as study
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NAMES = ("pretrain", "finetune", "evaluate")
+
+
+def read(name):
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def parameters_cell(notebook):
+    (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    return cell
+
+
+def names_in(source):
+    return [node.targets[0].id for node in ast.parse(source).body]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_without_outputs(name):
+    notebook = read(name)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code[0] is parameters_cell(notebook)
+    for cell in code:
+        assert cell.outputs == [] and cell.execution_count is None
+    assert "papermill" not in notebook.metadata and "widgets" not in notebook.metadata
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_has_a_comment(name):
+    source = parameters_cell(read(name)).source
+    commented = {t.start[0] for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT}
+    assert commented == {node.lineno for node in ast.parse(source).body}
+
+
+@pytest.mark.parametrize(("name", "function", "rename"), [("finetune", study.run_train_cell, {}), ("evaluate", study.run_evaluate_cells, {"dataset": "datasets"})])
+def test_parameters_are_those_of_the_function(name, function, rename):
+    given = {rename.get(key, key) for key in names_in(parameters_cell(read(name)).source)}
+    assert given == inspect.signature(function).parameters.keys() - {"progress"}
+
+
+def execute(name, **parameters):
+    """Run a notebook's code cells in this process (no kernel); returns their variables."""
+    matplotlib.use("Agg")
+    variables = {}
+    for cell in read(name).cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, f"{name}.ipynb", "exec"), variables)
+            if "parameters" in cell.metadata.get("tags", []):
+                assert parameters.keys() <= variables.keys()
+                variables |= parameters
+    return variables
+
+
+def test_pretrain(project, monkeypatch):
+    monkeypatch.setattr(mmcoa.datasets, "openmoji_names", lambda: ["openmoji/birds", "openmoji/tools"])  # for speed
+    made = execute("pretrain", steps=2, batch_size=32, samples=4)
+    model = study.load_model("runs/pretrain/openmoji-clip")
+    assert model.name == "openmoji-clip" and model.metadata["epsilon"] == "2/255"
+    assert "trained_on" not in model.metadata and model.metadata.get("defense", "none") == "none"
+    assert len(made["rows"]) == 3 and set(made["rows"].task) == {"zero_shot"}
+    assert Path("runs/pretrain/openmoji-clip/model.safetensors").stat().st_size < 6e6
+
+
+def test_finetune_by_hand(project):
+    execute("finetune", model="models/tiny", dataset="openmoji/birds", samples=8, steps=2, batch_size=4, inner_steps=1)
+    assert study.load_model("runs/finetune").name == "mmcoa-seed0"
+    assert not Path("results").exists()
+
+
+def test_evaluate_by_hand_writes_nothing(project, capsys):
+    made = execute("evaluate", model="models/tiny", samples=4, steps=1)
+    assert list(made["table"].attack) == ["clean", "image", "text", "sequential"]
+    assert "openmoji/birds: 4 of 4 samples" in capsys.readouterr().out
+    assert sorted(path.name for path in Path().iterdir()) == ["models", "notebooks"]

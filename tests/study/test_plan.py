@@ -1,0 +1,116 @@
+"""What is left to do."""
+
+import json
+import shlex
+
+import pytest
+
+from mmcoa.study.plan import duration, make_plan, papermill_command
+from mmcoa.study.processes import claim
+from mmcoa.study.records import write_record
+from mmcoa.study.sources import MARKER
+from mmcoa.study.status import summary
+
+PROVENANCE = {"seconds": 2.0}
+
+
+def finish(cell, plan):
+    write_record("results/mini", cell, PROVENANCE)
+    if cell.kind == "train":
+        folder = plan.runs / "models" / cell.model
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "mmcoa.json").write_text("{}")
+        (folder / MARKER).write_text(json.dumps({"cell": cell.id, "hash": cell.hash}))
+
+
+def pending(profile):
+    return [process.name for process in make_plan(profile).pending]
+
+
+@pytest.fixture
+def finished(write_profile):
+    """A profile all of whose cells have records and weights."""
+    plan = make_plan(write_profile())
+    for cell in plan.cells:
+        finish(cell, plan)
+    return plan
+
+
+def test_everything_at_first_and_nothing_at_last(write_profile):
+    plan = make_plan(write_profile())
+    assert [p.name for p in plan.pending] == ["train__tecoa-seed0", "evaluate__none", "evaluate__tecoa-seed0"]
+    assert plan.pending[2].needs == ["train__tecoa-seed0"] and plan.pending[1].needs == []
+    assert plan.seconds_left(plan.todo) is None
+    for cell in plan.cells:
+        finish(cell, plan)
+    plan = make_plan("mini.yaml")
+    assert plan.pending == [] and plan.todo == []
+
+
+def test_one_missing_record_makes_one_process(finished):
+    (finished.results / "records" / "none__openmoji-tools.json").unlink()
+    plan = make_plan("mini.yaml")
+    assert [process.name for process in plan.pending] == ["evaluate__none"]
+    assert [cell.id for cell in plan.todo] == ["none__openmoji-tools"]
+    assert plan.seconds_left(plan.todo) == 2.0
+
+
+def test_weights_that_git_does_not_keep_are_made_again_only_where_needed(finished):
+    (finished.runs / "models" / "tecoa-seed0" / "mmcoa.json").unlink()
+    assert pending("mini.yaml") == []
+    (finished.results / "records" / "tecoa-seed0__openmoji-tools.json").unlink()
+    assert pending("mini.yaml") == ["train__tecoa-seed0", "evaluate__tecoa-seed0"]
+
+
+def test_a_notebook_that_was_killed_after_its_records_is_pending(finished):
+    path = finished.runs / "running" / "train__tecoa-seed0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**claim(), "pid": 2**22 + 1}))
+    assert pending("mini.yaml") == ["train__tecoa-seed0"]
+    assert make_plan("mini.yaml").todo == []
+
+
+def test_a_notebook_that_failed_after_its_records_is_pending(finished):
+    path = finished.runs / "failed" / "evaluate__none.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"reason": "KeyError: 'x'", "notebook": "results/mini/notebooks/evaluate__none.failed.ipynb"}))
+    assert pending("mini.yaml") == ["evaluate__none"]
+    assert summary("mini.yaml")["failures"]["evaluate__none"]["reason"] == "KeyError: 'x'"
+
+
+def test_status_counts_cells_by_state(write_profile):
+    plan = make_plan(write_profile())
+    for folder, text in (("running", json.dumps(claim())), ("failed", json.dumps({"reason": "E: x", "notebook": "n"}))):
+        (plan.runs / folder).mkdir(parents=True)
+        name = "train__tecoa-seed0" if folder == "running" else "evaluate__none"
+        (plan.runs / folder / f"{name}.json").write_text(text)
+    finish(plan.cells[0], plan)
+    state = summary("mini.yaml")
+    assert (state["cells"], state["done"], state["running"], state["failed"], state["todo"]) == (5, 1, 1, 1, 2)
+    dead = {**claim(), "pid": 2**22 + 1}
+    (plan.runs / "running" / "train__tecoa-seed0.json").write_text(json.dumps(dead))
+    assert summary("mini.yaml")["running"] == 0
+
+
+def test_printed_commands_carry_every_parameter(write_profile):
+    from papermill.cli import _resolve_type
+
+    for process in make_plan(write_profile()).pending:
+        make_folder, command = papermill_command(process).split(" && ")
+        assert make_folder == "mkdir -p results/mini/notebooks"
+        words = shlex.split(command)
+        assert words[1:5] == [f"notebooks/{process.notebook.name}", str(process.output), "-k", "python3"]
+        read, rest = {}, words[5:]
+        while rest:
+            flag = rest.pop(0)
+            if flag == "-y":
+                read |= json.loads(rest.pop(0))
+            else:
+                key, value = rest.pop(0), rest.pop(0)
+                read[key] = value if flag == "-r" else _resolve_type(value)
+        assert read == process.parameters
+
+
+def test_durations():
+    assert [duration(s) for s in (5, 300, 9000)] == ["5 s", "5 min", "2.5 h"]
+    assert "unknown" in duration(None)

@@ -1,0 +1,104 @@
+"""Profiles: what a mistake in the file says, on one line."""
+
+import pytest
+import yaml
+
+from mmcoa.errors import UserError
+from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles, train_settings
+
+GOOD = """\
+name: mine
+base_model: openmoji-clip
+train: {dataset: openmoji/birds, steps: 3, epsilon: 2/255}
+models:
+  - {defense: none}
+  - {defense: tecoa, seeds: [0, 1], steps: 5}
+evaluate:
+  datasets: [openmoji/birds, openmoji/tools]
+  attacks: [clean, image]
+  samples: 4
+"""
+
+
+def load(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return load_profile(path)
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_shipped_profiles_are_valid_and_say_what_they_are(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert len(profile.evaluate.datasets) == 15
+    assert shipped_profiles()[name].read_text().startswith(f"# {name}: ")
+
+
+def test_a_model_overrides_shared_settings(tmp_path):
+    profile = load(tmp_path, GOOD)
+    assert [name for entry in profile.models for name in model_ids(entry)] == ["none", "tecoa-seed0", "tecoa-seed1"]
+    settings = train_settings(profile, profile.models[1])
+    assert settings["steps"] == 5 and settings["dataset"] == "openmoji/birds" and settings["lr"] is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("samples: 4", "sampels: 4", 10, "unknown key 'sampels'; nearest: samples"),
+        ("base_model:", "base_modle:", 1, "key 'base_model' is missing"),
+        ("steps: 3", "lerning_rate: 3", 3, "unknown key 'lerning_rate'"),
+        ("seeds: [0, 1]", "seed: [0, 1]", 6, "unknown key 'seed'; nearest: seeds"),
+        ("samples: 4", "samples: many", 10, "samples: must be a whole number, got 'many'"),
+        ("samples: 4", "samples: yes", 10, "samples: must be a whole number, got True"),
+        ("samples: 4", "samples: 0", 10, "samples: input should be greater than or equal to 1, got 0"),
+        ("seeds: [0, 1]", "seeds: 0", 6, "seeds: input should be a valid list, got 0"),
+        ("seeds: [0, 1]", "seeds: []", 6, "seeds: list should have at least 1 item"),
+        ("epsilon: 2/255", "epsilon: 8", 3, "epsilon must lie in (0, 1]"),
+        ("epsilon: 2/255", "epsilon: big", 3, "epsilon 'big' is not a number such as 2/255"),
+        ("[clean, image]", "[clean, imgae]", 9, "unknown attack 'imgae'; nearest: image"),
+        ("[clean, image]", "[clean, clean]", 1, "attack 'clean' is listed twice"),
+        ("openmoji/tools", "openmoji/tols", 8, "unknown data set 'openmoji/tols'; nearest: openmoji/tools"),
+        ("defense: tecoa", "defense: tecao", 6, "unknown defence 'tecao'; nearest: tecoa"),
+        ("openmoji-clip", "openmoji-clp", 2, "unknown model 'openmoji-clp'; nearest: openmoji-clip"),
+        ("{defense: none}", "{defense: none, steps: 3}", 5, "defence 'none' is not trained, so it takes no 'steps'"),
+        ("{defense: none}", "{defense: tecoa}", 1, "two models are called 'tecoa-seed0'"),
+        ("dataset: openmoji/birds, ", "", 1, "neither `train` nor the model names a dataset"),
+        ("dataset: openmoji/birds, ", "dataset: openmoji/birds, split: tset, ", 1, "has no split 'tset'"),
+        ("name: mine", "name: quick", None, "belongs to a shipped profile"),
+        ("name: mine", "name: a/b", 1, "name: string should match pattern"),
+        ("samples: 4", "samples: 4\n  samples: 5", 11, "key 'samples' is given twice"),
+        ("samples: 4", "samples: [4", 11, "not valid YAML"),
+        ("samples: 4", "samples: 4\n  steps: 1.5\n  seed: -1", 11, "(and 1 more)"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, old, new, line, says):
+    assert old in GOOD
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    text = str(caught.value)
+    assert says in text
+    assert "\n" not in text
+    assert text.startswith(f"{tmp_path / 'mine.yaml'}" + (f", line {line}:" if line else ""))
+
+
+@pytest.mark.parametrize("text", ["", "- 1\n", "just words"])
+def test_a_profile_is_a_mapping(tmp_path, text):
+    with pytest.raises(UserError, match="a profile is a mapping with the keys name, base_model"):
+        load(tmp_path, text)
+
+
+def test_unknown_names_and_missing_files(tmp_path):
+    with pytest.raises(UserError, match="unknown profile 'quik'; nearest: quick"):
+        load_profile("quik")
+    with pytest.raises(UserError, match=r"no profile .*absent\.yaml"):
+        load_profile(tmp_path / "absent.yaml")
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    with pytest.raises(UserError, match="not valid YAML"):
+        load(tmp_path, GOOD.replace("samples: 4", "samples: !!python/object/apply:os.system ['true']"))
+
+
+def test_epsilon_is_written_one_way(tmp_path):
+    decimal = yaml.safe_dump(2 / 255).splitlines()[0]
+    assert load(tmp_path, GOOD.replace("2/255", decimal)).train.epsilon == "2/255"

@@ -1,0 +1,73 @@
+"""Records: whole or not there, current or stale; rows.csv from the current ones."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from mmcoa.errors import UserError
+from mmcoa.study import records
+from mmcoa.study.cells import expand
+
+PROVENANCE = {"seconds": 2.0}
+
+
+def record_all(profile, skip=()):
+    """Records with one made-up row for each evaluate cell."""
+    for cell in expand(profile):
+        if cell.id not in skip:
+            rows = [{"model": cell.model, "dataset": cell.parameters["dataset"], "accuracy": 50.0}] if cell.kind == "evaluate" else []
+            records.write_record("results/mini", cell, PROVENANCE, rows)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+    path = records.write_atomic(tmp_path / "record.json", lambda p: p.write_text("old"))
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        records.write_atomic(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_current_and_stale(write_profile):
+    profile = write_profile()
+    record_all(profile)
+    cells = expand(profile)
+    assert all(records.is_current(records.read_record("results/mini", cell.id), cell.hash) for cell in cells)
+    stale = expand(write_profile(evaluate__steps=2))
+    assert not any(records.is_current(records.read_record("results/mini", c.id), c.hash) for c in stale if c.kind == "evaluate")
+    assert not records.is_current(records.read_record("results/mini", "absent"), "abc")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"hash": "x"}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    path = tmp_path / "records" / "cell.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"damaged record .*cell\.json.*run the profile again"):
+        records.read_record(tmp_path, "cell")
+
+
+def test_rows_csv_holds_the_current_records_in_order(write_profile):
+    profile = write_profile()
+    record_all(profile, skip=["tecoa-seed0__openmoji-tools"])
+    path, missing = records.compile_rows(profile)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert path == Path("results/mini/rows.csv") and missing == 1
+    assert [row["cell"] for row in rows] == ["none__openmoji-birds", "none__openmoji-tools", "tecoa-seed0__openmoji-birds"]
+    assert list(rows[0]) == list(records.ROW_COLUMNS)
+    _, missing = records.compile_rows(write_profile(evaluate__samples=3))
+    assert missing == 4 and len(path.read_text().splitlines()) == 1
+
+
+def test_provenance_works_without_git(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    made = records.provenance(started=0, seconds=1.234, seed=3, device="cpu", threads=2)
+    assert made["git_commit"] is None and made["git_dirty"] is None
+    assert made["started"] == "1970-01-01T00:00:00+00:00" and made["seconds"] == 1.23
+    assert {"python", "torch", "open_clip", "mmcoa"} == made["versions"].keys() and all(made["versions"].values())

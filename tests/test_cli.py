@@ -1,0 +1,92 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mmcoa import cli
+
+
+@pytest.fixture
+def call(capsys):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments,near",
+    [
+        (["evaluat"], "evaluate"),
+        (["evaluate", "--epsilonn", "1/255"], "--epsilon"),
+        (["evaluate", "--model", "openmoji"], "openmoji-clip"),
+        (["evaluate", "--dataset", "openmoji/bird"], "openmoji/birds"),
+        (["evaluate", "--attack", "txt"], "text"),
+        (["evaluate", "--split", "trian"], "train"),
+        (["evaluate", "--epsilon", "2"], "2/255"),
+        (["evaluate", "--epsilon", "x"], "2/255"),
+        (["evaluate", "--norm", "linff"], "linf"),
+        (["evaluate", "--candidates", "table:evil"], "table:eval"),
+        (["evaluate", "--samples", "0"], "samples"),
+        (["evaluate", "--steps", "many"], "--steps"),
+        (["evaluate", "--dataset", "wds:/no/such/folder"], "/no/such/folder"),
+        (["evaluate", "--resize", "pil"], "openclip"),
+        (["train", "--defense", "mmca", "--output", "x"], "mmcoa"),
+        (["train", "--output", "x"], "--defense"),
+        (["train", "--defense", "mmcoa", "--steps", "3", "--epochs", "1", "--output", "x"], "--epochs"),
+        (["run", "quik"], "quick"),
+        (["status", "quik"], "quick"),
+        (["book", "quik"], "quick"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(call, tmp_path, monkeypatch, arguments, near):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(*arguments)
+    assert code == 2 and err.count("\n") == 1 and err.startswith("mmcoa: ") and near in err
+    assert list(tmp_path.iterdir()) == []  # nothing half-written
+
+
+@pytest.mark.parametrize("name", ["models", "datasets", "attacks", "defenses"])
+def test_lists(call, name):
+    code, out, _ = call(name)
+    assert code == 0
+    expected = {"models": "openmoji-clip", "datasets": "openmoji/birds", "attacks": "sequential", "defenses": "tecoa"}
+    assert expected[name] in out and len(out.splitlines()) >= 4
+
+
+def test_every_command_has_help_with_an_example(call):
+    for name in ("models", "datasets", "attacks", "defenses", "evaluate", "train", "run", "status", "book"):
+        code, out, _ = call(name, "--help")
+        assert code == 0 and "Example: mmcoa" in out
+
+
+def test_lists_and_status_do_not_wait_for_torch():
+    code = "import sys, mmcoa.cli, mmcoa.study.status, mmcoa.study.profiles, mmcoa.attacks.catalog; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_train_then_evaluate(call, tmp_path, tiny):
+    from mmcoa.clip import save_checkpoint
+
+    base, new, rows = tmp_path / "base", tmp_path / "new", tmp_path / "rows.json"
+    save_checkpoint(tiny, base, {"name": "tiny-clip"})
+    arguments = ("--model", base, "--dataset", "openmoji/birds", "--samples", 21)
+    code, out, _ = call("train", "--defense", "mmcoa", *arguments, "--steps", 2, "--inner-steps", 1, "--lr", "1e-3", "--output", new)
+    assert code == 0 and "step 2/2" in out
+    card = json.loads((new / "mmcoa.json").read_text())
+    assert card["defense"] == "mmcoa" and card["trained_on"] == "openmoji/birds" and card["base_model"] == "tiny-clip"
+    attacks = [x for name in ("clean", "image", "text", "multimodal") for x in ("--attack", name)]
+    arguments = ("--model", new, "--dataset", "openmoji/birds", "--samples", 21, "--steps", 2, *attacks)
+    code, out, _ = call("evaluate", *arguments, "--output", rows)
+    assert code == 0 and "multimodal" in out
+    written = json.loads(rows.read_text())
+    required = "model defense dataset split attack accuracy correct n ci_low ci_high epsilon steps seed config_hash device seconds"
+    assert [row["attack"] for row in written] == ["clean", "image", "text", "multimodal"]
+    assert all(set(required.split()) <= set(row) for row in written)
+    assert {row["model"] for row in written} == {"new"} and {row["n"] for row in written} == {21}

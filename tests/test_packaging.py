@@ -1,0 +1,49 @@
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_environment_lists_what_pyproject_lists():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
+    assert pip[0] == "--editable ."
+    assert sorted(pip[1:]) == sorted(project["dependencies"] + project["optional-dependencies"]["book"])
+
+
+def test_constraints_pin_every_dependency():
+    import re
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {re.split("==", line)[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    wanted = project["dependencies"] + project["optional-dependencies"]["book"] + project["optional-dependencies"]["dev"]
+    names = {re.match(r"[A-Za-z0-9_.-]+", text)[0].lower().replace("_", "-") for text in wanted}
+    assert names <= pinned, names - pinned
+
+
+def test_assets_carry_their_licences():
+    assets = ROOT / "mmcoa" / "assets"
+    assert "CC BY-SA 4.0" in (assets / "LICENSE-OpenMoji.txt").read_text()
+    assert "Princeton University" in (assets / "LICENSE-WordNet.txt").read_text()
+    glyphs = sum((assets / name).stat().st_size for name in ("openmoji_color.png", "openmoji.json"))
+    assert glyphs < 5e6
+
+
+def test_versions_agree():
+    import mmcoa
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert mmcoa.__version__ == project["version"] == citation["version"]
+    assert f"## {mmcoa.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_nothing_unpickles():
+    """No call that could run code from a file: weights are safetensors, tables JSON, profiles safe YAML."""
+    forbidden = ("pickle.load", "torch.load(", "yaml.load(", "yaml.unsafe_load", "allow_pickle=True", "extractall")
+    for path in [*ROOT.glob("mmcoa/**/*.py"), *ROOT.glob("notebooks/*.ipynb")]:
+        text = path.read_text(encoding="utf8")
+        assert not any(word in text for word in forbidden), path
