@@ -104,9 +104,9 @@ def evaluate(
         find(name)
     from mmcoa.clip import load_model
     from mmcoa.datasets import load_dataset
-    from mmcoa.evaluation import default_threat
     from mmcoa.evaluation import evaluate as run_evaluation
     from mmcoa.runtime import tune_allocator
+    from mmcoa.threat import default_threat
 
     tune_allocator()
     data = load_dataset(dataset, split, samples=samples, seed=seed, template=template)

@@ -251,7 +251,8 @@ def save_checkpoint(model, folder, metadata=None, dtype=torch.float32):
     if not folder.exists():
         temporary.rename(folder)
         return folder
-    for path in sorted(temporary.iterdir()):  # other files of the folder (logs, training state) stay
+    # Other files of the folder (logs, training state) stay. mmcoa.json comes last: it says that the checkpoint is whole.
+    for path in sorted(temporary.iterdir(), key=lambda path: path.name == "mmcoa.json"):
         path.replace(folder / path.name)
     temporary.rmdir()
     return folder

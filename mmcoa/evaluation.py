@@ -20,7 +20,7 @@ from mmcoa.attacks.text import attack_prompts
 from mmcoa.clip import load_model
 from mmcoa.errors import UserError
 from mmcoa.statistics import wilson
-from mmcoa.threat import ThreatModel
+from mmcoa.threat import default_threat
 
 SCHEMA_VERSION = 1
 
@@ -35,12 +35,6 @@ class Evaluation(list):
     def __init__(self, rows, outcomes, changes):
         super().__init__(rows)
         self.outcomes, self.changes = outcomes, changes
-
-
-def default_threat(model, **changes):
-    """`ThreatModel` with the headline epsilon that the model's checkpoint states, else CLIP's usual 1/255."""
-    epsilon = model.metadata.get("epsilon", "1/255")
-    return ThreatModel(**{"epsilon": epsilon, **{k: v for k, v in changes.items() if v is not None}})
 
 
 def evaluate(model, dataset, attacks=("clean", "image", "text", "multimodal"), threat=None, batch_size=64, progress=None):

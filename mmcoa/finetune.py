@@ -5,7 +5,7 @@ import copy
 from mmcoa.clip import load_model
 from mmcoa.datasets import load_dataset
 from mmcoa.datasets.batches import ShuffledDataset
-from mmcoa.evaluation import default_threat
+from mmcoa.threat import default_threat
 from mmcoa.training import defaults_for, train
 
 PUBLIC_INNER_STEPS = 10  # PGD-10 inside the training of ViT-B/32 (arXiv 2404.19287)

@@ -79,3 +79,9 @@ class ThreatModel:
 
     def asdict(self):
         return asdict(self)
+
+
+def default_threat(model, **changes):
+    """`ThreatModel` with the headline epsilon that the model's checkpoint states, else CLIP's usual 1/255."""
+    epsilon = model.metadata.get("epsilon", "1/255")
+    return ThreatModel(**{"epsilon": epsilon, **{k: v for k, v in changes.items() if v is not None}})

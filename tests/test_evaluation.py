@@ -4,9 +4,9 @@ import torch
 
 import mmcoa
 from mmcoa.errors import UserError
-from mmcoa.evaluation import default_threat, evaluate
+from mmcoa.evaluation import evaluate
 from mmcoa.statistics import wilson
-from mmcoa.threat import ThreatModel
+from mmcoa.threat import ThreatModel, default_threat
 
 EVERY = ["clean", "image", "fgsm", "text", "independent", "sequential", "multimodal"]
 COLUMNS = {

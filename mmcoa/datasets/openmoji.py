@@ -20,6 +20,7 @@ from PIL import Image
 SIZE, TILE, COLUMNS = 64, 72, 32
 SPLITS = {"train": "color", "test": "color", "unseen-style": "faded"}
 VIEWS = {"train": 32, "test": 10, "unseen-style": 10}
+CHUNK = 512  # views drawn at once: a whole split of float pictures would take gigabytes
 HELD_OUT = "office"  # never shown in pre-training
 
 
@@ -101,5 +102,6 @@ def group_views(group, split, seed=0, views=None):
     code = list(SPLITS).index(split)
     draws = torch.stack([draw_parameters(np.random.default_rng([seed, code, glyph]), views) for glyph in glyphs], dim=1)
     labels = torch.arange(len(glyphs)).repeat(views)
-    images = render(torch.tensor(glyphs)[labels], draws.flatten(0, 1), SPLITS[split])
+    parts = zip(torch.tensor(glyphs)[labels].split(CHUNK), draws.flatten(0, 1).split(CHUNK), strict=True)
+    images = torch.cat([render(part, parameters, SPLITS[split]) for part, parameters in parts])
     return images, labels, [glyph_records()[glyph]["name"] for glyph in glyphs]

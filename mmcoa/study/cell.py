@@ -16,13 +16,14 @@ import torch
 from mmcoa.clip import load_model, resolve_device
 from mmcoa.datasets import load_dataset
 from mmcoa.errors import UserError, unknown
-from mmcoa.evaluation import default_threat, evaluate
+from mmcoa.evaluation import evaluate
 from mmcoa.finetune import fine_tune
 from mmcoa.runtime import tune_allocator
 from mmcoa.study.cells import evaluate_cell, train_cell
 from mmcoa.study.profiles import safe_name
 from mmcoa.study.records import is_current, provenance, read_record, write_atomic, write_record
 from mmcoa.study.sources import MARKER, model_hash
+from mmcoa.threat import default_threat
 
 
 def run_train_cell(

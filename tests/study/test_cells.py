@@ -9,6 +9,7 @@ import pytest
 from mmcoa.errors import UserError
 from mmcoa.study import sources
 from mmcoa.study.cells import evaluate_cell, expand, train_cell
+from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles
 
 
 def hashes(profile):
@@ -25,8 +26,15 @@ def test_expansion(write_profile):
         *("none__openmoji-birds", "none__openmoji-tools"),
         *("train__tecoa-seed0", "tecoa-seed0__openmoji-birds", "tecoa-seed0__openmoji-tools"),
     ]
-    assert len(expand("quick")) == 2 + 3 * 15
-    assert len(expand("openmoji")) == 12 + 13 * 15
+
+
+@pytest.mark.parametrize("name", shipped_profiles())
+def test_shipped_profiles_expand_to_distinct_cells(name):
+    profile = load_profile(name)
+    models = [model for entry in profile.models for model in model_ids(entry)]
+    trained = [model for model in models if model != "none"]
+    cells = expand(name)
+    assert len({cell.id for cell in cells}) == len(cells) == len(trained) + len(models) * len(profile.evaluate.datasets)
 
 
 def test_a_training_parameter_changes_its_model_and_what_depends_on_it(write_profile):
