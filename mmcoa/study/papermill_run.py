@@ -42,7 +42,8 @@ class ThisInterpreter(AsyncKernelManager):
     def kernel_spec(self):
         # tqdm warns, with a path of this machine, that it cannot draw widgets; none are wanted.
         env = {"PYTHONWARNINGS": ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:IProgress not found"]))}
-        return KernelSpec(resource_dir="", env=env, **get_kernel_dict())
+        # The kernel logs a warning about TCP at each start and an error at each orderly end: only what is fatal is news.
+        return KernelSpec(resource_dir="", env=env, **get_kernel_dict(["--IPKernelApp.log_level=50"]))
 
 
 def check_parameters(notebook, parameters):
