@@ -248,7 +248,7 @@ def main(arguments=None):
         code = app(arguments, standalone_mode=False)
     except UsageError as error:
         code = fail(with_nearest(error.format_message()), 2)
-    except UserError as error:
+    except (UserError, FloatingPointError) as error:  # the latter: a loss that is not finite
         code = fail(str(error), 2)
     except (KeyboardInterrupt, typer.Abort):
         code = fail("interrupted; the same command goes on from here", 130)

@@ -71,6 +71,20 @@ def test_lists_and_status_do_not_wait_for_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_a_loss_that_is_not_finite_is_one_line(call, tmp_path, tiny):
+    import torch
+
+    from mmcoa.clip import save_checkpoint
+
+    with torch.no_grad():
+        tiny.clip.visual.proj.fill_(float("nan"))
+    save_checkpoint(tiny, tmp_path / "base", {"name": "broken"})
+    arguments = ("--defense", "clean", "--model", tmp_path / "base", "--dataset", "openmoji/birds", "--samples", 21)
+    code, _, err = call("train", *arguments, "--steps", 2, "--output", tmp_path / "new")
+    assert code == 2 and err.count("\n") == 1 and "step 0" in err and "smaller lr" in err
+    assert not (tmp_path / "new" / "model.safetensors").exists()
+
+
 def test_train_then_evaluate(call, tmp_path, tiny):
     from mmcoa.clip import save_checkpoint
 
