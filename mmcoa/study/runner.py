@@ -111,7 +111,7 @@ def only_runner(folder):
 
 @contextlib.contextmanager
 def sigterm_as_interrupt():
-    """A polite kill ends a run as Ctrl-C does."""
+    """A polite kill ends a run as Ctrl-C does; and so does SIGINT where a shell in the background had it ignored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -119,11 +119,12 @@ def sigterm_as_interrupt():
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_workflow(plan, jobs, executor, echo):
