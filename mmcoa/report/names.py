@@ -44,4 +44,6 @@ def method_label(name):
 
 def dataset_label(name):
     """`openmoji/land-vehicles` -> `land vehicles`; names of other families keep their first part."""
+    if name == "openmoji/others":
+        return "all other emoji"
     return name.removeprefix("openmoji/").removeprefix("wds:").replace("-", " ")

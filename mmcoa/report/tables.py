@@ -72,9 +72,13 @@ def by_dataset(study):
     return frame
 
 
+NARROW = "\u00a0"  # a space at which no line breaks
+JOINER = "\u2060"  # of no width; keeps a narrow column from breaking an interval at its dash
+
+
 def number(accuracy, low, high):
     """`61.3 (58.2–64.1)`."""
-    return f"{accuracy:.1f} ({low:.1f}–{high:.1f})"
+    return f"{accuracy:.1f} ({low:.1f}{JOINER}–{JOINER}{high:.1f})"
 
 
 def signed(points, digits=1):
@@ -116,7 +120,7 @@ def gains_table(study):
     for method, part in frame[frame.method != "none"].groupby("method", sort=False):
         row = {"method": method_label(method), "n": str(part.n.iloc[0])}
         for r in part.itertuples():
-            row[attack_label(r.attack)] = f"{signed(r.accuracy)} ({signed(r.low)} to {signed(r.high)})"
+            row[attack_label(r.attack)] = f"{signed(r.accuracy)} ({signed(r.low)}{NARROW}to{NARROW}{signed(r.high)})"
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -12,7 +12,8 @@ def test_impact_table_repeats_the_rows(study):
     assert list(table.columns) == ["classes", "n", "clean", "image", "text", "sequential"]
     assert list(table.index) == ["birds", "land vehicles", "tools", names.MACRO]
     row = study.rows.query("model_id == 'none' and dataset == 'openmoji/birds' and attack == 'image'").iloc[0]
-    assert table.loc["birds", "image"] == f"{row.accuracy:.1f} ({row.ci_low:.1f}–{row.ci_high:.1f})"
+    assert table.loc["birds", "image"] == tables.number(row.accuracy, row.ci_low, row.ci_high)
+    assert tables.number(61.34, 58.2, 64.1).replace("\u2060", "") == "61.3 (58.2–64.1)"
     assert table.loc[names.MACRO, "n"] == str(3 * 24)
 
 
