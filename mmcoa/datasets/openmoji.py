@@ -2,8 +2,8 @@
 
 A view is a glyph at a random place, scale and rotation before a random background, with random brightness and contrast.
 Styles: `color` (splits `train` and `test`: the same glyphs, other views) and `faded` (split `unseen-style`: 30 to 70 % of the
-colours' saturation, before a texture; never seen in pre-training). Outlines alone, or no colour at all, leave the embedded
-model near chance: too far to compare anything.
+colours' saturation, before a texture; never seen in pre-training). Outlines alone leave the embedded model near chance:
+too far to compare anything.
 Each glyph's views come from a generator of its own, keyed by (seed, split, glyph): same seed, same pixels, whatever else
 is drawn beside them.
 """
