@@ -80,18 +80,33 @@ def evaluate(
     split: Annotated[str, typer.Option(help="split to evaluate")] = "test",
     samples: Annotated[int | None, typer.Option(help="at most so many samples, balanced over classes")] = None,
     attack: Annotated[list[str] | None, typer.Option(help="repeat for several; see `mmcoa attacks`")] = None,
-    epsilon: Epsilon = None,
-    steps: Annotated[int, typer.Option(help="steps of the image attack")] = 10,
+    epsilon: Annotated[
+        list[str] | None, typer.Option(help="radius in pixel units of [0,1], such as 2/255; repeat for several; default: the model's")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="steps of PGD, CW and the feature attacks")] = 10,
     restarts: Annotated[int, typer.Option(help="random starts of the image attack; the worst counts")] = 1,
     norm: Annotated[str, typer.Option(help="linf or l2")] = "linf",
+    preset: Annotated[str, typer.Option(help="protocol, or reference: step = epsilon, last iterate")] = "protocol",
+    targets: Annotated[int, typer.Option(help="aim at each of so many likeliest wrong classes; 0: away from the label")] = 0,
+    apgd_steps: Annotated[int, typer.Option(help="steps of APGD, also inside auto")] = 50,
+    queries: Annotated[int, typer.Option(help="queries of the Square attack, also inside auto")] = 1000,
     attacked_space: Annotated[str, typer.Option(help="native pixels, or model: after the resize")] = "native",
-    candidates: Annotated[str, typer.Option(help="table:eval, table:synonyms, table:train, neighbours or FILE.json")] = "table:eval",
+    candidates: Annotated[
+        str, typer.Option(help="table:eval, table:synonyms, table:train, neighbours, characters, mlm[:MODEL], wordnet[:FOLDER] or FILE.json")
+    ] = "table:eval",
+    words: Annotated[int, typer.Option(help="words that the text attack may change in each prompt")] = 1,
+    beam: Annotated[int, typer.Option(help="prompts that its beam search keeps, for more than one word")] = 10,
+    attackable: Annotated[str, typer.Option(help="content: all content words, or class_name: those of the class name alone")] = "content",
+    text_score: Annotated[str, typer.Option(help="embedding: cosine distance, or margin: labelled pictures of the train split")] = "embedding",
+    min_similarity: Annotated[float | None, typer.Option(help="least cosine of clean and changed prompt, by the frozen model")] = None,
     template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
     resize: Annotated[str, typer.Option(help="openclip (anti-aliased) or reference")] = "openclip",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16 for the search; what it breaks is verified in fp32")] = "fp32",
     batch_size: Annotated[int, typer.Option(help="samples attacked at once; no influence on results")] = 64,
+    check_samples: Annotated[int, typer.Option(help="samples for the self-checks, at most 200; 0: no self-checks")] = 200,
     seed: Seed = 0,
     device: Device = "auto",
-    output: Annotated[Path | None, typer.Option(help="write the rows here as JSON")] = None,
+    output: Annotated[Path | None, typer.Option(help="rows as JSON, with per-sample outcomes beside it; a killed run goes on")] = None,
 ):
     """Clean and robust accuracy.
 
@@ -103,31 +118,50 @@ def evaluate(
     for name in names:
         find(name)
     from mmcoa.clip import load_model
-    from mmcoa.datasets import load_dataset
+    from mmcoa.datasets import attacker_dataset, load_dataset
     from mmcoa.evaluation import evaluate as run_evaluation
     from mmcoa.runtime import tune_allocator
     from mmcoa.threat import default_threat
+    from mmcoa.threat import preset as with_preset
 
     tune_allocator()
-    data = load_dataset(dataset, split, samples=samples, seed=seed, template=template)
-    loaded = load_model(model, device, resize)
-    threat = default_threat(
-        loaded, epsilon=epsilon, steps=steps, restarts=restarts, norm=norm, attacked_space=attacked_space,
-        candidate_source=candidates, seed=seed,
+    data = load_dataset(dataset, split, samples=samples, seed=seed, template=template, stream=True)
+    loaded = load_model(model, device, resize, precision)
+    settings = dict(
+        steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries, attacked_space=attacked_space,
+        candidate_source=candidates, text_budget=words, beam=beam, attackable=attackable, text_score=text_score,
+        min_similarity=min_similarity, seed=seed,
     )  # fmt: skip
-    with progress_bar(f"{data.name} {split}", len(data)) as advance:
-        rows = run_evaluation(loaded, data, names, threat, batch_size, progress=lambda done, total: advance(done))
-    console.print(f"{loaded.name} on {data.name} ({split}); {threat.describe()}")
+    threats = [with_preset(default_threat(loaded, epsilon=value, **settings), preset) for value in dict.fromkeys(epsilon or [None])]
+    attacker = attacker_dataset(dataset, threats[0], template) if split != "train" else None
+    check = data.prefix(min(check_samples, 200)) if check_samples > 0 else None
+    resume = output.with_name(f".{output.name}.unfinished") if output else None
+    with progress_bar(f"{data.name} {split}", len(data) * len(threats)) as advance:
+        rows = run_evaluation(
+            loaded, data, names, threats, batch_size, progress=lambda done, total: advance(done), attacker=attacker, resume=resume, check=check
+        )
+    console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}")
     print_rows(rows)
+    for note in rows.notes:
+        console.print(f"note: {note}")
     if output:
         write_json(output, list(rows))
+        rows.outcomes.to_parquet(output.with_suffix(".parquet"), index=False)
+        console.print(f"rows in {output}, per-sample outcomes in {output.with_suffix('.parquet')}", soft_wrap=True)
 
 
 def print_rows(rows):
     """Result rows as a table."""
-    columns = ["attack", "accuracy", "95 % Wilson", "correct", "n", "seconds"]
-    interval = [f"{row['ci_low']:.1f} to {row['ci_high']:.1f}" for row in rows]
-    print_table(columns, [[r["attack"], r["accuracy"], i, r["correct"], r["n"], r["seconds"]] for r, i in zip(rows, interval, strict=True)])
+    from mmcoa.threat import format_epsilon
+
+    columns = ["attack", "epsilon", "accuracy", "95 % Wilson", "correct", "n", "seconds", "self-checks"]
+    table = []
+    for row in rows:
+        interval = f"{row['ci_low']:.1f} to {row['ci_high']:.1f}"
+        radius = format_epsilon(row["epsilon"]) if row["epsilon"] else ""
+        check = f"{row['check']} (n = {row['check_n']})" if row["check_n"] else row["check"]
+        table.append([row["attack"], radius, row["accuracy"], interval, row["correct"], row["n"], row["seconds"], check])
+    print_table(columns, table)
 
 
 def write_json(path, data):
@@ -153,6 +187,86 @@ def progress_bar(label, total):
             yield lambda done: progress.update(task, completed=done)
 
     return bar()
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="per-sample outcomes (.parquet) that `mmcoa evaluate --output` wrote")],
+    second: Annotated[Path, typer.Argument(help="the same of another model, on the same samples")],
+):
+    """Two models on the same samples, attack by attack (McNemar's exact test). Example: mmcoa compare clip.parquet mmcoa.parquet"""
+    from mmcoa.outcomes import paired, read_outcomes
+
+    rows = paired(read_outcomes(first), read_outcomes(second))
+    columns = ["attack", "epsilon", "both right", "only first", "only second", "neither", "first - second", "p"]
+    keys = ["attack", "epsilon", "both", "only_a", "only_b", "neither", "difference", "p"]
+    print_table(columns, [[f"{row[key]:.2g}" if key == "p" else row[key] for key in keys] for row in rows])
+    console.print("difference in points; p: McNemar, exact, samples taken as independent (the text attack moves whole classes)")
+
+
+candidates_app = typer.Typer(no_args_is_help=True, help="Candidate words of the text attack: build a table, look at one.")
+app.add_typer(candidates_app, name="candidates")
+Source = Annotated[str, typer.Option(help="table:eval, neighbours, characters, mlm[:MODEL], wordnet[:FOLDER], FILE.json, ...")]
+
+
+@candidates_app.command("build")
+def candidates_build(
+    output: Annotated[Path, typer.Option(help="table to write: FILE.json, a candidate source of its own")],
+    source: Source = "mlm",
+    dataset: Data = "openmoji/birds",
+    template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
+    model: Annotated[str, typer.Option(help="model whose token embedding gives `neighbours`")] = "openmoji-clip",
+):
+    """Write the candidates of a data set's prompts to a file. Example: mmcoa candidates build --source characters --output c.json"""
+    from mmcoa.attacks.candidate_files import build
+    from mmcoa.clip import load_model
+    from mmcoa.datasets import load_dataset
+
+    rows = build(source, load_dataset(dataset, samples=1, template=template).prompts, output, lambda: load_model(model))
+    count = sum(len(row["candidates"]) for row in rows)
+    console.print(f"{count} candidates for {len(rows)} words in {output}; use them with --candidates {output}", soft_wrap=True)
+
+
+@candidates_app.command("show")
+def candidates_show(
+    source: Source = "table:eval",
+    dataset: Data = "openmoji/birds",
+    template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
+    model: Annotated[str, typer.Option(help="model whose token embedding gives `neighbours`")] = "openmoji-clip",
+    prompts: Annotated[int, typer.Option(help="so many prompts")] = 10,
+):
+    """Print candidates of a data set's prompts. Example: mmcoa candidates show --source table:eval --dataset openmoji/birds"""
+    from mmcoa.attacks.candidate_files import show
+    from mmcoa.clip import load_model
+    from mmcoa.datasets import load_dataset
+
+    rows = show(source, load_dataset(dataset, samples=1, template=template).prompts[:prompts], lambda: load_model(model))
+    columns = ["prompt", "position", "word", "source"]
+    print_table([*columns, "candidates"], [[*(row[c] for c in columns), shortened(row["candidates"])] for row in rows])
+
+
+def shortened(words, limit=12):
+    """`a, b, c, ... (54 in all)`."""
+    return ", ".join(words) if len(words) <= limit else f"{', '.join(words[:limit])}, ... ({len(words)} in all)"
+
+
+@app.command()
+def bench(
+    only: Annotated[str | None, typer.Option(help="image, text, training, evaluation or memory; default: all")] = None,
+    output: Annotated[Path, typer.Option(help="folder of the table")] = Path("results/speed"),
+    device: Device = "auto",
+):
+    """Measure speed, side by side with code written as public code is.
+
+    Example: mmcoa bench --only text
+    """
+    import subprocess
+
+    script = Path("benchmarks/speed.py")
+    if not script.is_file():
+        raise UserError(f"no {script} here ({Path.cwd()}); run this in the project's folder")
+    command = [sys.executable, str(script), "--output", str(output), "--device", device, *(["--only", only] if only else [])]
+    raise typer.Exit(subprocess.run(command).returncode)
 
 
 @app.command()

@@ -4,6 +4,7 @@ Resize and normalisation live inside the model, so that an attack's epsilon is i
 Architectures and weights come from open_clip; a checkpoint written here loads there (`local-dir:DIR`) without our code.
 """
 
+import contextlib
 import hashlib
 import json
 import tempfile
@@ -21,6 +22,7 @@ from mmcoa.errors import UserError, unknown
 EMBEDDED = {"openmoji-clip": "2.3 M parameters, 64 px, trained on OpenMoji glyphs by notebooks/pretrain.ipynb"}
 # `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
 RESIZE = {"openclip": dict(mode="bicubic", antialias=True), "reference": dict(mode="bicubic", antialias=False)}
+PRECISIONS = ("fp32", "bf16")
 
 
 def check_pixels(images):
@@ -42,13 +44,17 @@ class ImageTextModel(nn.Module):
         config: {"model_cfg": open_clip's architecture, "preprocess_cfg": its `size`, `mean`, `std`}.
         resize: `openclip` (anti-aliased bicubic) or `reference` (plain bicubic).
         metadata: what a checkpoint's mmcoa.json says (defence, training, defaults).
+        precision: `bf16` runs the image tower under autocast, outputs are float32; never float16, whose small gradients
+            vanish (trap I3).
     """
 
-    def __init__(self, clip, tokenizer, name, config, resize="openclip", metadata=None):
+    def __init__(self, clip, tokenizer, name, config, resize="openclip", metadata=None, precision="fp32"):
         super().__init__()
         if resize not in RESIZE:
             raise unknown("resize preset", resize, RESIZE)
-        self.clip, self.tokenizer, self.name, self.resize = clip, tokenizer, name, resize
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        self.clip, self.tokenizer, self.name, self.resize, self.precision = clip, tokenizer, name, resize, precision
         self.config, self.metadata = config, metadata or {}
         preprocess = config["preprocess_cfg"]
         size = preprocess["size"]
@@ -79,7 +85,20 @@ class ImageTextModel(nn.Module):
 
     def encode_image_raw(self, pixels):
         """Embeddings [N, D] before normalisation (what FARE compares)."""
-        return self.clip.encode_image((self.resized(pixels) - self.mean) / self.std)
+        pixels = (self.resized(pixels) - self.mean) / self.std
+        if self.precision == "fp32":
+            return self.clip.encode_image(pixels)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return self.clip.encode_image(pixels).float()
+
+    @contextlib.contextmanager
+    def exactly(self):
+        """Within: fp32, whatever the model's precision. What counts as broken is decided there."""
+        kept, self.precision = self.precision, "fp32"
+        try:
+            yield self
+        finally:
+            self.precision = kept
 
     def encode_text(self, prompts):
         """List of C strings -> unit embeddings [C, D], differentiable in the weights."""
@@ -138,23 +157,33 @@ def embedded_folder(name):
     return Path(str(files("mmcoa.assets") / name))
 
 
-def load_model(name, device="cpu", resize="openclip"):
+def check_prompts(model, prompts):
+    """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count."""
+    tokens = model.tokenizer(list(prompts))
+    length = tokens.shape[1]
+    for index in (tokens.argmax(dim=1) == length - 1).nonzero()[:, 0].tolist():  # the end token stands last: perhaps cut
+        needed = int(model.tokenizer([prompts[index]], context_length=4 * length).argmax()) + 1
+        if needed > length:
+            raise UserError(f"prompt of {needed} tokens, more than the {length} of '{model.name}': '{prompts[index][:60]}...'; shorten it")
+
+
+def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     """Load a model by name.
 
     Arguments
         name: `openmoji-clip` (embedded); a checkpoint folder; `ARCH/PRETRAINED` of open_clip such as `ViT-B-32/openai`;
             or `hf-hub:OWNER/NAME`.
         device: `cpu`, `cuda`, ... or `auto`.
-        resize: see `ImageTextModel`.
+        resize, precision: see `ImageTextModel`.
 
     Returns an `ImageTextModel` in evaluation mode. Raises `UserError` for an unknown name, a missing or damaged file, or
     when open_clip would go on with random weights.
     """
     device = resolve_device(device)
     if name in EMBEDDED:
-        return _load_folder(embedded_folder(name), name, device, resize)
+        return _load_folder(embedded_folder(name), name, device, resize, precision)
     if Path(name).is_dir():
-        return _load_folder(Path(name), None, device, resize)
+        return _load_folder(Path(name), None, device, resize, precision)
     architecture, _, pretrained = name.rpartition("/")
     if name.startswith("hf-hub:"):
         architecture, pretrained = name, None
@@ -180,7 +209,7 @@ def load_model(name, device="cpu", resize="openclip"):
     model_cfg = open_clip.get_model_config(architecture)
     model_cfg |= {"quick_gelu": True} if quick_gelu else {}
     config = {"model_cfg": model_cfg, "preprocess_cfg": clip.visual.preprocess_cfg}
-    return ImageTextModel(clip, tokenizer, name, config, resize).to(device).eval()
+    return ImageTextModel(clip, tokenizer, name, config, resize, precision=precision).to(device).eval()
 
 
 def resolve_device(device):
@@ -196,7 +225,7 @@ def resolve_device(device):
     return resolved
 
 
-def _load_folder(folder, name, device, resize):
+def _load_folder(folder, name, device, resize, precision):
     for file in ("model.safetensors", "open_clip_config.json"):
         if not (folder / file).is_file():
             raise UserError(f"{folder / file} is missing; a checkpoint folder holds model.safetensors and open_clip_config.json")
@@ -211,7 +240,7 @@ def _load_folder(folder, name, device, resize):
     metadata = json.loads((folder / "mmcoa.json").read_text()) if (folder / "mmcoa.json").is_file() else {}
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     name = name or metadata.get("name") or folder.name
-    return ImageTextModel(clip, tokenizer, name, config, resize, metadata).to(device).eval()
+    return ImageTextModel(clip, tokenizer, name, config, resize, metadata, precision).to(device).eval()
 
 
 def _build(model_cfg):

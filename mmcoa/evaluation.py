@@ -3,148 +3,218 @@
     rows = mmcoa.evaluate(model, dataset, attacks=["clean", "image", "text", "multimodal"])
 
 A sample that the model gets wrong without any attack counts as wrong under every attack (the adversary may do nothing),
-and is not attacked (trap I8). Where the text alone breaks a sample, no image attack on the same prompts is run on it.
+and is not attacked (trap I8); one that is broken leaves the search. Text features are encoded once. Pictures come batch by
+batch, so memory does not grow with the data set, and finished batches are kept on disk where `resume` names a folder.
 """
 
-import hashlib
-import json
 import time
 from collections import defaultdict
+from dataclasses import replace
 
 import pandas as pd
 import torch
 
-from mmcoa.attacks.catalog import find
-from mmcoa.attacks.multimodal import attack_batch
+from mmcoa.attacks.catalog import find, usable_parts
+from mmcoa.attacks.multimodal import Batch, alternate, whole_searches
+from mmcoa.attacks.scores import LabelledFeatures
 from mmcoa.attacks.text import attack_prompts
-from mmcoa.clip import load_model
+from mmcoa.checks import self_check, verdict
+from mmcoa.clip import check_prompts, load_model
 from mmcoa.errors import UserError
-from mmcoa.statistics import wilson
+from mmcoa.outcomes import Journal
+from mmcoa.rows import SCHEMA_VERSION, make_row
 from mmcoa.threat import default_threat
 
-SCHEMA_VERSION = 1
+DEFAULT = ("clean", "image", "text", "multimodal")
 
 
 class Evaluation(list):
-    """Result rows (dicts, one an attack), with `.outcomes` and `.changes`.
+    """Result rows (dicts, one an attack and threat model), with what is behind them.
 
-    `outcomes`: DataFrame, one row a sample: sample_id, label and for each attack `<attack>_prediction` and
-    `<attack>_correct`. `changes`: one dict a class prompt, what the text attack did (empty where it was not run).
+    outcomes: DataFrame, one row a sample and epsilon; columns: outcomes.py.
+    changes: one dict a class prompt, what the text attack did (empty where it was not run), and `epsilon` for each of several
+        threat models.
+    checks: one dict a self-check: attack, check, value, limit, passed, n, verdict.
+    notes: what a reader must know, such as that an attack was left out.
     """
 
-    def __init__(self, rows, outcomes, changes):
+    def __init__(self, rows, outcomes, changes, checks=(), notes=()):
         super().__init__(rows)
-        self.outcomes, self.changes = outcomes, changes
+        self.outcomes, self.changes, self.checks, self.notes = outcomes, changes, list(checks), list(notes)
 
 
-def evaluate(model, dataset, attacks=("clean", "image", "text", "multimodal"), threat=None, batch_size=64, progress=None):
+def evaluate(
+    model, dataset, attacks=DEFAULT, threat=None, batch_size=64, progress=None, attacker=None, resume=None, check=None
+):  # fmt: skip
     """Accuracy of a model on a data set under attacks.
 
     Arguments
         model: `ImageTextModel`; weights are not changed.
         dataset: `Dataset`.
         attacks: names of `mmcoa.attacks.catalog`.
-        threat: `ThreatModel`; default `default_threat(model)`.
+        threat: `ThreatModel`, or a list of them, evaluated one after the other; default `default_threat(model)`.
         batch_size: samples attacked at once; it does not influence the outcomes.
-        progress: called with (samples done, samples in all).
+        progress: called with (samples done, samples in all), counted over all threat models.
+        attacker: labelled pictures (`Dataset`) for `joint` and for the score `margin`: `mmcoa.datasets.attacker_dataset`.
+            Without it `multimodal` leaves `joint` out.
+        resume: folder for finished batches; a killed evaluation of the same model, data and threat goes on there.
+        check: `Dataset` on whose first 200 samples the gradient-masking self-checks are run; None: rows say `not run`.
 
-    Returns an `Evaluation`. Raises `UserError` for an unknown attack or an empty data set.
+    Returns an `Evaluation`. Raises `UserError` for an unknown attack, an empty data set, labels or prompts that do not fit.
     """
-    threat = threat or default_threat(model)
+    threats = list(threat) if isinstance(threat, list | tuple) else [threat or default_threat(model)]
     asked = [find(name) for name in dict.fromkeys(attacks)]
+    check_dataset(model, dataset)
+    model.requires_grad_(False)
+    done = []
+    for index, one in enumerate(threats):
+        advance = (lambda now, index=index: progress(index * len(dataset) + now, len(threats) * len(dataset))) if progress else None
+        folder = None if resume is None else resume if len(threats) == 1 else f"{resume}/{index}"
+        done.append(_evaluate(model, dataset, asked, one, batch_size, advance, attacker, folder, check))
+    if len(done) == 1:
+        return done[0]
+    changes = [change | {"epsilon": one.epsilon} for part, one in zip(done, threats, strict=True) for change in part.changes]
+    frames = [part.outcomes.assign(threat=index) for index, part in enumerate(done)]
+    checks, notes = ([item for part in done for item in getattr(part, name)] for name in ("checks", "notes"))
+    return Evaluation([row for part in done for row in part], pd.concat(frames, ignore_index=True), changes, checks, dict.fromkeys(notes))
+
+
+def check_dataset(model, dataset):
+    """`UserError` where there is nothing to evaluate, or labels or prompts do not fit."""
     if not len(dataset) or not dataset.prompts:
         raise UserError(f"data set '{dataset.name}' has {len(dataset)} samples and {len(dataset.prompts)} classes: nothing to evaluate")
-    run = [find(name) for name in dict.fromkeys(name for attack in asked for name in (attack.parts or (attack.name,)))]
-    model.requires_grad_(False)
-    seconds = defaultdict(float)
-    with torch.no_grad():
-        clean = model.encode_text(dataset.prompts)
-    text = adversarial = None
-    if any(attack.text for attack in run):
-        began = time.monotonic()
-        text = attack_prompts(model, dataset.prompts, threat, lambda: frozen_model(model))
-        with torch.no_grad():
-            adversarial = model.encode_text(text.prompts)
-        seconds["text"] += time.monotonic() - began
-    columns = defaultdict(list)
-    for start in range(0, len(dataset), batch_size):
-        index = slice(start, start + batch_size)
+    low, high = int(dataset.labels.min()), int(dataset.labels.max())
+    if low < 0 or high >= len(dataset.prompts):
+        wrong = low if low < 0 else high
+        raise UserError(f"data set '{dataset.name}': label {wrong} is outside 0..{len(dataset.prompts) - 1}, the range of its class names")
+    check_prompts(model, dataset.prompts)
+
+
+def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check):
+    parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
+    leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
+    notes = refuse_or_note(asked, leaves, parts, dataset, attacker, threat)
+    hashes = {"model": model.fingerprint(), "dataset": dataset.fingerprint()}
+    if attacker is not None and (threat.text_score == "margin" or any(leaf.judged == "joint" for leaf in leaves)):
+        hashes["attacker"] = attacker.fingerprint()
+    identity = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
+    journal = Journal(resume, {**identity, "schema": SCHEMA_VERSION})
+    features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)
+    whole = whole_searches(leaves)
+    while journal.done < len(dataset):
+        index = slice(journal.done, min(journal.done + batch_size, len(dataset)))
         images = dataset.images[index].to(model.device).float() / 255
         if threat.attacked_space == "model":
             images = model.resized(images)
-        labels, ids = dataset.labels[index].to(model.device), dataset.ids[index]
-        for name, prediction in attack_batch(model, images, labels, ids, clean, adversarial, run, threat, seconds).items():
-            columns[name].append(prediction.cpu())
+        batch = Batch(model, images, dataset.labels[index].to(model.device), dataset.ids[index], features, threat, whole)
+        frame = batch_outcomes(batch, asked, parts)
+        journal.add(frame.assign(epsilon=threat.epsilon), dict(batch.seconds))
         if progress:
-            progress(min(start + batch_size, len(dataset)), len(dataset))
-    outcomes = collect(dataset, {name: torch.cat(parts) for name, parts in columns.items()}, asked)
-    hashes = {"model": model.fingerprint(), "dataset": dataset.fingerprint()}
-    rows = [make_row(model, dataset, attack, threat, outcomes, text, seconds, hashes) for attack in asked]
-    changes = [{"class_name": name, **change} for name, change in zip(dataset.class_names, text.changes, strict=True)] if text else []
-    return Evaluation(rows, outcomes, changes)
-
-
-def collect(dataset, predictions, asked):
-    """Outcomes of all samples: `<attack>_prediction` and `<attack>_correct` for each attack that was asked for."""
-    outcomes = pd.DataFrame({"sample_id": dataset.ids.numpy(), "label": dataset.labels.numpy()})
-    right = {name: (values == dataset.labels).numpy() for name, values in predictions.items()}
+            progress(journal.done)
+    outcomes = journal.outcomes()
+    checks, verdicts = [], {}
     for attack in asked:
-        if attack.parts:
-            worst = pd.Series(True, outcomes.index)
-            for part in attack.parts:
-                worst &= right[part]
-            outcomes[f"{attack.name}_correct"] = worst
+        found = run_checks(model, check, parts.get(attack.name) or (attack.name,), threat, attacker) if check is not None else []
+        checks += [item for item in found if item not in checks]
+        verdicts[attack.name] = (verdict(found), max((item["n"] for item in found), default=0)) if found else ("not run", 0)
+        if attack.name == "clean":
+            verdicts[attack.name] = ("", 0)  # nothing is searched
+    shares = {kind: text.share_changed for kind, text in texts.items()}
+    spent = {a.name: _seconds(a, parts, journal.seconds, before) for a in asked}
+    rows = [
+        make_row(model, dataset, a, parts.get(a.name, ()), threat, outcomes, shares, spent[a.name], hashes, verdicts[a.name]) for a in asked
+    ]
+    changes = [
+        {"class_name": name, "attack": kind, **change}
+        for kind, text in texts.items()
+        for name, change in zip(dataset.class_names, text.changes, strict=True)
+    ]
+    journal.discard()
+    return Evaluation(rows, outcomes, changes, checks, notes)
+
+
+def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
+    """Notes about attacks that this data set cannot have; `UserError` where such a one was asked for by name."""
+    wants_text = any(leaf.text for leaf in leaves)
+    if attacker is None and (any(a.name == "joint" for a in asked) or (threat.text_score == "margin" and wants_text)):
+        what = "attack 'joint'" if any(a.name == "joint" for a in asked) else "score 'margin'"
+        raise UserError(f"{what} learns from labelled pictures of a train split, which '{dataset.name}' does not have here")
+    for attack in asked:
+        needed = {"apgd-dlr": 3, "apgd-dlr-t": 4}.get(attack.name, 0)
+        if len(dataset.class_names) < needed:
+            raise UserError(f"attack '{attack.name}' needs {needed} classes, '{dataset.name}' has {len(dataset.class_names)}; use apgd-ce or auto")
+    notes = []
+    for attack in asked:
+        left_out = [name for name in attack.parts if name not in parts[attack.name]]
+        if left_out:
+            why = "no train split" if left_out == ["joint"] else f"{len(dataset.class_names)} classes"
+            notes.append(f"{attack.name} on {dataset.name}: without {', '.join(left_out)} ({why})")
+    return notes
+
+
+def prompt_features(model, dataset, leaves, threat, attacker):
+    """({"clean", "text", "joint": unit embeddings [C, D]}, {"text", "joint": TextAttack}, {kind: seconds}), what is needed of them."""
+    with torch.no_grad():
+        features = {"clean": model.encode_text(dataset.prompts)}
+    texts, seconds = {}, defaultdict(float)
+    needed = {prompts for leaf in leaves for prompts in (leaf.sees, leaf.judged)}
+
+    def frozen():
+        return frozen_model(model)
+
+    for kind in ("text", "joint"):
+        if kind not in needed:
+            continue
+        began = time.monotonic()
+        if kind == "joint":
+            text, ended = alternate(model, dataset.prompts, attacker, threat, frozen, dataset.class_names)
+            texts[kind] = replace(text, changes=[change | ended for change in text.changes])
         else:
-            outcomes[f"{attack.name}_prediction"] = predictions[attack.name].numpy().astype("int32")
-            outcomes[f"{attack.name}_correct"] = right[attack.name] & right["clean"]
-    return outcomes
+            texts[kind] = attack_prompts(model, dataset.prompts, threat, frozen, dataset.class_names, labelled(model, attacker, threat))
+        with torch.no_grad():
+            features[kind] = model.encode_text(texts[kind].prompts)
+        seconds[kind] = time.monotonic() - began
+    return features, texts, seconds
 
 
-def make_row(model, dataset, attack, threat, outcomes, text, seconds, hashes):
-    """One result row; columns are explained in results/README.md."""
-    meta = model.metadata
-    correct, n = int(outcomes[f"{attack.name}_correct"].sum()), len(outcomes)
-    low, high = wilson(correct, n)
-    trained_on = meta.get("trained_on", "")
-    parts = [find(name) for name in attack.parts] or [attack]
-    images, texts = any(part.image for part in parts), any(part.text for part in parts)
-    settings = {
-        "epsilon": threat.epsilon if images else 0.0,
-        "norm": threat.norm if images else "",
-        "step_size": (threat.epsilon if attack.image == "fgsm" else threat.step_size) if images else 0.0,
-        "steps": (1 if attack.image == "fgsm" else threat.steps) if images else 0,
-        "restarts": threat.restarts if images else 0,
-        "attacked_space": threat.attacked_space if images else "",
-        "candidate_source": threat.candidate_source if texts else "",
-        "text_budget": int(texts),
-        "share_changed": round(text.share_changed, 2) if texts else 0.0,
-    }
-    identity = {**hashes, "attack": attack.name, "seed": threat.seed, **settings}
-    return {
-        "model": model.name,
-        "defense": meta.get("defense", "none"),
-        "base_model": meta.get("base_model", model.name),
-        "trained_on": trained_on,
-        "task": "zero_shot" if not trained_on else "in_distribution" if trained_on == dataset.name else "out_of_distribution",
-        "dataset": dataset.name,
-        "split": dataset.split,
-        "classes": len(dataset.class_names),
-        "attack": attack.name,
-        "accuracy": 100 * correct / n,
-        "correct": correct,
-        "n": n,
-        "ci_low": low,
-        "ci_high": high,
-        **settings,
-        "resize": model.resize,
-        "train_seed": meta.get("train_seed", 0),
-        "attack_seed": threat.seed,
-        "seed": threat.seed,
-        "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16],
-        "device": str(model.device),
-        "seconds": round(sum(seconds[part.name] for part in parts), 3),
-        "schema_version": SCHEMA_VERSION,
-    }
+def labelled(model, attacker, threat):
+    """The attacker's pictures as `LabelledFeatures` where the score needs them."""
+    if threat.text_score != "margin" or attacker is None:
+        return None
+    images = attacker.images[: threat.attacker_images].to(model.device).float() / 255
+    with torch.no_grad():
+        return LabelledFeatures(model.encode_image(images), attacker.labels[: len(images)].to(model.device))
+
+
+def batch_outcomes(batch, asked, parts):
+    """Columns of outcomes.py for one batch."""
+    columns = {"sample_id": batch.ids.cpu().numpy(), "label": batch.labels.cpu().numpy()}
+    for attack in sorted(asked, key=lambda attack: bool(attack.parts)):  # a worst case uses what was searched for its parts
+        outcome = batch.run(attack, parts.get(attack.name))
+        columns[f"{attack.name}_prediction"] = outcome.prediction.cpu().numpy().astype("int32")
+        columns[f"{attack.name}_margin"] = outcome.margin.float().cpu().numpy()
+        columns[f"{attack.name}_correct"] = batch.right(outcome).cpu().numpy()
+        if outcome.broken_by is not None:
+            columns[f"{attack.name}_broken_by"] = outcome.broken_by
+    return pd.DataFrame(columns)
+
+
+def run_checks(model, check, names, threat, attacker):
+    """Self-checks of the attacks that `names` are made of; different attacks share those of one search."""
+    found = []
+    for name in names:
+        found += [item for item in self_check(model, check.prefix(200), name, threat, attacker) if item not in found]
+    return found
+
+
+def _seconds(attack, parts, seconds, before):
+    """Time of an attack on all samples, and of the prompts that it is made with; of a worst case, what its parts took too.
+
+    Attacks that share a search count it once, for the one that came first.
+    """
+    names = {attack.name, *parts.get(attack.name, ())}
+    kinds = {find(name).judged for name in parts.get(attack.name) or (attack.name,)}
+    return sum(seconds.get(name, 0.0) for name in names) + sum(before[kind] for kind in kinds)
 
 
 def frozen_model(model):

@@ -1,6 +1,7 @@
 """Intervals and aggregation."""
 
 import numpy as np
+from statsmodels.stats import contingency_tables
 from statsmodels.stats.proportion import proportion_confint
 
 
@@ -40,3 +41,23 @@ def macro_interval(outcomes, resamples=2000, seed=0, level=0.95):
     estimates = np.take_along_axis(by_dataset, chosen, axis=1).mean(axis=1)
     low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
     return 100 * float(np.mean(means)), 100 * float(low), 100 * float(high)
+
+
+def mcnemar(correct_a, correct_b):
+    """Two models (or attacks) on the same samples: counts, difference in points and the exact p of McNemar's test.
+
+    Arguments
+        correct_a, correct_b: bool [N], right or not, in the same order of samples.
+
+    Returns {"both", "only_a", "only_b", "neither", "n", "difference", "p"}; difference = accuracy of a minus b, in points. The
+    test takes samples as independent, so it holds within one data set and for image attacks; the text attack moves whole
+    classes, for which `macro_interval` is meant (McNemar, Psychometrika 1947).
+    """
+    a, b = np.asarray(correct_a, bool), np.asarray(correct_b, bool)
+    if a.shape != b.shape or not len(a):
+        raise ValueError(f"McNemar's test needs the same samples twice, got {len(a)} and {len(b)}")
+    counts = {"both": a & b, "only_a": a & ~b, "only_b": ~a & b, "neither": ~a & ~b}
+    counts = {key: int(value.sum()) for key, value in counts.items()}
+    table = [[counts["both"], counts["only_a"]], [counts["only_b"], counts["neither"]]]
+    difference = 100 * (counts["only_a"] - counts["only_b"]) / len(a)
+    return {**counts, "n": len(a), "difference": difference, "p": float(contingency_tables.mcnemar(table, exact=True).pvalue)}

@@ -7,6 +7,9 @@ from mmcoa.errors import UserError, unknown
 
 NORMS = ("linf", "l2")
 SPACES = ("native", "model")
+KEEP = ("best", "last")
+SCORES = ("embedding", "margin")
+ATTACKABLE = ("content", "class_name")
 
 
 def parse_epsilon(text):
@@ -29,17 +32,27 @@ class ThreatModel:
 
     Image: a perturbation of at most `epsilon` (pixel units of [0,1], norm `norm`, the result again in [0,1]), applied in
     `attacked_space`: `native`, the data set's own pixels, or `model`, after the resize to the model's input.
-    Text: one content word of each class prompt replaced by a candidate of `candidate_source`; the prompts of all classes
-    are edited at once. Raises `UserError` for values outside their range.
+    Text: at most `text_budget` words of each class prompt replaced by candidates of `candidate_source`; the prompts of all
+    classes are edited at once. Raises `UserError` for values outside their range.
     """
 
     epsilon: float = 2 / 255
     norm: str = "linf"
-    steps: int = 10
+    steps: int = 10  # of PGD, CW and the feature attacks
     step_size: float | None = None  # None: epsilon / 4
-    restarts: int = 1  # attack runs from different random starts; the worst counts
+    restarts: int = 1  # gradient attacks run from different random starts; the worst counts
+    keep: str = "best"  # iterate that PGD returns: `best` (largest margin) or `last`
+    targets: int = 0  # k > 0: PGD, CW and APGD-CE aim at each of the k likeliest wrong classes; 0: away from the label
+    apgd_steps: int = 50  # of APGD, also inside `auto`
+    queries: int = 1000  # of the Square attack, also inside `auto`
     attacked_space: str = "native"
     candidate_source: str = "table:eval"  # see attacks/candidates.py
+    text_budget: int = 1  # words a prompt
+    beam: int = 10  # prompts kept by the search from one word to the next, where the budget is larger than one
+    text_score: str = "embedding"  # what the text attack maximises: see attacks/scores.py
+    attackable: str = "content"  # which words may change: all content words, or those of the class name alone
+    min_similarity: float | None = None  # least cosine of clean and changed prompt in the frozen model's text tower
+    attacker_images: int = 128  # labelled pictures of the train split that `margin` and `joint` may use
     seed: int = 0  # of the random starts, drawn for each sample by (seed, sample id)
 
     def __post_init__(self):
@@ -48,25 +61,42 @@ class ThreatModel:
             raise UserError(f"epsilon must lie in (0, 1], in pixel units of [0,1]; got {self.epsilon:g} (did you mean {self.epsilon:g}/255?)")
         if self.epsilon <= 0:
             raise UserError(f"epsilon must be positive, got {self.epsilon:g}")
-        if self.norm not in NORMS:
-            raise unknown("norm", self.norm, NORMS)
-        if self.attacked_space not in SPACES:
-            raise unknown("attacked space", self.attacked_space, SPACES)
-        for name in ("steps", "restarts"):
+        choices = {"norm": NORMS, "attacked_space": SPACES, "keep": KEEP, "text_score": SCORES, "attackable": ATTACKABLE}
+        for name, valid in choices.items():
+            if getattr(self, name) not in valid:
+                raise unknown(name.replace("_", " "), getattr(self, name), valid)
+        for name in ("steps", "restarts", "apgd_steps", "queries", "text_budget", "beam", "attacker_images"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.targets < 0:
+            raise UserError(f"targets must be 0 (untargeted) or more, got {self.targets}")
+        if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
+            raise UserError(f"min_similarity is a cosine, in [-1, 1]; got {self.min_similarity:g}")
         if self.step_size is None:
             object.__setattr__(self, "step_size", self.epsilon / 4)
         object.__setattr__(self, "step_size", parse_epsilon(self.step_size))
 
     def describe(self):
         """One line for captions: `l_inf ball of 2/255 in native pixels, 10 steps of 0.5/255, ...`."""
+        return f"{self.describe_image()}; {self.describe_text()}"
+
+    def describe_image(self):
+        """The image half of `describe`."""
         name = "l_inf" if self.norm == "linf" else "l_2"
+        aimed = f", aimed at each of the {self.targets} likeliest wrong classes" if self.targets else ""
+        last = ", last iterate" if self.keep == "last" else ""
         return (
             f"{name} ball of {format_epsilon(self.epsilon)} in {self.attacked_space} pixels, {self.steps} steps of "
-            f"{self.step_size * 255:.3g}/255, {self.restarts} restart{'s' * (self.restarts > 1)}; "
-            f"one word a prompt from {self.candidate_source}"
+            f"{self.step_size * 255:.3g}/255, {self.restarts} restart{'s' * (self.restarts > 1)}{aimed}{last}"
         )
+
+    def describe_text(self):
+        """The text half of `describe`."""
+        words = "one word" if self.text_budget == 1 else f"at most {self.text_budget} words"
+        which = " of the class name" if self.attackable == "class_name" else ""
+        floor = "" if self.min_similarity is None else f", similarity at least {self.min_similarity:g}"
+        score = "" if self.text_score == "embedding" else f", score {self.text_score}"
+        return f"{words} a prompt{which} from {self.candidate_source}{score}{floor}"
 
     def changed(self, **values):
         """A copy with other values; a step size that followed epsilon goes on following it."""
@@ -79,6 +109,19 @@ class ThreatModel:
 
     def asdict(self):
         return asdict(self)
+
+
+def preset(threat, name):
+    """`threat` with a named preset: `protocol` (as it is) or `reference`, the settings that TeCoA, MMCoA and PMG-AFT publish with.
+
+    `reference`: step of the size of the ball and last iterate (trap I2), so that published settings can be run again.
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, PRESETS)
+    return threat if name == "protocol" else threat.changed(step_size=threat.epsilon, keep="last")
+
+
+PRESETS = ("protocol", "reference")
 
 
 def default_threat(model, **changes):

@@ -17,6 +17,12 @@ from mmcoa.clip import create_model, embedded_folder
 SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "shared", "data")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """Tests neither read nor write the user's cache."""
+    os.environ["MMCOA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
     """Configuration and tokenizer of a one-layer CLIP, 16 px, without weights."""

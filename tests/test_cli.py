@@ -40,6 +40,13 @@ def call(capsys):
         (["train", "--defense", "mmca", "--output", "x"], "mmcoa"),
         (["train", "--output", "x"], "--defense"),
         (["train", "--defense", "mmcoa", "--steps", "3", "--epochs", "1", "--output", "x"], "--epochs"),
+        (["evaluate", "--precision", "fp16"], "bf16"),
+        (["evaluate", "--preset", "referenc"], "reference"),
+        (["evaluate", "--text-score", "margins"], "margin"),
+        (["evaluate", "--candidates", "mlm:/no/such/folder"], "table:"),
+        (["candidates", "show", "--source", "tabel:eval"], "table:eval"),
+        (["compare", "absent.parquet", "absent.parquet"], "mmcoa evaluate --output"),
+        (["bench"], "benchmarks/speed.py"),
         (["run", "quik"], "quick"),
         (["status", "quik"], "quick"),
         (["book", "quik"], "quick"),
@@ -61,7 +68,7 @@ def test_lists(call, name):
 
 
 def test_every_command_has_help_with_an_example(call):
-    for name in ("models", "datasets", "attacks", "defenses", "evaluate", "train", "run", "status", "book"):
+    for name in ("models", "datasets", "attacks", "defenses", "evaluate", "train", "run", "status", "book", "compare", "bench"):
         code, out, _ = call(name, "--help")
         assert code == 0 and "Example: mmcoa" in out
 
@@ -104,3 +111,30 @@ def test_train_then_evaluate(call, tmp_path, tiny):
     assert [row["attack"] for row in written] == ["clean", "image", "text", "multimodal"]
     assert all(set(required.split()) <= set(row) for row in written)
     assert {row["model"] for row in written} == {"new"} and {row["n"] for row in written} == {21}
+    assert all(row["check"].startswith(("ok", "suspicious")) for row in written if row["attack"] != "clean")
+
+    code, out, _ = call("evaluate", "--model", base, *arguments[2:], "--output", tmp_path / "base.json")
+    code, out, _ = call("compare", tmp_path / "base.parquet", tmp_path / "rows.parquet")
+    assert code == 0 and "multimodal" in out and "McNemar" in out
+    assert not list(tmp_path.glob(".*unfinished*"))
+    code, _, err = call("compare", tmp_path / "base.parquet", rows)
+    assert code == 2 and "no readable outcomes" in err
+
+
+def test_several_epsilons(call, tmp_path, tiny):
+    from mmcoa.clip import save_checkpoint
+
+    save_checkpoint(tiny, tmp_path / "base", {"name": "tiny-clip"})
+    arguments = ("--model", tmp_path / "base", "--dataset", "openmoji/birds", "--samples", 21, "--steps", 1, "--attack", "image")
+    code, out, _ = call("evaluate", *arguments, "--epsilon", "1/255", "--epsilon", "8/255", "--check-samples", 0)
+    assert code == 0 and "1/255" in out and "8/255" in out and "not run" in out
+
+
+def test_candidates_are_shown_and_built(call, tmp_path):
+    code, out, _ = call("candidates", "show", "--source", "table:eval", "--dataset", "openmoji/birds", "--prompts", 2)
+    assert code == 0 and "photo" in out and "table:eval" in out
+    path = tmp_path / "c.json"
+    code, out, _ = call("candidates", "build", "--source", "characters", "--dataset", "openmoji/birds", "--output", path)
+    assert code == 0 and path.is_file()
+    code, out, _ = call("candidates", "show", "--source", path, "--dataset", "openmoji/birds", "--prompts", 2)
+    assert code == 0 and "photo" in out

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmcoa.statistics import macro_interval, wilson
+from mmcoa.statistics import macro_interval, mcnemar, wilson
 
 
 @pytest.mark.parametrize("correct,n,low,high", [(5, 10, 23.66, 76.34), (0, 20, 0.0, 16.11), (20, 20, 83.89, 100.0)])
@@ -37,3 +37,17 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
 def test_no_data_is_an_error():
     with pytest.raises(ValueError, match="at least one"):
         macro_interval([])
+
+
+def test_mcnemar_against_the_binomial_test():
+    from scipy.stats import binomtest
+
+    rng = np.random.default_rng(0)
+    a, b = rng.random(200) < 0.7, rng.random(200) < 0.6
+    found = mcnemar(a, b)
+    assert found["both"] + found["only_a"] + found["only_b"] + found["neither"] == found["n"] == 200
+    assert found["difference"] == pytest.approx(100 * (a.mean() - b.mean()))
+    assert found["p"] == pytest.approx(binomtest(found["only_a"], found["only_a"] + found["only_b"]).pvalue)
+    assert mcnemar(a, a)["p"] == 1
+    with pytest.raises(ValueError, match="same samples"):
+        mcnemar(a, b[:10])

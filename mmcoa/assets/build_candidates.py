@@ -11,14 +11,12 @@ import hashlib
 import importlib.util
 import json
 import re
-from collections import Counter
 from pathlib import Path
 
+from mmcoa.attacks.wordnet import PER_WORD, WordNet, corpus_counts, find_folder, related
 from mmcoa.attacks.words import STOP_WORDS, split_words
 
 ASSETS = Path(__file__).parent
-WORDNET = Path("/usr/share/wordnet")
-PER_WORD = 10  # in both tables together
 TEMPLATE_WORDS = ["photo", "photograph", "picture", "image", "icon", "drawing", "painting", "sketch", "cartoon", "silhouette", "line", "style", "type", "food", "pet", "flower", "aircraft", "surface", "texture", "centered", "satellite", "hand", "signing", "number", "handwritten", "healthy", "lymph", "node", "tissue", "tumor", "origami", "sculpture", "close", "small", "large", "nice", "clean", "dark", "bright", "blurry", "took", "texture", "pattern"]
 
 
@@ -33,80 +31,13 @@ def vocabulary():
     return sorted(w for w in words if re.fullmatch(r"[a-z]{2,}", w) and w not in STOP_WORDS)
 
 
-class WordNet:
-    """Synsets of WordNet 3.0 from its `index.*` and `data.*` files (format: manual page wndb, section 5WN)."""
-
-    KINDS = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
-
-    def __init__(self, folder):
-        self.senses, self.words, self.pointers = {}, {}, {}
-        for kind, name in self.KINDS.items():
-            for line in (folder / f"index.{name}").read_text().splitlines():
-                if not line.startswith(" "):
-                    fields = line.split()
-                    offsets = fields[-int(fields[2]) :]
-                    self.senses.setdefault(fields[0], []).extend((kind, offset) for offset in offsets)
-            for line in (folder / f"data.{name}").read_text().splitlines():
-                if not line.startswith(" "):
-                    self._read_synset(kind, line.split(" | ")[0].split())
-        self.singular = dict(line.split()[:2] for line in (folder / "noun.exc").read_text().splitlines())
-
-    def _read_synset(self, kind, fields):
-        count = int(fields[3], 16)
-        words, links = fields[4 : 4 + 2 * count : 2], fields[5 + 2 * count :]
-        key = (kind, fields[0])
-        self.words[key] = [re.sub(r"\(.*\)$", "", word) for word in words]
-        links = [links[4 * i : 4 * i + 3] for i in range(int(fields[4 + 2 * count]))]
-        self.pointers[key] = [(symbol, (to_kind.replace("s", "a"), offset)) for symbol, offset, to_kind in links]
-
-    def linked(self, synset, *symbols):
-        return [target for symbol, target in self.pointers[synset] if symbol in symbols]
-
-    def stem(self, word):
-        """The singular of a plural that WordNet lists under its singular only."""
-        singulars = [self.singular.get(word), word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word)]
-        return next((s for s in [word, *singulars] if s in self.senses), word)
-
-
-def corpus_counts():
-    """Word -> how often WordNet's tagged corpora use it."""
-    counts = Counter()
-    for line in (WORDNET / "cntlist.rev").read_text().splitlines():
-        key, _, count = line.split()
-        counts[key.split("%")[0]] += int(count)
-    return counts
-
-
-def related(wordnet, counts, word):
-    """(candidates, synonyms): single lower-case words, nearest relation and most frequent sense first."""
-    stem = wordnet.stem(word)
-    senses = wordnet.senses.get(stem, [])
-    # Class names are nouns wherever a word can be one: "ship" in a prompt is no "send".
-    senses = ([s for s in senses if s[0] == "n"] or senses)[:3]
-    hypernyms = [h for s in senses for h in wordnet.linked(s, "@", "&")]
-    tiers = [
-        senses,
-        hypernyms,
-        [h for s in senses for h in wordnet.linked(s, "~")],
-        [sister for h in hypernyms for sister in wordnet.linked(h, "~")],
-    ]
-    found = {}
-    for tier, synsets in enumerate(tiers):
-        for rank, synset in enumerate(synsets):
-            for name in wordnet.words[synset]:
-                if re.fullmatch(r"[a-z]{3,}", name) and name not in (word, stem) and name not in STOP_WORDS:
-                    # A word that the tagged corpora never use is an unlikely substitution: it comes last in its tier.
-                    found.setdefault(name, (tier, name not in counts, rank))
-    ordered = sorted(found, key=lambda name: (*found[name], name))
-    return ordered, [name for name in ordered if found[name][0] == 0]
-
-
 def is_train(word, candidate):
     return hashlib.sha256(f"{word} {candidate}".encode()).digest()[0] % 2 == 0
 
 
 def main():
-    wordnet, counts = WordNet(WORDNET), corpus_counts()
+    folder = find_folder()
+    wordnet, counts = WordNet(folder), corpus_counts(folder)
     tables = {"train": {}, "eval": {}, "synonyms": {}}
     for word in vocabulary():
         candidates, synonyms = related(wordnet, counts, word)

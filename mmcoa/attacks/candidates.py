@@ -2,14 +2,18 @@
 
     table:train | table:eval | table:synonyms    the WordNet table in the package
     neighbours                                   nearest whole words in a model's own token embedding
-    FILE.json                                    {word: [candidate, ...]} from disk
+    FILE.json                                    {word: [candidate, ...]}, or a table that `mmcoa candidates build` wrote
+    characters                                   all single edits of a word's letters (characters.py)
+    wordnet | wordnet:FOLDER                     WordNet's own database files (wordnet.py)
+    mlm | mlm:NAME_OR_FOLDER                     a masked language model at the word's place (mlm.py)
 
-Candidates depend on the source alone, not on the attacked model. A word that a table does not know falls back to
-`neighbours`, taken from the frozen model.
+Candidates depend on the source, and for `mlm` on the prompt, but not on the attacked model. A word that a table does not
+know falls back to `neighbours`, taken from the frozen model.
 """
 
 import functools
 import gzip
+import importlib
 import json
 import re
 from importlib.resources import files
@@ -23,6 +27,11 @@ from mmcoa.errors import UserError, unknown
 
 TABLES = ("train", "eval", "synonyms")
 PER_WORD = 10
+EXPECTED = "expected JSON {word: [candidate, ...]} or a table written by `mmcoa candidates build`"
+OFFLINE = "without a download: table:eval, neighbours, characters, or a FILE.json"
+# Module of each larger source, with `open_source(argument, prompts) -> function (word, prompt, position) -> list or None`.
+# By name, so that what never uses a source does not depend on its code.
+MODULES = {"characters": "mmcoa.attacks.characters", "wordnet": "mmcoa.attacks.wordnet", "mlm": "mmcoa.attacks.mlm"}
 
 
 @functools.cache
@@ -45,17 +54,31 @@ def caption_table():
 
 
 def read_table(path):
-    """A table from disk, checked: {word: [candidate, ...]}. Raises `UserError` where it is missing or not that."""
+    """A table from disk, checked: ({word: candidates}, {prompt: {position: candidates}}), one of them empty.
+
+    Raises `UserError` where it is missing, damaged or not a table.
+    """
     try:
         table = json.loads(Path(path).read_text(encoding="utf8"))
     except OSError as error:
-        raise UserError(f"no candidate table {path}; expected JSON {{word: [candidate, ...]}}") from error
+        raise UserError(f"no candidate table {path}; {EXPECTED}") from error
     except ValueError as error:
-        raise UserError(f"damaged candidate table {path}: {error}; expected JSON {{word: [candidate, ...]}}") from error
-    valid = isinstance(table, dict) and all(isinstance(v, list) and all(isinstance(c, str) for c in v) for v in table.values())
-    if not valid:
-        raise UserError(f"candidate table {path} must be JSON {{word: [candidate, ...]}}")
-    return table
+        raise UserError(f"damaged candidate table {path}: {error}; {EXPECTED}") from error
+    by_prompt = isinstance(table, dict) and isinstance(table.get("prompts"), dict)
+    lists = [table] if not by_prompt else list(table["prompts"].values())
+    if not all(isinstance(entries, dict) for entries in lists):
+        raise UserError(f"candidate table {path} is no table; {EXPECTED}")
+    for candidates in (value for entries in lists for value in entries.values()):
+        if not isinstance(candidates, list) or not all(isinstance(c, str) for c in candidates):
+            raise UserError(f"candidate table {path} is no table; {EXPECTED}")
+        odd = next((c for c in candidates if len(c.split()) != 1), None)
+        if odd is not None:
+            raise UserError(f"candidate '{odd}' in {path} is not one word: a substitution replaces one word by one word")
+    if not by_prompt:
+        return table, {}
+    if not all(place.isdecimal() for entries in lists for place in entries):
+        raise UserError(f"candidate table {path} is no table: positions must be numbers from 0; {EXPECTED}")
+    return {}, {prompt: {int(i): c for i, c in entries.items()} for prompt, entries in table["prompts"].items()}
 
 
 class Neighbours:
@@ -64,7 +87,9 @@ class Neighbours:
     def __init__(self, model):
         tower = model.clip if hasattr(model.clip, "token_embedding") else model.clip.text
         if not hasattr(tower, "token_embedding"):
-            raise UserError(f"candidate source 'neighbours' needs a token embedding, which '{model.name}' lacks; use table:eval")
+            raise UserError(
+                f"candidate source 'neighbours' needs a token embedding, which '{model.name}' lacks; use table:eval"
+            )
         self.embedding, self.tokenizer = tower.token_embedding.weight.detach(), model.tokenizer
         spelled = _vocabulary(model.tokenizer)
         self.words = {
@@ -73,7 +98,9 @@ class Neighbours:
             if re.fullmatch(r"[a-z]{3,}</w>", token) and token.removesuffix("</w>") not in STOP_WORDS
         }
         if not self.words:
-            raise UserError(f"candidate source 'neighbours' needs a tokenizer like CLIP's, which '{model.name}' lacks; use table:eval")
+            raise UserError(
+                f"candidate source 'neighbours' needs a tokenizer like CLIP's, which '{model.name}' lacks; use table:eval"
+            )
         self.found = {}
         self.names = list(self.words)
         self.unit = F.normalize(self.embedding[list(self.words.values())].float(), dim=-1)
@@ -107,25 +134,41 @@ class CandidateTable:
         source: see the module's text.
         frozen: function without arguments that returns the `ImageTextModel` whose token embedding gives the neighbours
             (the frozen model, not the attacked one); None: unknown words have no candidates.
+        prompts: the prompts that will be asked about; `mlm` reads them all at once.
+
+    Raises `UserError` for an unknown source, and for one that cannot be reached.
     """
 
-    def __init__(self, source, frozen=None):
+    def __init__(self, source, frozen=None, prompts=()):
         self.source, self.frozen = source, frozen
-        if source.startswith("table:"):
-            self.table = embedded_table(source.removeprefix("table:"))
+        kind, _, argument = source.partition(":")
+        if kind in MODULES:
+            self.look_up = importlib.import_module(MODULES[kind]).open_source(argument, list(dict.fromkeys(prompts)))
+        elif kind == "table":
+            table = embedded_table(argument)
+            self.look_up = lambda word, prompt, position: table.get(word)
         elif source == "neighbours":
-            self.table = {}
+            self.look_up = lambda word, prompt, position: None
         elif source.endswith(".json"):
-            self.table = read_table(source)
+            by_word, by_prompt = read_table(source)
+            self.look_up = lambda word, prompt, position: (
+                by_prompt[prompt].get(position, []) if prompt in by_prompt else by_word.get(word)
+            )
         else:
-            raise unknown("candidate source", source, [*(f"table:{name}" for name in TABLES), "neighbours", "FILE.json"])
+            raise unknown(
+                "candidate source", source, [*(f"table:{name}" for name in TABLES), "neighbours", *MODULES, "FILE.json"]
+            )
 
     @functools.cached_property
     def neighbours(self):
         return Neighbours(self.frozen())
 
-    def __call__(self, word):
-        """(candidates of a lower-case word, best first, at most ten; name of the source they came from)."""
-        if word in self.table:
-            return self.table[word][:PER_WORD], self.source
+    def __call__(self, word, prompt=None, position=None):
+        """(candidates, best first; name of the source they came from) of a lower-case word.
+
+        prompt, position: where the word stands, counted in words from 0; only sources that read the prompt need them.
+        """
+        candidates = self.look_up(word, prompt, position)
+        if candidates is not None:
+            return candidates, self.source
         return (self.neighbours(word), "neighbours") if self.frozen is not None else ([], "none")

@@ -7,32 +7,59 @@ from mmcoa.errors import unknown
 
 @dataclass(frozen=True)
 class Attack:
-    """`image`: name of a function in attacks/image.py, or None; `sees`: which prompts the image attack knows."""
+    """One attack, or with `parts` the per-sample worst case of several.
+
+    image: key of `mmcoa.attacks.images.FUNCTIONS`, None where pictures stay as they are.
+    sees: prompts that the image attack knows: `clean`, `text` (after the text attack) or `joint` (after the alternation).
+    judged: prompts that the prediction is made with, one of the same three.
+    preset: of the threat model, see `mmcoa.threat.preset`.
+    budget: field of the threat model that counts the steps of the image attack.
+    """
 
     name: str
     summary: str
     source: str
     image: str | None = None
     sees: str = "clean"
-    text: bool = False
+    judged: str = "clean"
+    preset: str = "protocol"
+    budget: str = "steps"
     parts: tuple = ()
 
+    @property
+    def text(self):
+        """Whether prompts are perturbed."""
+        return self.judged != "clean" or any(ATTACKS[part].text for part in self.parts)
 
+
+MADRY, AUTOATTACK = "Madry et al., ICLR 2018", "Croce and Hein, ICML 2020"
+PAPER = "arXiv 2404.19287"
 ATTACKS = {
     attack.name: attack
     for attack in (
         Attack("clean", "no attack", "zero-shot classification, Radford et al., ICML 2021"),
-        Attack("image", "PGD against the clean prompts, best iterate", "Madry et al., ICLR 2018", image="pgd"),
-        Attack("pgd", "another name of `image`", "Madry et al., ICLR 2018", image="pgd"),
-        Attack("fgsm", "one step of size epsilon", "Goodfellow et al., ICLR 2015", image="fgsm"),
-        Attack("text", "one word of each class prompt, largest embedding distance", "arXiv 2404.19287; BERT-Attack", text=True),
-        Attack("independent", "image attack on the clean prompts, and text attack", "arXiv 2404.19287, public code", "pgd", "clean", True),
-        Attack("sequential", "text attack, then image attack on its prompts", "protocol, adaptive", "pgd", "adversarial", True),
+        Attack("image", "PGD against the clean prompts, best iterate", MADRY, "pgd"),
+        Attack("pgd", "another name of `image`", MADRY, "pgd"),
+        Attack("pgd-reference", "PGD as published code has it: step = epsilon, last iterate", "TeCoA, MMCoA, PMG-AFT", "pgd", preset="reference"),
+        Attack("fgsm", "one step of size epsilon", "Goodfellow et al., ICLR 2015", "fgsm"),
+        Attack("cw", "PGD on the margin", "Carlini and Wagner, S&P 2017", "cw"),
+        Attack("apgd-ce", "PGD with adaptive steps, cross-entropy", AUTOATTACK, "apgd-ce", budget="apgd_steps"),
+        Attack("apgd-dlr", "PGD with adaptive steps, difference of logits ratio; 3 classes or more", AUTOATTACK, "apgd-dlr", budget="apgd_steps"),
+        Attack("apgd-dlr-t", "the same, aimed at the likeliest wrong classes; 4 classes or more", AUTOATTACK, "apgd-dlr-t", budget="apgd_steps"),
+        Attack("feature", "PGD away from the clean embedding, cosine; label-free", "FARE and Co-Attack family", "feature"),
+        Attack("feature-l2", "the same, l2 before normalisation", "Schlarmann et al., ICML 2024", "feature-l2"),
+        Attack("square", "random search, black box", "Andriushchenko et al., ECCV 2020", "square", budget="queries"),
+        Attack("auto", "worst case of apgd-ce, apgd-dlr-t and square", AUTOATTACK, parts=("apgd-ce", "apgd-dlr-t", "square")),
+        Attack("text", "words of each class prompt, largest embedding distance", f"{PAPER}; BERT-Attack", judged="text"),
+        Attack("independent", "image attack on the clean prompts, and text attack", f"{PAPER}, public code", "pgd", "clean", "text"),
+        Attack("sequential", "text attack, then image attack on its prompts", "protocol, adaptive", "pgd", "text", "text"),
+        Attack("joint", "text attack by margin and image attack alternate, then image attack", "protocol, adaptive", "pgd", "joint", "joint"),
+        Attack("co_attack", "text attack, then away from clean picture and changed prompt", "Zhang et al., MM 2022", "co_attack", "text", "text"),
         Attack(
             "multimodal",
             "per-sample worst case of its parts",
             "protocol",
-            parts=("clean", "image", "text", "independent", "sequential"),
+            parts=("clean", "text", "image", "sequential", "joint", "independent"),
         ),
     )
 }
@@ -43,3 +70,12 @@ def find(name):
     if name not in ATTACKS:
         raise unknown("attack", name, ATTACKS)
     return ATTACKS[name]
+
+
+def usable_parts(attack, classes, joint=True):
+    """Parts of an attack that exist for a data set: targeted DLR needs 4 classes, DLR 3 (trap I6), `joint` a train split."""
+    parts = attack.parts or (attack.name,)
+    if classes < 4:
+        stand_in = ("apgd-dlr",) if classes == 3 else ()
+        parts = tuple(other for part in parts for other in (stand_in if part == "apgd-dlr-t" else (part,)))
+    return tuple(part for part in parts if joint or part != "joint")

@@ -37,9 +37,9 @@ def openmoji_names():
 class Dataset:
     """One split in memory.
 
-    images: uint8 [N, 3, H, W]; labels: int64 [N]; class_names, prompts: lists of C strings; ids: int64 [N], a sample's
-    number in the whole split, whatever part of it was loaded. The order is seeded and balanced over classes, so that every
-    prefix is a fair sample.
+    images: uint8 [N, 3, H, W], a tensor or `Streamed`; labels: int64 [N]; class_names, prompts: lists of C strings; ids: int64
+    [N], a sample's number in the whole split, whatever part of it was loaded. The order is seeded and balanced over classes,
+    so that every prefix is a fair sample.
     """
 
     name: str
@@ -55,14 +55,35 @@ class Dataset:
 
     def prefix(self, samples):
         """The first `samples` samples (all, where there are fewer)."""
-        return replace(self, images=self.images[:samples], labels=self.labels[:samples], ids=self.ids[:samples])
+        images = self.images.prefix(samples) if isinstance(self.images, Streamed) else self.images[:samples]
+        return replace(self, images=images, labels=self.labels[:samples], ids=self.ids[:samples])
 
     def fingerprint(self):
         """First 16 hex digits of a hash over pixels, labels and prompts."""
         digest = hashlib.sha256("\n".join(self.prompts).encode())
-        digest.update(self.images.numpy().tobytes())
+        for start in range(0, len(self), 256):  # pictures that are streamed pass in pieces
+            digest.update(self.images[start : start + 256].numpy().tobytes())
         digest.update(self.labels.numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+class Streamed:
+    """Pictures that are read and decoded each time they are asked for: a slice or int64 indices -> uint8 [n, 3, H, W].
+
+    `read(order)` gives the pictures of the split's samples `order`. Memory does not grow with the number of samples.
+    """
+
+    def __init__(self, read, order):
+        self.read, self.order = read, order
+
+    def __len__(self):
+        return len(self.order)
+
+    def __getitem__(self, index):
+        return self.read(self.order[index])
+
+    def prefix(self, samples):
+        return Streamed(self.read, self.order[:samples])
 
 
 def balanced_order(labels, seed=0):
@@ -91,7 +112,7 @@ def few_shot(labels, order, shots):
     return order.new_tensor(chosen)
 
 
-def load_dataset(name, split="test", samples=None, shots=None, seed=0, template=None):
+def load_dataset(name, split="test", samples=None, shots=None, seed=0, template=None, stream=False):
     """Load one split of a data set.
 
     Arguments
@@ -100,6 +121,7 @@ def load_dataset(name, split="test", samples=None, shots=None, seed=0, template=
         shots: at most so many of each class (few-shot training).
         seed: of the order, and so of what `samples` and `shots` choose.
         template: prompt template with `{}`; default the record's, or the folder's first.
+        stream: keep pictures on disk until they are asked for, where the reader can (flat memory, whatever the size).
 
     Returns a `Dataset`. Raises `UserError` for an unknown name or split and for missing or damaged files.
     """
@@ -112,7 +134,7 @@ def load_dataset(name, split="test", samples=None, shots=None, seed=0, template=
         folder = WebDatasetFolder(name.removeprefix("wds:"), split)
         labels, class_names, template = folder.labels, folder.class_names, template or folder.template
         name = f"wds:{Path(name.removeprefix('wds:')).name}"
-        images = folder.images
+        images = folder.stream if stream else folder.images
     else:
         from mmcoa.datasets import openmoji
 
@@ -132,3 +154,19 @@ def load_dataset(name, split="test", samples=None, shots=None, seed=0, template=
     if duplicates := duplicate_prompts(prompts):
         warnings.warn(f"{name}: {len(duplicates)} prompts name more than one class: {'; '.join(duplicates[:5])}", stacklevel=2)
     return Dataset(name, split, images(order), labels[order], list(class_names), prompts, order)
+
+
+def attacker_dataset(name, threat, template=None):
+    """Labelled pictures that an attacker may learn from: `threat.attacker_images` of the train split; None where there is none.
+
+    Disjoint from what is evaluated, balanced over classes, the same for every model (seed 0).
+    """
+    if name.startswith("wds:"):
+        from mmcoa.datasets.webdataset import available_splits
+
+        splits = available_splits(name.removeprefix("wds:"))
+    else:
+        splits = records().get(name, {}).get("splits", [])
+    if "train" not in splits:
+        return None
+    return load_dataset(name, "train", samples=threat.attacker_images, template=template)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mmcoa.datasets import Streamed
 from mmcoa.errors import UserError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -79,6 +80,11 @@ class WebDatasetFolder:
         except (OSError, tarfile.TarError) as error:
             raise UserError(f"missing or damaged shard {shard} ({error}); fetch the file again") from error
         return samples
+
+    def stream(self, order):
+        """`images(order)` that are read and decoded when they are asked for."""
+        size = self.images(order[:64]).shape[-1] if len(order) else None  # one size for all: that of `images(order)`
+        return Streamed(lambda part: self.images(part.tolist(), size), order)
 
     def images(self, indices, size=None):
         """Pictures of the samples at `indices`, uint8 [N, 3, S, S]: shorter side to S, centre crop.

@@ -7,12 +7,15 @@ with adversarial images, adversarial text with clean images.
 """
 
 import functools
+from dataclasses import replace
 
 import torch
 
 from mmcoa.attacks.candidates import CandidateTable
-from mmcoa.attacks.image import pgd
-from mmcoa.attacks.text import enumerate_variants, search
+from mmcoa.attacks.pgd import pgd
+from mmcoa.attacks.prefix import encode_texts
+from mmcoa.attacks.scores import LabelledFeatures, make_score
+from mmcoa.attacks.text import attackable_positions, enumerate_variants, make_floor, search
 from mmcoa.defenses.losses import contrastive
 
 TRAINS = ("image", "text")
@@ -36,13 +39,22 @@ def adversarial_image_term(model, batch, threat, positives):
 
 
 def adversarial_text_term(model, frozen, batch, threat, positives):
-    """L(f(x), g(t')), scalar; the prompts of the batch's classes are attacked, candidates computed once a run."""
+    """L(f(x), g(t')), scalar; the prompts of the batch's classes are attacked, candidates computed once a run.
+
+    With the score `margin` the attacker's pictures are those of the batch.
+    """
     prompts, labels = batch.present()
-    variants = _variants(tuple(batch.prompts), threat.candidate_source, frozen).of(prompts)
-    adversarial = search(model, variants).prompts
-    return contrastive(model.encode_image(batch.images), model.encode_text(adversarial), labels, model.scale, positives)
+    images = model.encode_image(batch.images)
+    variants = _variants(tuple(batch.prompts), threat, frozen, model.tokenizer).of(prompts)
+    score = make_score(threat, encode_texts(model, prompts), LabelledFeatures(images.detach(), labels))
+    adversarial = search(model, variants, threat, score).prompts
+    return contrastive(images, model.encode_text(adversarial), labels, model.scale, positives)
 
 
 @functools.lru_cache(maxsize=8)
-def _variants(prompts, source, frozen):
-    return enumerate_variants(list(prompts), CandidateTable(source, (lambda: frozen) if frozen is not None else None))
+def _variants(prompts, threat, frozen, tokenizer):
+    prompts, get_frozen = list(prompts), None if frozen is None else lambda: frozen
+    table = CandidateTable(threat.candidate_source, get_frozen, prompts)
+    positions = attackable_positions(prompts, threat)
+    variants = enumerate_variants(prompts, table, positions, floor=make_floor(get_frozen, prompts, threat))
+    return replace(variants, tokens=tokenizer(variants.texts)) if variants.texts else variants

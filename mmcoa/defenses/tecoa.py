@@ -6,7 +6,7 @@
 import torch
 import torch.nn.functional as F
 
-from mmcoa.attacks.image import pgd
+from mmcoa.attacks.pgd import pgd
 
 TRAINS = ("image",)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmcoa.errors import UserError
 from mmcoa.report import results as stored
-from mmcoa.report import schematic, style
+from mmcoa.report import schematic, sections, style
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
 from mmcoa.study.profiles import load_profile
 
@@ -39,12 +39,13 @@ def build_book(profile, output=None, results=Path("results")):
     for package in ("jupyter_book", "myst_nb"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"building the book needs {package}; install it with: pip install 'mmcoa[book]'")
-    stored.load(profile, results)  # a missing result ends here, before anything is written
+    study = stored.load(profile, results)  # a missing result ends here, before anything is written
     folder = Path(output) if output else SOURCES if name in PUBLISHED else SOURCES / "_build" / name
     copy_sources(folder)
     style.save(schematic.losses(), folder / "figures" / "losses.svg")
+    keys = sections.available(study, results)
     for notebook in sorted(NOTEBOOKS.glob("report_*.ipynb")):
-        run_report(notebook, folder, profile, results)
+        run_report(notebook, folder, profile, results, keys)
     return render(folder)
 
 
@@ -58,11 +59,13 @@ def copy_sources(folder):
     shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*MADE))
 
 
-def run_report(notebook, folder, profile, results):
-    """Run one report notebook; the book's folder receives it executed, with its tables and figures."""
+def run_report(notebook, folder, profile, results, keys):
+    """Run one report notebook, as far as the study has results for it; the book's folder receives it executed, with its
+    tables and figures. `keys`: see `sections.available`."""
+    fitting = sections.write_fitting(notebook, folder / "_build" / "notebooks" / notebook.name, keys)
     parameters = {"profile": str(profile), "results": str(results), "output": str(folder)}
     try:
-        run_notebook(notebook, folder / notebook.name, parameters)
+        run_notebook(fitting, folder / notebook.name, parameters)
     except NotebookFailed as failure:
         raise UserError(f"{notebook} failed: {failure} (see {failure.notebook})") from failure
 

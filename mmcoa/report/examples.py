@@ -1,7 +1,7 @@
 """Pictures of the image attack: a handful of test samples, attacked again as the study attacked them.
 
-Random starts depend on (seed, sample id) alone, so the pictures are those of the evaluation. Only the undefended base model
-is needed, no checkpoint of the study.
+Random starts depend on (seed, sample id) alone, as in the evaluation; there a search may stop once a picture is broken, here
+it runs to its end. Only the undefended base model is needed, no checkpoint of the study.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mmcoa.attacks import image as image_attacks
+from mmcoa.attacks.pgd import pgd
 from mmcoa.clip import load_model
 from mmcoa.datasets import load_dataset
 from mmcoa.report.results import threat_of
@@ -61,11 +61,11 @@ def attack_one(model, row, sample_id):
         image = model.resized(image)
     model.requires_grad_(False)
     text = model.encode_text(dataset.prompts)
-    adversarial = image_attacks.pgd(model, image, label, text, threat, [sample_id])
+    adversarial = pgd(model, image, label, text, threat, [sample_id])
 
     def prediction(picture):
         with torch.no_grad():
-            probability, index = model.logits(picture, text).softmax(dim=1).max(dim=1)
+            probability, index = model.logits(picture, text).float().softmax(dim=1).max(dim=1)
         return dataset.class_names[int(index)], float(probability)
 
     def pixels(picture):

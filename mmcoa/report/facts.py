@@ -6,19 +6,20 @@ In a notebook: `facts.glue(facts.of_study(study))`; on a page: {glue:text}`key`.
 import numpy as np
 
 from mmcoa.errors import UserError
+from mmcoa.report import words
 from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, method_label, ordered
 from mmcoa.report.results import threat_of
-from mmcoa.report.tables import by_dataset, correct_by_sample, macro, number, require, signed, template_share
+from mmcoa.report.tables import all_rows, by_dataset, correct_by_sample, macro, number, require, signed
 from mmcoa.statistics import macro_interval
 from mmcoa.threat import format_epsilon
 
 
 def glue(facts):
-    """Hand facts to the book, without showing them in the notebook."""
+    """Hand facts to the book, without showing them in the notebook. No line breaks before a percent sign."""
     from myst_nb import glue as paste  # an extra: the library itself does not need it
 
     for key, text in facts.items():
-        paste(key, text, display=False)
+        paste(key, text.replace(" %", "\u00a0%"), display=False)
 
 
 def of_study(study):
@@ -41,7 +42,8 @@ def of_study(study):
         "threat": threat.describe().replace("l_inf", "ℓ∞").replace("l_2", "ℓ2"),
         "trained_on": ", ".join(trained) or "nothing",
         "attacks": ", ".join(attack_label(name) for name in ordered(study.attacks, ATTACKS)),
-        "minutes": f"{rows.drop_duplicates('cell').cell_seconds.sum() / 60:.1f}",
+        "notes": "; ".join(study.notes) or "nothing",
+        "minutes": f"{all_rows(study).drop_duplicates('cell').cell_seconds.sum() / 60:.1f}",
         "device": ", ".join(sorted(rows.device.unique())),
     }
 
@@ -57,7 +59,7 @@ def of_impact(study):
     beyond = [(a - b, label) for (a, label), (b, _) in zip(union, both, strict=True)]
     mean, low, high = macro_interval(beyond)
     facts["beyond"] = f"{mean:.1f} points ({signed(low)} to {signed(high)})".replace("-", "−")
-    facts["template_share"] = f"{template_share(study):.0f} %"
+    facts["template_share"] = f"{words.template_share(study):.0f} %"
     frame = by_dataset(study)
     wide = frame[frame.method == "none"].pivot(index="dataset", columns="attack", values="accuracy")
     above = int((wide.sequential > wide[["image", "text"]].min(axis=1)).sum())

@@ -6,13 +6,34 @@ A name that is not listed here is shown as it is, after the listed ones: a new d
 ATTACKS = {
     "clean": "clean",
     "image": "image",
-    "pgd": "image",
-    "fgsm": "image, one step",
+    "pgd": "PGD",
+    "pgd-reference": "PGD reference",
+    "fgsm": "FGSM",
+    "cw": "CW margin",
+    "apgd-ce": "APGD-CE",
+    "apgd-dlr": "APGD-DLR",
+    "apgd-dlr-t": "APGD-DLR targeted",
+    "feature": "feature",
+    "feature-l2": "feature, l2",
+    "square": "Square",
+    "auto": "auto",
     "text": "text",
     "independent": "independent",
     "sequential": "sequential",
     "joint": "joint",
+    "co_attack": "Co-Attack",
     "multimodal": "worst case",
+}
+# What each attack needs to know, for tables; the attack's own page is book/threat.md.
+WEIGHTS, LABELLED = "weights", "weights, label"
+KNOWS = {
+    "clean": "–",
+    **dict.fromkeys(("image", "pgd", "pgd-reference", "fgsm", "cw", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "auto"), LABELLED),
+    **dict.fromkeys(("independent", "sequential", "multimodal"), LABELLED),
+    **dict.fromkeys(("feature", "feature-l2", "text"), WEIGHTS),
+    "co_attack": LABELLED,
+    "square": "logits, label",
+    "joint": "weights, label, labelled train pictures",
 }
 METHODS = {
     "none": "undefended",
@@ -24,6 +45,23 @@ METHODS = {
     "image_only": "image only",
     "text_only": "text only",
     "mmcoa": "MMCoA",
+}
+SOURCES = {
+    "table:eval": "WordNet table, evaluation half",
+    "table:train": "WordNet table, training half",
+    "table:synonyms": "WordNet table, synonyms only",
+    "wordnet": "WordNet",
+    "neighbours": "nearest tokens",
+    "characters": "one character",
+}
+SWEEPS = {
+    "attacks": "all attacks",
+    "epsilon": "epsilon",
+    "steps": "steps",
+    "restarts": "restarts",
+    "budget": "word budget",
+    "source": "candidate source",
+    "words": "words that may change",
 }
 MACRO = "macro mean"
 
@@ -42,8 +80,19 @@ def method_label(name):
     return METHODS.get(name, name)
 
 
+def source_label(name):
+    """`mlm:bert-base-uncased` -> `masked language model`; a table from disk keeps its name."""
+    return "masked language model" if name.split(":")[0] == "mlm" else SOURCES.get(name, name)
+
+
 def dataset_label(name):
     """`openmoji/land-vehicles` -> `land vehicles`; names of other families keep their first part."""
     if name == "openmoji/others":
         return "all other emoji"
     return name.removeprefix("openmoji/").removeprefix("wds:").replace("-", " ")
+
+
+def listed(names, last="and"):
+    """`a`, `a and b`, `a, b and c`."""
+    names = list(names)
+    return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -2,19 +2,24 @@
 
     study = results.load("quick")
     study.rows        # one row a model, data set and attack: see results/README.md
+    study.sweep("epsilon")["4/255"].rows      # the same of an extra evaluation with that epsilon
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from pyarrow import parquet
 
 from mmcoa.errors import UserError
 from mmcoa.study.cells import expand
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import is_current, read_record, record_path
 from mmcoa.threat import ThreatModel
+
+ZERO_IS_A_VALUE = ("targets", "min_similarity", "seed")  # settings of a threat model for which 0 is not "none"
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,22 @@ class Study:
     rows: result rows, with `model_id`, `method` (`none`: the undefended base model), `cell` and `cell_seconds`.
     outcomes: one row a model, data set and sample: model_id, method, dataset, sample_id, label and for each attack
         `<attack>_correct`.
-    changes: one row a model, data set and class prompt: what the text attack did.
+    changes: one row a model, data set, class prompt and `attack` (`text`, `joint`): what was done to the prompt.
+    checks: one row a model and self-check: model_id, method, dataset, attack, check, value, limit, passed, n, verdict.
     training: one row a fine-tuned model: model_id, method and what its record says about settings and cost.
+    notes: what the evaluations left out, in words.
+    sweeps: {name: {value: Study}}, the extra evaluations, in the profile's order. Each is a study of its own (without
+        training and sweeps), so that every function of the report takes it as it takes the main evaluation.
     """
 
     profile: str
     rows: pd.DataFrame
     outcomes: pd.DataFrame
     changes: pd.DataFrame
+    checks: pd.DataFrame
     training: pd.DataFrame
+    notes: tuple = ()
+    sweeps: dict = field(default_factory=dict)
 
     @property
     def attacks(self):
@@ -42,6 +54,13 @@ class Study:
     @property
     def methods(self):
         return list(self.rows.method.unique())
+
+    def sweep(self, name):
+        """{value: Study} of a sweep. Raises `UserError` where the profile has none of that name."""
+        if name not in self.sweeps:
+            has = ", ".join(self.sweeps) or "none"
+            raise UserError(f"profile '{self.profile}' has no sweep '{name}' (it has {has}); add it under `sweeps` of the profile")
+        return self.sweeps[name]
 
 
 def load(profile, results="results"):
@@ -58,20 +77,35 @@ def load(profile, results="results"):
     folder = Path(results) / name
     records = [(cell, read_record(folder, cell.id)) for cell in expand(profile, results=results)]
     check_current(records, folder, profile)
-    rows, outcomes, changes, training = [], [], [], []
+    training, parts = [], {}  # (sweep, value) -> its evaluations; ("", "") is the main one
     for cell, record in records:
         if cell.kind == "train":
             training.append(training_row(cell, record))
-            continue
-        frame = pd.DataFrame(record["rows"]).assign(cell=cell.id, model_id=cell.model)
-        frame["cell_seconds"] = record["provenance"]["seconds"]
-        frame["method"] = method_of(cell.model, frame.defense.iloc[0])
-        who = {key: frame[key].iloc[0] for key in ("model_id", "method", "dataset")}
-        rows.append(frame)
-        outcomes.append(read_outcomes(folder, cell, profile).assign(**who))
-        changes += [{**who, **change} for change in record["changes"]]
-    rows, outcomes = (pd.concat(frames, ignore_index=True) for frames in (rows, outcomes))
-    return Study(name, rows, outcomes, pd.DataFrame(changes), pd.DataFrame(training))
+        else:
+            parts.setdefault((cell.sweep, cell.sweep_value), []).append((cell, record))
+    main = join(name, folder, profile, parts.pop(("", "")), pd.DataFrame(training))
+    for (sweep, value), evaluations in parts.items():
+        main.sweeps.setdefault(sweep, {})[value] = join(name, folder, profile, evaluations)
+    return main
+
+
+def join(name, folder, profile, evaluations, training=None):
+    """The `Study` of some evaluations [(cell, record), ...], one a model and data set, without sweeps."""
+    rows, outcomes, lists = [], [], {"changes": [], "checks": []}
+    for cell, record in evaluations:
+        first = record["rows"][0]
+        who = {"model_id": cell.model, "method": method_of(cell.model, first["defense"]), "dataset": first["dataset"]}
+        rows += [row | who | {"cell": cell.id, "cell_seconds": record["provenance"]["seconds"]} for row in record["rows"]]
+        outcomes.append((who, read_outcomes(folder, cell, profile)))
+        for key, items in lists.items():
+            items += [who | item for item in record.get(key) or []]
+    frame = pd.concat([part for _, part in outcomes], ignore_index=True)
+    sizes = [len(part) for _, part in outcomes]
+    for key in ("model_id", "method", "dataset"):
+        frame[key] = np.repeat(np.array([who[key] for who, _ in outcomes], object), sizes)
+    notes = dict.fromkeys(note for _, record in evaluations for note in record.get("notes") or [])
+    changes, checks = (pd.DataFrame(items) for items in lists.values())
+    return Study(name, pd.DataFrame(rows), frame, changes, checks, pd.DataFrame() if training is None else training, tuple(notes))
 
 
 def method_of(model_id, defense):
@@ -80,12 +114,17 @@ def method_of(model_id, defense):
 
 
 def threat_of(row):
-    """`ThreatModel` that a result row (mapping) states; text settings only where the row has them."""
-    keys = ("epsilon", "norm", "steps", "step_size", "restarts", "attacked_space")
-    settings = {key: row[key].item() if hasattr(row[key], "item") else row[key] for key in keys}
-    if row["candidate_source"]:
-        settings["candidate_source"] = row["candidate_source"]
-    return ThreatModel(**settings, seed=int(row["attack_seed"]))
+    """`ThreatModel` that a result row (mapping) states; what the row does not say, or not for its attack, is the default."""
+    settings = {}
+    for item in fields(ThreatModel):
+        value = row.get("attack_seed" if item.name == "seed" else item.name)
+        value = value.item() if hasattr(value, "item") else value
+        if value is None or value == "" or value != value or (value == 0 and item.name not in ZERO_IS_A_VALUE):
+            continue  # a row leaves 0 or nothing where its attack has no such setting
+        if item.name == "text_score":  # a worst case may use two
+            value = value.split(" and ")[0]
+        settings[item.name] = int(value) if item.type is int else value
+    return ThreatModel(**settings)
 
 
 def check_current(records, folder, profile):
@@ -103,8 +142,8 @@ def read_outcomes(folder, cell, profile):
     """Per-sample outcomes of an evaluated cell."""
     path = folder / "outcomes" / f"{cell.id}.parquet"
     try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+        return parquet.read_table(path, use_threads=False).to_pandas()
+    except (OSError, ValueError) as error:  # pyarrow's own errors are these
         hint = f"delete {record_path(folder, cell.id)} and run: mmcoa run {profile}"
         raise UserError(f"no readable outcomes of cell '{cell.id}' ({path}); {hint}") from error
 

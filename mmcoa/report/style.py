@@ -15,10 +15,22 @@ ORANGE, RED, PINK = "#e69f00", "#d55e00", "#cc79a7"
 ATTACKS = {
     "clean": (BLACK, "o"),
     "image": (BLUE, "s"),
+    "pgd": (BLUE, "s"),
+    "pgd-reference": (SKY, "<"),
     "fgsm": (SKY, "D"),
+    "cw": (GREEN, "d"),
+    "apgd-ce": (SKY, ">"),
+    "apgd-dlr": (GREEN, "p"),
+    "apgd-dlr-t": (PINK, "*"),
+    "feature": (ORANGE, "h"),
+    "feature-l2": (ORANGE, "H"),
+    "square": (GREY, "s"),
+    "auto": (RED, "X"),
     "text": (ORANGE, "^"),
     "independent": (GREEN, "P"),
     "sequential": (RED, "v"),
+    "joint": (SKY, "D"),
+    "co_attack": (GREY, "o"),
     "multimodal": (PINK, "X"),
 }
 METHODS = {

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmcoa.attacks.words import split_words
 from mmcoa.errors import UserError
-from mmcoa.prompts import clean_name
 from mmcoa.report import results
 from mmcoa.report.names import ATTACKS, MACRO, METHODS, attack_label, dataset_label, method_label, ordered
 from mmcoa.statistics import macro_interval, wilson
@@ -49,10 +47,17 @@ def macro(study, against=None):
     return pd.DataFrame(rows)
 
 
-def correct_by_sample(study, method, attack):
-    """For each data set, in alphabetical order: (correct, mean over seeds, in [0,1]; label), arrays by sample id."""
+def correct_by_sample(study, method, attack, like=None):
+    """For each data set, in alphabetical order: (correct, mean over seeds, in [0,1]; label), arrays by sample id.
+
+    like: another study; only the samples on which it has evaluated that method count.
+    """
+    keys = ["dataset", "sample_id", "label"]
     outcomes = study.outcomes[study.outcomes.method == method]
-    correct = outcomes.groupby(["dataset", "sample_id", "label"])[f"{attack}_correct"].mean()
+    if like is not None:
+        shared = like.outcomes.loc[like.outcomes.method == method, keys].drop_duplicates()
+        outcomes = outcomes.merge(shared, on=keys)
+    correct = outcomes.groupby(keys)[f"{attack}_correct"].mean()
     return [(part.to_numpy(), part.index.get_level_values("label").to_numpy()) for _, part in correct.groupby(level="dataset")]
 
 
@@ -163,42 +168,10 @@ def cost_table(study):
     return pd.DataFrame(rows)
 
 
-def prompts_table(study):
-    """For each data set the class whose pictures lose most under the text attack, undefended model.
-
-    Changed words are marked for MyST: `[word]{.was}` and `[word]{.now}`; columns `before` and `after` count right pictures.
-    """
-    require(study, ["none"], ["clean", "text"])
-    outcomes = study.outcomes[study.outcomes.method == "none"]
-    changes = study.changes[study.changes.method == "none"]
-    rows = []
-    for dataset, part in outcomes.groupby("dataset"):
-        counts = part.groupby("label").agg(n=("label", "size"), clean=("clean_correct", "sum"), text=("text_correct", "sum"))
-        label = (counts.clean - counts.text).idxmax()
-        change = changes[changes.dataset == dataset].iloc[label]
-        count = counts.loc[label]
-        row = {"data set": dataset_label(dataset), "prompt": _marked(change.prompt, change.position, ".was")}
-        row |= {"adversarial prompt": _marked(change.adversarial_prompt, change.position, ".now")}
-        rows.append(row | {"right before": f"{count.clean} of {count.n}", "right after": f"{count.text} of {count.n}"})
-    return pd.DataFrame(rows)
-
-
-def _marked(prompt, position, style):
-    """The prompt with the letters of its word at `position` in a styled span; -1: no word."""
-    words = []
-    for index, word in enumerate(split_words(prompt)):
-        core = word.core.translate({ord(sign): "\\" + sign for sign in "*_[]`$<"})
-        words.append(word.prefix + (f"[{core}]{{{style}}}" if index == position else core) + word.suffix)
-    return " ".join(words)
-
-
-def template_share(study):
-    """Percent of the undefended model's changed prompts in which a template's word, not the class name, was replaced."""
-    changes = study.changes[(study.changes.method == "none") & study.changes.changed]
-    in_name = [
-        change.old_word.lower() in clean_name(change.class_name).replace(".", " ").split() for change in changes.itertuples()
-    ]
-    return 100 * (1 - sum(in_name) / max(1, len(in_name)))
+def all_rows(study):
+    """Result rows of the main evaluation and of all sweeps."""
+    parts = [study, *(part for values in study.sweeps.values() for part in values.values())]
+    return pd.concat([part.rows for part in parts], ignore_index=True)
 
 
 def require(study, methods, attacks):

@@ -3,6 +3,8 @@
     python -m mmcoa.study.cell SPEC.json        # {"kind": "train" or "evaluate", "parameters": {...}}, as in runs/PROFILE/specs/
 """
 
+import contextlib
+import functools
 import importlib.util
 import inspect
 import json
@@ -13,17 +15,18 @@ from pathlib import Path
 
 import torch
 
+from mmcoa.attacks.catalog import find
 from mmcoa.clip import load_model, resolve_device
-from mmcoa.datasets import load_dataset
+from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation import evaluate
 from mmcoa.finetune import fine_tune
 from mmcoa.runtime import tune_allocator
-from mmcoa.study.cells import evaluate_cell, train_cell
-from mmcoa.study.profiles import safe_name
+from mmcoa.study.cells import evaluate_cells, train_cell
 from mmcoa.study.records import is_current, provenance, read_record, write_atomic, write_record
+from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, read_sweeps, safe_name
 from mmcoa.study.sources import MARKER, model_hash
-from mmcoa.threat import default_threat
+from mmcoa.threat import default_threat, preset
 
 
 def run_train_cell(
@@ -91,62 +94,94 @@ def run_evaluate_cells(
     datasets,
     attacks=("clean", "image", "text", "multimodal"),
     *,
-    split="test",
-    samples=None,
-    epsilon=None,
-    steps=10,
-    restarts=1,
-    norm="linf",
-    attacked_space="native",
-    candidate_source="table:eval",
-    seed=0,
+    sweeps=(),
     resize="openclip",
     device="auto",
     name=None,
     output=None,
     progress=None,
+    **settings,
 ):
-    """Evaluate one model on one or many data sets, and return all result rows.
+    """Evaluate one model on one or many data sets, then at the points of each sweep, and return all result rows.
 
-    `output` (results/PROFILE): write each data set's record and per-sample outcomes there as it is finished, and skip
-    those whose record is current. `name`: the model's id in the study. `progress`: called with (data set, samples done,
-    samples in all). One data set that fails does not keep the others from running; the error comes after the last.
+    Arguments
+        sweeps: dicts as under `sweeps` in a profile, without `models`.
+        name: the model's id in the study.
+        output: results/PROFILE. Each cell's record and per-sample outcomes are written there as it is finished, and a cell
+            whose record is current is read instead; one that was killed goes on from its last finished batch.
+        progress: called with (what is evaluated, samples done, samples in all).
+        settings: any of `EVALUATE_DEFAULTS`.
+
+    Rows are those of `mmcoa.evaluate` with `sweep` and `sweep_value`. A cell that fails does not keep the others from
+    running; the error comes after the last.
     """
+    for parameter in settings:
+        if parameter not in EVALUATE_DEFAULTS:
+            raise unknown("parameter", parameter, parameters_of(run_evaluate_cells))
     tune_allocator()
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
     name, weights = name or safe_name(Path(model).name), model_hash(model)
-    settings = dict(split=split, samples=samples, attacks=list(attacks), epsilon=epsilon, steps=steps, restarts=restarts, norm=norm)
-    settings |= dict(attacked_space=attacked_space, candidate_source=candidate_source, seed=seed, resize=resize)
-    loaded, rows, failures = None, [], {}
-    for dataset in datasets:
-        cell = evaluate_cell(name, weights, dataset, **settings)
+    main = {**EVALUATE_DEFAULTS, **settings, "datasets": datasets, "attacks": list(attacks)}
+    cells = evaluate_cells(name, weights, main, read_sweeps(sweeps), resize)
+    load = functools.cache(lambda precision: load_model(model, device, resize=resize, precision=precision))
+    rows, failures = [], {}
+    for cell in cells:
         record = read_record(output, cell.id) if output is not None else None
-        if is_current(record, cell.hash):
-            rows += record["rows"]
-            continue
-        loaded = loaded or load_model(model, device, resize=resize)
-        threat = default_threat(
-            loaded, epsilon=epsilon, steps=steps, restarts=restarts, norm=norm, attacked_space=attacked_space,
-            candidate_source=candidate_source, seed=seed,
-        )  # fmt: skip
-        began, started = time.monotonic(), time.time()
-        report = (lambda done, total, dataset=dataset: progress(dataset, done, total)) if progress else None
-        try:
-            evaluation = evaluate(loaded, load_dataset(dataset, split=split, samples=samples), attacks, threat, progress=report)
-        except (UserError, RuntimeError) as error:  # RuntimeError: out of memory on one data set
-            failures[dataset] = error
-            continue
-        rows += evaluation
-        if output is not None:
-            write_outcomes(evaluation.outcomes, Path(output) / "outcomes", cell.id)
-            made = provenance(started, time.monotonic() - began, seed, str(loaded.device), torch.get_num_threads())
-            write_record(output, cell, made, evaluation, evaluation.changes)
+        if not is_current(record, cell.hash):
+            loaded = load(cell.parameters["precision"])
+            try:
+                record = compute(cell, loaded, output, progress)
+            except (UserError, RuntimeError) as error:  # RuntimeError: out of memory in one cell
+                failures[described(cell)] = error
+                continue
+        rows += record["rows"]
     if failures:
-        dataset, error = next(iter(failures.items()))
-        if len(datasets) == 1:
+        what, error = next(iter(failures.items()))
+        if len(cells) == 1:
             raise error
-        raise UserError(f"{len(failures)} of {len(datasets)} data sets failed; {dataset}: {error}") from error
+        raise UserError(f"{len(failures)} of {len(cells)} evaluations failed; {what}: {error}") from error
     return rows
+
+
+def described(cell):
+    """A cell in words: `openmoji/birds, epsilon 1/255`."""
+    return ", ".join(filter(None, (cell.parameters["dataset"], f"{cell.sweep} {cell.sweep_value}".strip())))
+
+
+def compute(cell, loaded, output, progress):
+    """Evaluate one cell with the model that it is about and, with `output`, write record and outcomes. Returns {"rows": rows}."""
+    settings, began, started = cell.parameters, time.monotonic(), time.time()
+    threat = preset(default_threat(loaded, **{key: settings[key] for key in THREAT_FIELDS}), settings["preset"])
+    dataset = load_dataset(settings["dataset"], settings["split"], samples=settings["samples"], stream=True)
+    learns = needs_attacker(settings["attacks"], threat) and settings["split"] != "train"  # never from what is evaluated
+    attacker = attacker_dataset(settings["dataset"], threat) if learns else None
+    check = load_check(settings["check_dataset"], settings["check_samples"]) if settings["check_dataset"] else None
+    report = (lambda done, total: progress(described(cell), done, total)) if progress else None
+    # Parts of an unfinished evaluation count for the same code and inputs alone: the hash is part of their place.
+    parts = None if output is None else Path(output) / "partial" / cell.id
+    resume = None if output is None else parts / cell.hash[:16]
+    found = evaluate(loaded, dataset, settings["attacks"], threat, progress=report, attacker=attacker, resume=resume, check=check)
+    rows = [{**row, "sweep": cell.sweep, "sweep_value": cell.sweep_value} for row in found]
+    if output is not None:
+        write_outcomes(found.outcomes, Path(output) / "outcomes", cell.id)
+        made = provenance(started, time.monotonic() - began, settings["seed"], str(loaded.device), torch.get_num_threads())
+        write_record(output, cell, made, rows, found.changes, checks=found.checks, notes=found.notes)
+        shutil.rmtree(parts, ignore_errors=True)  # also what an outdated cell of this name left
+        with contextlib.suppress(OSError):
+            parts.parent.rmdir()  # empty after the last one
+    return {"rows": rows}
+
+
+def needs_attacker(attacks, threat):
+    """Whether one of the attacks learns from labelled pictures of the train split, which take seconds to draw."""
+    leaves = [find(leaf) for name in attacks for leaf in (find(name).parts or (name,))]
+    return any(leaf.judged == "joint" or (leaf.text and threat.text_score == "margin") for leaf in leaves)
+
+
+@functools.cache
+def load_check(name, samples):
+    """The pictures of the self-checks: the first test samples of a data set, the same for every cell."""
+    return load_dataset(name, samples=samples)
 
 
 def write_outcomes(outcomes, folder, cell_id):
@@ -157,7 +192,9 @@ def write_outcomes(outcomes, folder, cell_id):
 
     def write(path):
         with path.open("wb") as file:
-            np.savez_compressed(file, **{column: outcomes[column].to_numpy() for column in outcomes})
+            # Names of attacks as plain text: numpy would pickle objects.
+            columns = {name: column.to_numpy() for name, column in outcomes.items()}
+            np.savez_compressed(file, **{name: values if values.dtype.kind != "O" else values.astype(str) for name, values in columns.items()})
 
     return write_atomic(folder / f"{cell_id}.npz", write)
 
@@ -173,11 +210,17 @@ def run_spec(path):
         raise UserError(f"{path}: {unknown('kind', kind, KINDS)}")
     if kind == "evaluate" and "dataset" in parameters:  # the notebook's parameter takes one name or a list
         parameters["datasets"] = parameters.pop("dataset")
-    names = inspect.signature(KINDS[kind]).parameters
+    names = parameters_of(KINDS[kind])
     for parameter in parameters:
         if parameter not in names:
             raise UserError(f"{path}: {unknown('parameter', parameter, names)}")
     return KINDS[kind](**parameters)
+
+
+def parameters_of(function):
+    """Names of all parameters that a cell's function takes."""
+    named = [name for name in inspect.signature(function).parameters if name not in ("settings", "progress")]
+    return [*named, *EVALUATE_DEFAULTS] if function is run_evaluate_cells else named
 
 
 KINDS = {"train": run_train_cell, "evaluate": run_evaluate_cells}

@@ -1,4 +1,5 @@
-"""Cells: the units of a study. A train cell makes one model; an evaluate cell is one model on one data set.
+"""Cells: the units of a study. A train cell makes one model; an evaluate cell is one model on one data set, under the main
+settings or at one point of a sweep.
 
 A cell's hash covers its parameters, the code that computes it and its inputs (weights, data, candidate table); a train
 cell's hash is an input of its evaluate cells. Equal hash, equal result: the hash alone decides whether a record is current.
@@ -9,22 +10,27 @@ from pathlib import Path
 
 from mmcoa import defenses
 from mmcoa.errors import unknown
-from mmcoa.study.profiles import load_profile, model_ids, safe_name, train_settings
-from mmcoa.study.sources import candidates_hash, code_hash, dataset_hash, digest, model_hash
-from mmcoa.threat import format_epsilon, parse_epsilon
+from mmcoa.study.profiles import load_profile, model_ids, sweeps_of, train_settings
+from mmcoa.study.settings import points, safe_name, written
+from mmcoa.study.sources import candidates_code, candidates_hash, code_hash, dataset_hash, digest, model_hash
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`kind`: train or evaluate; `model`: id within the study; `parameters`: all that shapes the result."""
+    """`kind`: train or evaluate; `model`: id within the study; `parameters`: all that shapes the result.
+
+    `sweep`, `sweep_value`: the point of a sweep that an evaluate cell is; empty for the main evaluation.
+    """
 
     id: str
     kind: str
     model: str
     parameters: dict
     inputs: dict
+    sweep: str = ""
+    sweep_value: str = ""
 
     @property
     def hash(self):
@@ -32,9 +38,9 @@ class Cell:
 
 
 def _canonical(parameters):
-    """Epsilon written one way: 2/255 and 0.00784313725 are one cell."""
+    """Epsilon written one way."""
     epsilon = parameters["epsilon"]
-    return {**parameters, "epsilon": None if epsilon is None else format_epsilon(parse_epsilon(epsilon))}
+    return {**parameters, "epsilon": None if epsilon is None else written(epsilon)}
 
 
 def train_cell(name, model, **parameters):
@@ -42,25 +48,34 @@ def train_cell(name, model, **parameters):
     parameters = _canonical(parameters)
     if parameters["defense"] not in defenses.names():
         raise unknown("defence", parameters["defense"], defenses.names())
+    source = parameters["candidate_source"]
     inputs = {
-        "code": code_hash("mmcoa.finetune", f"mmcoa.defenses.{parameters['defense']}"),
+        "code": code_hash("mmcoa.finetune", f"mmcoa.defenses.{parameters['defense']}", *candidates_code(source)),
         "model": model_hash(model),
         "dataset": dataset_hash(parameters["dataset"]),
-        "candidates": candidates_hash(parameters["candidate_source"]),
+        "candidates": candidates_hash(source),
     }
     return Cell(f"train__{name}", "train", name, parameters, inputs)
 
 
-def evaluate_cell(name, weights, dataset, **parameters):
-    """The cell that evaluates model `name`, whose weights have the hash `weights`, on one data set."""
-    parameters = _canonical({"dataset": dataset, **parameters})
+def evaluate_cell(name, weights, dataset, point, resize="openclip"):
+    """The cell that evaluates model `name`, whose weights have the hash `weights`, on one data set at one `Point`."""
+    parameters = _canonical({"dataset": dataset, **point.settings, "resize": resize})
+    source, check = parameters["candidate_source"], parameters["check_dataset"]
     inputs = {
-        "code": code_hash("mmcoa.evaluation", "mmcoa.datasets"),
+        "code": code_hash("mmcoa.evaluation", "mmcoa.datasets", *candidates_code(source)),
         "model": weights,
         "dataset": dataset_hash(dataset),
-        "candidates": candidates_hash(parameters["candidate_source"]),
+        "candidates": candidates_hash(source),
+        "check_dataset": dataset_hash(check) if check else None,
     }
-    return Cell(f"{name}__{safe_name(dataset)}", "evaluate", name, parameters, inputs)
+    name_of_cell = "__".join(filter(None, (name, safe_name(dataset), point.suffix)))
+    return Cell(name_of_cell, "evaluate", name, parameters, inputs, point.sweep, point.value)
+
+
+def evaluate_cells(name, weights, main, sweeps, resize="openclip"):
+    """All evaluate cells of a model: the main evaluation, then each sweep (see `settings.points`)."""
+    return [evaluate_cell(name, weights, dataset, point, resize) for point in points(main, sweeps) for dataset in point.datasets]
 
 
 @dataclass(frozen=True)
@@ -78,10 +93,11 @@ def study_models(profile, runs=Path("runs"), results=Path("results")):
     """All models of a profile, in its order."""
     profile = load_profile(profile)
     folder, output = Path(runs) / profile.name / "models", str(Path(results) / profile.name)
-    shared = profile.evaluate.model_dump(exclude={"datasets"}) | {"resize": profile.resize}
+    main = profile.evaluate.model_dump()
+    told = {"dataset": main["datasets"]} | {key: value for key, value in main.items() if key != "datasets"}
     models = []
     for entry in profile.models:
-        seeds = [None] if entry.defense == "none" else entry.seeds
+        seeds, sweeps = [None] if entry.defense == "none" else entry.seeds, sweeps_of(profile, entry)
         for name, seed in zip(model_ids(entry), seeds, strict=True):
             train = train_parameters = None
             path, weights = profile.base_model, None
@@ -92,9 +108,9 @@ def study_models(profile, runs=Path("runs"), results=Path("results")):
                 train_parameters = {"model": profile.base_model, **settings, "device": profile.device}
                 train_parameters |= {"name": name, "output": path, "results": output}
             weights = weights or model_hash(profile.base_model)
-            cells = [evaluate_cell(name, weights, dataset, **shared) for dataset in profile.evaluate.datasets]
-            evaluate_parameters = {"model": path, "dataset": profile.evaluate.datasets, **shared, "device": profile.device}
-            evaluate_parameters |= {"name": name, "output": output}
+            cells = evaluate_cells(name, weights, main, sweeps, profile.resize)
+            evaluate_parameters = {"model": path, **told, "sweeps": [sweep.as_given() for sweep in sweeps], "resize": profile.resize}
+            evaluate_parameters |= {"device": profile.device, "name": name, "output": output}
             models.append(StudyModel(name, train, cells, train_parameters, evaluate_parameters))
     return models
 

@@ -16,7 +16,7 @@ NOTEBOOKS = Path("notebooks")
 
 @dataclass(frozen=True)
 class Process:
-    """One papermill run: a train cell, or one model's evaluate cells (those that are current are skipped inside)."""
+    """One papermill run: a train cell, or one model's evaluate cells, sweeps and all (what is current is skipped inside)."""
 
     name: str
     kind: str
@@ -37,17 +37,17 @@ class Plan:
     cells: list
     todo: list
     pending: list
-    seconds: dict  # kind of cell -> mean seconds of the records that there are
+    seconds: dict  # what kind_of says -> mean seconds of the records that there are
 
     def is_done(self, cell):
         return is_current(read_record(self.results, cell.id), cell.hash)
 
-    def seconds_left(self, cells, jobs=1):
-        """Estimate for the cells given, None where no cell of a kind has been timed yet."""
-        kinds = [cell.kind for cell in cells]
-        if any(kind not in self.seconds for kind in kinds):
-            return None
-        return sum(self.seconds[kind] for kind in kinds) / jobs
+    def seconds_left(self, cells, jobs=1, timed=None):
+        """Estimate for the cells given, None where none of a kind has been timed yet. `timed`: means that go before the plan's."""
+        mean = self.seconds | (timed or {})
+        # A sweep of which no cell is done yet is taken for as fast as the main evaluation.
+        each = [mean.get(kind_of(cell), mean.get(cell.kind)) for cell in cells]
+        return None if None in each else sum(each) / jobs
 
     def spec(self, process):
         """Where the process's SPEC.json lies."""
@@ -75,8 +75,9 @@ def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOT
     for model in study_models(profile, runs, results):
         cells = ([model.train] if model.train else []) + model.evaluate
         records = {cell.id: read_record(plan.results, cell.id) for cell in cells}
-        for record in filter(None, records.values()):
-            timed.setdefault(record["kind"], []).append(record["provenance"]["seconds"])
+        for cell in cells:
+            if record := records[cell.id]:
+                timed.setdefault(kind_of(cell), []).append(record["provenance"]["seconds"])
         stale = [cell for cell in cells if not is_current(records[cell.id], cell.hash)]
         train = _process("train", model.name, [model.train], "finetune", plan, notebooks, model.train_parameters) if model.train else None
         evaluate = _process("evaluate", model.name, model.evaluate, "evaluate", plan, notebooks, model.evaluate_parameters)
@@ -94,6 +95,11 @@ def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOT
     plan.seconds.update({kind: sum(values) / len(values) for kind, values in timed.items()})
     plan.pending.sort(key=lambda process: process.kind != "train")
     return plan
+
+
+def kind_of(cell):
+    """Cells of one kind take about as long: train, evaluate, or the evaluations of one sweep."""
+    return f"{cell.kind} {cell.sweep}".strip()
 
 
 def _process(kind, model, cells, notebook, plan, notebooks, parameters):

@@ -12,134 +12,31 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from mmcoa import defenses
-from mmcoa.attacks import catalog
 from mmcoa.datasets import records as dataset_records
 from mmcoa.errors import UserError, unknown
-from mmcoa.threat import NORMS, SPACES, ThreatModel, format_epsilon
-
-CANDIDATE_SOURCES = ("table:train", "table:eval", "table:synonyms", "neighbours")
-
-
-def safe_name(text):
-    """A name fit for files: `openmoji/birds` -> `openmoji-birds`."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
-
-
-def _whole(value):
-    """YAML's `yes` and 10.5 are no counts."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"must be a whole number, got {value!r}")
-    return value
+from mmcoa.study.settings import (
+    THREAT_FIELDS,
+    EvaluateSettings,
+    ModelName,
+    ModelSettings,
+    Slug,
+    Strict,
+    Sweep,
+    TrainSettings,
+    points,
+    said,
+)
+from mmcoa.threat import ThreatModel
 
 
-def _epsilon(value):
-    """The range is the threat model's business; written one way, so that 2/255 and 0.00784313725 are one cell."""
-    return format_epsilon(ThreatModel(epsilon=value).epsilon)
+class Misplaced(ValueError):
+    """A mistake found when the whole profile is looked at; `place`: keys and indices of where it stands."""
 
-
-def _known(kind, names, prefix=None, suffix=None):
-    """Validator: one of `names`, or anything that starts with `prefix` or ends with `suffix`."""
-
-    def check(value):
-        valid = list(names())
-        if value not in valid and not (prefix and value.startswith(prefix)) and not (suffix and value.endswith(suffix)):
-            raise unknown(kind, value, valid)
-        return value
-
-    return check
-
-
-def _base_model(name):
-    """Embedded, a folder on disk, open_clip's ARCH/TAG or a hub name: the last two are checked when they are loaded."""
-    embedded = [p.name for p in files("mmcoa.assets").iterdir() if p.is_dir() and (p / "open_clip_config.json").is_file()]
-    if name not in embedded and "/" not in name and not Path(name).is_dir():
-        raise unknown("model", name, embedded)
-    return name
-
-
-def _as_value_errors(check):
-    """Our `UserError` as the ValueError that pydantic expects."""
-
-    def wrapped(value):
-        try:
-            return check(value)
-        except UserError as error:
-            raise ValueError(str(error)) from error
-
-    return wrapped
-
-
-def _checked(check):
-    return AfterValidator(_as_value_errors(check))
-
-
-Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
-Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
-Epsilon = Annotated[str, BeforeValidator(_as_value_errors(_epsilon))]
-DatasetName = Annotated[str, _checked(_known("data set", dataset_records, prefix="wds:"))]
-AttackName = Annotated[str, _checked(_known("attack", lambda: catalog.ATTACKS))]
-DefenseName = Annotated[str, _checked(_known("defence", lambda: ["none", *defenses.names()]))]
-ModelName = Annotated[str, _checked(_base_model)]
-CandidateSource = Annotated[str, _checked(_known("candidate source", lambda: CANDIDATE_SOURCES, suffix=".json"))]
-Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors; values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TrainSettings(Strict):
-    """Fine-tuning; None: the base model's own default. Shared settings stand under `train`, a model may override each."""
-
-    dataset: DatasetName | None = None
-    split: str = "train"
-    samples: Count | None = None
-    shots: Count | None = None
-    steps: Count | None = None
-    batch_size: Count | None = None
-    inner_steps: Count | None = None
-    epsilon: Epsilon | None = None
-    lr: Annotated[float, Field(gt=0)] | None = None
-    lambda_image: Annotated[float, Field(ge=0)] | None = None
-    lambda_text: Annotated[float, Field(ge=0)] | None = None
-    positives: Literal["class", "index"] | None = None
-    candidate_source: CandidateSource = "table:train"
-
-
-class ModelSettings(TrainSettings):
-    """One method: a defence, its seeds, and what it does otherwise than `train` says."""
-
-    defense: DefenseName
-    name: Slug | None = None  # of the results; default: the defence's name
-    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
-
-    @model_validator(mode="after")
-    def _nothing_to_train(self):
-        extra = sorted(self.model_fields_set - {"defense", "name"})
-        if self.defense == "none" and extra:
-            raise ValueError(f"impossible combination: defence 'none' is not trained, so it takes no '{extra[0]}'")
-        return self
-
-
-class EvaluateSettings(Strict):
-    """What each model is attacked with, and on what."""
-
-    datasets: Annotated[list[DatasetName], Field(min_length=1)]
-    split: str = "test"
-    samples: Count | None = None
-    attacks: Annotated[list[AttackName], Field(min_length=1)]
-    epsilon: Epsilon | None = None
-    steps: Count = 10
-    restarts: Count = 1
-    norm: Annotated[str, _checked(_known("norm", lambda: NORMS))] = "linf"
-    attacked_space: Annotated[str, _checked(_known("attacked space", lambda: SPACES))] = "native"
-    candidate_source: CandidateSource = "table:eval"
-    seed: Seed = 0
+    def __init__(self, text, *place):
+        super().__init__(text)
+        self.place = place
 
 
 class Profile(Strict):
@@ -152,40 +49,76 @@ class Profile(Strict):
     train: TrainSettings = TrainSettings()
     models: Annotated[list[ModelSettings], Field(min_length=1)]
     evaluate: EvaluateSettings
+    sweeps: list[Sweep] = []
 
     @model_validator(mode="after")
     def _consistent(self):
         seen = set()
-        for name in (name for entry in self.models for name in model_ids(entry)):
-            if name in seen:
-                raise ValueError(f"impossible combination: two models are called '{name}'; give one of them a `name`")
-            seen.add(name)
-        for entry in self.models:
+        for index, entry in enumerate(self.models):
+            for name in model_ids(entry):
+                if name in seen:
+                    text = f"impossible combination: two models are called '{name}'; give one of them a `name`"
+                    raise Misplaced(text, "models", index)
+                seen.add(name)
             if entry.defense != "none" and not train_settings(self, entry)["dataset"]:
-                raise ValueError(f"impossible combination: '{entry.defense}' is trained, but neither `train` nor the model names a dataset")
-            else:
-                _check_split(train_settings(self, entry)["dataset"], train_settings(self, entry)["split"])
-        files = [safe_name(name) for name in self.evaluate.datasets]
-        for kind, names in (("data set", files), ("attack", self.evaluate.attacks)):
-            twice = [name for name in names if names.count(name) > 1]
-            if twice:
-                raise ValueError(f"impossible combination: {kind} '{twice[0]}' is listed twice under evaluate")
-        for name in self.evaluate.datasets:
-            _check_split(name, self.evaluate.split)
+                text = f"impossible combination: '{entry.defense}' is trained, but neither `train` nor the model names a dataset"
+                raise Misplaced(text, "models", index)
+            _check_split(train_settings(self, entry), *(("models", index) if entry.model_fields_set & {"dataset", "split"} else ("train",)))
+        _check_point(points(self.evaluate.model_dump(), [])[0], "evaluate")
+        return self
+
+    @model_validator(mode="after")
+    def _sweeps_fit(self):
+        entries, names, suffixes = [entry_name(entry) for entry in self.models], set(), {""}
+        for index, sweep in enumerate(self.sweeps):
+            if sweep.name in names:
+                raise Misplaced(f"impossible combination: two sweeps are called '{sweep.name}'", "sweeps", index, "name")
+            names.add(sweep.name)
+            for name in sweep.models or []:
+                if name not in entries:
+                    raise Misplaced(str(unknown("model", name, entries)), "sweeps", index, "models")
+            for point in points(self.evaluate.model_dump(), [sweep])[1:]:
+                if point.suffix in suffixes:
+                    text = f"impossible combination: two evaluations of sweeps would be called '{point.suffix}'; rename one of the sweeps"
+                    raise Misplaced(text, "sweeps", index, "name")
+                suffixes.add(point.suffix)
+                _check_point(point, "sweeps", index)
         return self
 
 
-def _check_split(dataset, split):
+def _check_point(point, *place):
+    """What single settings cannot show: a radius that the norm forbids, a split that a data set lacks."""
+    settings = {name: point.settings[name] for name in THREAT_FIELDS if point.settings[name] is not None}
+    try:
+        ThreatModel(**settings)
+    except UserError as error:
+        raise Misplaced(str(error), *place, "epsilon") from error
+    for dataset in point.datasets:
+        _check_split({"dataset": dataset, "split": point.settings["split"]}, *place, "split")
+
+
+def _check_split(settings, *place):
     """A folder's splits are seen when it is read; a record states its own."""
+    dataset, split = settings["dataset"], settings["split"]
     splits = dataset_records().get(dataset or "", {}).get("splits", [split])
     if split not in splits:
-        raise ValueError(f"impossible combination: '{dataset}' has no split '{split}'; it has: {', '.join(splits)}")
+        raise Misplaced(f"impossible combination: '{dataset}' has no split '{split}'; it has: {', '.join(splits)}", *place)
+
+
+def entry_name(entry):
+    """What a profile calls one entry of `models`."""
+    return entry.name or entry.defense
 
 
 def model_ids(entry):
     """Names of the models that one entry of `models` makes: `none`, or NAME-seedS for each seed."""
-    name = entry.name or entry.defense
+    name = entry_name(entry)
     return [name] if entry.defense == "none" else [f"{name}-seed{seed}" for seed in entry.seeds]
+
+
+def sweeps_of(profile, entry):
+    """The sweeps that the models of one entry take part in."""
+    return [sweep for sweep in profile.sweeps if sweep.models is None or entry_name(entry) in sweep.models]
 
 
 def train_settings(profile, entry):
@@ -258,20 +191,11 @@ def _locate(node, place, lines, path):
 def _message(errors, lines, path):
     """One line about the first error."""
     error = errors[0]
-    place = tuple(error["loc"])
+    place = tuple(error["loc"]) or getattr(error.get("ctx", {}).get("error"), "place", ())
     known = next(place[:k] for k in range(len(place), -1, -1) if place[:k] in lines)
     keys = [str(part) for part in place if isinstance(part, str)]
     key, parent = (keys[-1] if keys else ""), place[:-1]
-    if error["type"] == "extra_forbidden":
-        text = str(unknown("key", key, _fields(parent)))
-    elif error["type"] == "missing":
-        text = f"key '{key}' is missing"
-    elif error["type"] == "value_error":
-        said = error["msg"].removeprefix("Value error, ")
-        text = said if said.startswith("impossible") else f"{key}: {said}" if key else said
-    else:
-        said = error["msg"][0].lower() + error["msg"][1:]
-        text = f"{key}: {said}, got {error['input']!r:.60}" if key else said
+    text = str(unknown("key", key, _fields(parent))) if error["type"] == "extra_forbidden" else said(error, key)
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return re.sub(r"\s+", " ", f"{path}, line {lines[known]}: {text}{more}")
 
@@ -279,4 +203,4 @@ def _message(errors, lines, path):
 def _fields(place):
     """Keys that a mapping at `place` may have."""
     section = next((part for part in place if isinstance(part, str)), None)
-    return {"train": TrainSettings, "models": ModelSettings, "evaluate": EvaluateSettings}.get(section, Profile).model_fields
+    return {"train": TrainSettings, "models": ModelSettings, "evaluate": EvaluateSettings, "sweeps": Sweep}.get(section, Profile).model_fields

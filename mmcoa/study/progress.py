@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmcoa.study.plan import duration
+from mmcoa.study.plan import duration, kind_of
 from mmcoa.study.records import read_record
 from mmcoa.study.status import running_processes
 
@@ -62,13 +62,11 @@ class Watch:
             if self.plan.is_done(cell):
                 del self.waiting[cell.id]
                 seconds = read_record(self.plan.results, cell.id)["provenance"]["seconds"]
-                self.timed.setdefault(cell.kind, []).append(seconds)
+                self.timed.setdefault(kind_of(cell), []).append(seconds)
                 lines.append(f"[{self.done}/{self.total}] {cell.id}: {seconds:.1f} s; time left: {duration(self.seconds_left())}")
         return lines
 
     def seconds_left(self):
         """Seconds, None while a kind of cell has never been timed; this run's times before those of older records."""
-        mean = self.plan.seconds | {kind: sum(values) / len(values) for kind, values in self.timed.items()}
-        if any(cell.kind not in mean for cell in self.waiting.values()):
-            return None
-        return sum(mean[cell.kind] for cell in self.waiting.values()) / self.jobs
+        mean = {kind: sum(values) / len(values) for kind, values in self.timed.items()}
+        return self.plan.seconds_left(self.waiting.values(), self.jobs, mean)

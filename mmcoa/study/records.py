@@ -1,6 +1,6 @@
 """Records: one JSON file a finished cell, whole or not there; and rows.csv, compiled from them by one writer.
 
-    results/PROFILE/records/CELL.json   {schema_version, kind, cell, hash, parameters, inputs, provenance, rows, changes}
+    results/PROFILE/records/CELL.json   {schema_version, kind, cell, hash, parameters, inputs, provenance, rows, changes, ...}
 """
 
 import csv
@@ -18,8 +18,10 @@ from mmcoa.study.profiles import load_profile
 
 ROW_COLUMNS = (
     *("model", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", "attack", "accuracy", "correct", "n"),
-    *("ci_low", "ci_high", "epsilon", "norm", "step_size", "steps", "restarts", "attacked_space", "candidate_source", "text_budget"),
-    *("share_changed", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "schema_version", "cell"),
+    *("ci_low", "ci_high", "sweep", "sweep_value", "epsilon", "norm", "step_size", "steps", "restarts", "keep", "targets", "queries"),
+    *("attacked_space", "candidate_source", "text_budget", "beam", "text_score", "attackable", "min_similarity", "share_changed"),
+    *("precision", "check", "check_n", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds"),
+    *("schema_version", "cell"),
 )
 VERSIONS = {"torch": "torch", "open_clip": "open_clip_torch", "mmcoa": "mmcoa"}
 

@@ -13,6 +13,7 @@ from mmcoa.datasets import records
 
 PACKAGE = Path(__file__).parent.parent
 MARKER = "cell.json"  # in a study's checkpoint folder: which train cell it belongs to
+CANDIDATE_MODULES = ("characters", "wordnet", "mlm")  # of mmcoa.attacks: imported by name, by those who ask for them alone
 NOT_HASHED = {"mmcoa", "mmcoa.errors"}  # lazy exports and wording of messages change no result
 
 
@@ -69,7 +70,8 @@ def code_hash(*roots):
 
 @functools.cache
 def file_hash(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def asset(name):
@@ -113,7 +115,22 @@ def dataset_hash(name):
     return digest({"record": record, **{path.name: file_hash(path) for path in sheets if path.is_file()}})
 
 
+def candidates_code(source):
+    """Names of the modules that make a candidate source beyond what every text attack imports."""
+    kind = source.partition(":")[0]
+    return [f"mmcoa.attacks.{kind}"] if kind in CANDIDATE_MODULES else []
+
+
 def candidates_hash(source):
-    """Hash of a candidate table; `neighbours` come from the model."""
+    """Hash of what gives the candidates: the table's file, or the files of the folder in `mlm:FOLDER` or `wordnet:FOLDER`.
+
+    Anything else stands for itself: `neighbours` come from the model, `characters` from code, a name from the hub.
+    """
     path = asset("candidates.json.gz") if source.startswith("table:") else Path(source)
-    return file_hash(path) if path.is_file() else source
+    if path.is_file():
+        return file_hash(path)
+    kind, _, argument = source.partition(":")
+    folder = Path(argument.partition(",")[0]).expanduser()  # `mlm:FOLDER,whole`
+    if kind not in CANDIDATE_MODULES or not argument or not folder.is_dir():
+        return source
+    return digest({path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()})

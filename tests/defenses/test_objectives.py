@@ -6,7 +6,7 @@ import pytest
 import torch.nn.functional as F
 
 from mmcoa import defenses
-from mmcoa.attacks.image import pgd
+from mmcoa.attacks.pgd import pgd
 from mmcoa.attacks.text import attack_prompts
 from mmcoa.datasets.batches import ShuffledDataset
 from mmcoa.defenses.losses import contrastive

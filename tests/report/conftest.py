@@ -1,4 +1,4 @@
-"""A synthetic study on disk, made once."""
+"""Synthetic studies on disk, made once."""
 
 import pytest
 
@@ -9,11 +9,28 @@ from . import synthetic
 
 
 @pytest.fixture(scope="session")
-def synthetic_profile(tmp_path_factory, tiny_folder):
-    """(profile, folder of all results): made-up outcomes of a tiny random model."""
+def base_model(tmp_path_factory, tiny_folder):
+    """Folder of a tiny random model."""
+    folder = tmp_path_factory.mktemp("synthetic-base") / "base"
+    save_checkpoint(create_model(tiny_folder, name="tiny-clip"), folder, {"name": "tiny-clip"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def synthetic_profile(tmp_path_factory, base_model):
+    """(profile, folder of all results): made-up outcomes of a tiny random model, with sweeps, self-checks and benchmarks."""
     folder = tmp_path_factory.mktemp("synthetic")
-    save_checkpoint(create_model(tiny_folder, name="tiny-clip"), folder / "base", {"name": "tiny-clip"})
-    profile = synthetic.write_profile(folder, folder / "base")
+    profile = synthetic.write_profile(folder, base_model)
+    synthetic.write_results(profile, folder / "results")
+    synthetic.write_benchmarks(folder / "results")
+    return str(profile), folder / "results"
+
+
+@pytest.fixture(scope="session")
+def plain_profile(tmp_path_factory, base_model):
+    """The same without sweeps and benchmarks."""
+    folder = tmp_path_factory.mktemp("plain")
+    profile = synthetic.write_profile(folder, base_model, sweeps=False, name="plain")
     synthetic.write_results(profile, folder / "results")
     return str(profile), folder / "results"
 
@@ -21,3 +38,8 @@ def synthetic_profile(tmp_path_factory, tiny_folder):
 @pytest.fixture(scope="session")
 def study(synthetic_profile):
     return results.load(*synthetic_profile)
+
+
+@pytest.fixture(scope="session")
+def plain(plain_profile):
+    return results.load(*plain_profile)

@@ -1,17 +1,23 @@
 """A clearly synthetic study: real cells and hashes, made-up outcomes. Nothing in it was measured."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 
+from mmcoa.attacks.catalog import find
 from mmcoa.datasets import openmoji
 from mmcoa.prompts import class_prompts
+from mmcoa.rows import attack_settings
 from mmcoa.statistics import wilson
 from mmcoa.study.cells import expand
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import write_record
+from mmcoa.study.settings import THREAT_FIELDS
+from mmcoa.threat import ThreatModel
 
 PROFILE = """
-name: synthetic
+name: {name}
 base_model: {base_model}
 device: cpu
 train: {{dataset: openmoji/birds, steps: 2, batch_size: 8, inner_steps: 1, epsilon: 2/255}}
@@ -21,70 +27,187 @@ models:
   - {{defense: mmcoa, seeds: [0, 1]}}
 evaluate: {{datasets: [{datasets}], split: test, samples: {samples}, attacks: [{attacks}], epsilon: 2/255}}
 """
+SWEEPS = """
+sweeps:
+  - {{name: attacks, models: [none, mmcoa], samples: {fewer}, attacks: [{all_attacks}]}}
+  - {{name: epsilon, models: [none], samples: {fewer}, attacks: [image, sequential], vary: {{epsilon: [1/255, 2/255, 4/255, 8/255]}}}}
+  - {{name: steps, models: [none], samples: {fewer}, attacks: [image], vary: {{steps: [1, 5, 10, 50]}}}}
+  - {{name: restarts, models: [none], samples: {fewer}, attacks: [image], vary: {{restarts: [1, 3]}}}}
+  - {{name: budget, models: [none], samples: {fewer}, attacks: [text, sequential], vary: {{text_budget: [1, 2, 3]}}}}
+  - {{name: source, models: [none], samples: {fewer}, attacks: [text], vary: {{candidate_source: ["table:eval", neighbours, characters]}}}}
+  - {{name: words, models: [none], samples: {fewer}, attacks: [text], vary: {{attackable: [content, class_name]}}}}
+"""
 DATASETS = ("openmoji/birds", "openmoji/land-vehicles", "openmoji/tools")
 ATTACKS = ("clean", "image", "text", "sequential")
-CHANCE = {  # made up: chance of a right prediction
+ALL_ATTACKS = (
+    *(
+        "clean",
+        "pgd",
+        "pgd-reference",
+        "fgsm",
+        "cw",
+        "apgd-ce",
+        "apgd-dlr",
+        "apgd-dlr-t",
+        "feature",
+        "feature-l2",
+        "square",
+        "auto",
+    ),
+    *("text", "independent", "sequential", "joint", "co_attack", "multimodal"),
+)
+CHANCE = {  # made up: chance of a right prediction without attack, under attacks on pictures, on prompts, on both
     "none": (0.93, 0.6, 0.26, 0.12),
     "tecoa": (0.91, 0.7, 0.26, 0.16),
     "mmcoa": (0.87, 0.66, 0.41, 0.25),
 }
-IMAGE_ATTACK = dict(norm="linf", step_size=0.5 / 255, steps=10, restarts=1, attacked_space="native")
+STRENGTH = {
+    "pgd-reference": 0.15,
+    "fgsm": 0.2,
+    "feature": 0.1,
+    "square": 0.25,
+    "apgd-ce": -0.02,
+    "auto": -0.05,
+    "multimodal": -0.04,
+}
+PARTS = {
+    "auto": ("apgd-ce", "apgd-dlr-t", "square"),
+    "multimodal": ("clean", "text", "image", "sequential", "joint", "independent"),
+}
 
 
-def write_profile(folder, base_model="openmoji-clip", datasets=DATASETS, attacks=ATTACKS, samples=24):
+def write_profile(
+    folder, base_model="openmoji-clip", datasets=DATASETS, attacks=ATTACKS, samples=24, sweeps=True, name="synthetic"
+):
     """Write the profile and return its path; `base_model` may be a checkpoint folder."""
-    path = folder / "synthetic.yaml"
-    lists = {"datasets": ", ".join(datasets), "attacks": ", ".join(attacks)}
-    path.write_text(PROFILE.format(base_model=base_model, samples=samples, **lists))
+    path = folder / f"{name}.yaml"
+    lists = {"datasets": ", ".join(datasets), "attacks": ", ".join(attacks), "all_attacks": ", ".join(ALL_ATTACKS)}
+    text = PROFILE + SWEEPS if sweeps else PROFILE
+    path.write_text(text.format(name=name, base_model=base_model, samples=samples, fewer=max(1, samples // 2), **lists))
     return path
 
 
 def write_results(profile, results):
     """Write made-up records and outcomes for every cell of a profile; returns the results folder of the profile."""
-    folder = results / "synthetic"
-    for number, cell in enumerate(expand(profile, results=results)):
+    profile = load_profile(profile)
+    folder = results / profile.name
+    for cell in expand(profile, results=results):
         made = {"device": "cpu", "threads": 1, "seconds": 2.0, "seed": 0, "synthetic": True}
         if cell.kind == "train":
             write_record(folder, cell, made, training={"seconds": 1.5, "images": 16})
         else:
-            write_evaluation(folder, cell, made, load_profile(profile).base_model, np.random.default_rng(number))
+            write_evaluation(folder, cell, made, profile.base_model)
     return folder
 
 
-def write_evaluation(folder, cell, made, base_model, rng):
+def random(*key):
+    """A generator that depends on the key alone: two evaluations of a model are about the same pictures."""
+    return np.random.default_rng(int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), "big"))
+
+
+def write_evaluation(folder, cell, made, base_model):
     """One made-up evaluate record with its outcomes."""
     settings, defense = cell.parameters, cell.model.split("-")[0]
     records = openmoji.glyph_records()
     names = [records[i]["name"] for i in openmoji.glyph_indices(settings["dataset"].removeprefix("openmoji/"))]
     n = settings["samples"]
+    threat = ThreatModel(**{key: settings[key] for key in THREAT_FIELDS if settings[key] is not None})
     outcomes = pd.DataFrame({"sample_id": np.arange(n), "label": np.arange(n) % len(names)})
-    rows = []
-    luck = rng.random(n)
-    for attack, chance in zip(settings["attacks"], CHANCE[defense], strict=False):
-        outcomes[f"{attack}_correct"] = luck < chance
+    rows, luck = [], random(cell.model, settings["dataset"]).random(1000)[:n]
+    right = luck < CHANCE[defense][0]
+    for attack in settings["attacks"]:
+        blur = 0.05 * random(cell.model, settings["dataset"], attack).random(1000)[:n]
+        correct = right & (luck + blur < chance(find(attack), defense, threat) + 0.025) if attack != "clean" else right
+        outcomes[f"{attack}_correct"] = correct
         outcomes[f"{attack}_prediction"] = outcomes.label
-        rows.append(make_row(cell, base_model, defense, attack, int((luck < chance).sum()), n, len(names)))
+        rows.append(make_row(cell, base_model, defense, find(attack), threat, int(correct.sum()), n, len(names)))
     (folder / "outcomes").mkdir(parents=True, exist_ok=True)
     outcomes.to_parquet(folder / "outcomes" / f"{cell.id}.parquet")
-    write_record(folder, cell, made, rows, [make_change(name) for name in names])
+    edited = any(find(attack).text for attack in settings["attacks"])
+    changes = [make_change(index, name, threat) for index, name in enumerate(names)] if edited else []
+    checks = make_checks(cell.model) if not cell.sweep else []
+    write_record(folder, cell, made, rows, changes, checks=checks, notes=[])
 
 
-def make_row(cell, base_model, defense, attack, correct, n, classes):
+def chance(attack, defense, threat):
+    """Made up: stronger with every setting."""
+    pictures, prompts = any(find(part).image for part in attack.parts) or attack.image, attack.text
+    found = CHANCE[defense][(1 if pictures else 0) + (2 if prompts else 0)] + STRENGTH.get(attack.name, 0)
+    if pictures:
+        found -= 0.08 * np.log2(threat.epsilon * 255 / 2) + 0.02 * np.log2(threat.steps / 10) + 0.01 * (threat.restarts - 1)
+    if prompts:
+        found -= 0.05 * (threat.text_budget - 1) - 0.1 * (threat.attackable == "class_name")
+        found += {"characters": 0.07, "neighbours": -0.06}.get(threat.candidate_source, 0)
+    return float(np.clip(found, 0.01, 0.97))
+
+
+def make_row(cell, base_model, defense, attack, threat, correct, n, classes):
     low, high = wilson(correct, n)
-    image = attack in ("image", "sequential")
     trained_on = "" if defense == "none" else "openmoji/birds"
     dataset = cell.parameters["dataset"]
     task = "zero_shot" if not trained_on else "in_distribution" if trained_on == dataset else "out_of_distribution"
     row = dict(model=cell.model, defense=defense, base_model=base_model, trained_on=trained_on, task=task, dataset=dataset)
-    row |= dict(split="test", classes=classes, attack=attack, accuracy=100 * correct / n, correct=correct, n=n)
-    row |= dict(ci_low=low, ci_high=high)
-    row |= dict(epsilon=2 / 255 if image else 0.0, **(IMAGE_ATTACK if image else dict.fromkeys(IMAGE_ATTACK, 0)))
-    row |= dict(candidate_source="table:eval" if attack in ("text", "sequential") else "", text_budget=1, share_changed=100.0)
+    row |= dict(split="test", classes=classes, attack=attack.name, accuracy=100 * correct / n, correct=correct, n=n)
+    row |= dict(ci_low=low, ci_high=high, **attack_settings(attack, PARTS.get(attack.name, ()), threat, classes))
+    row |= dict(share_changed=100.0 if attack.text else 0.0, precision="fp32", check="ok", check_n=20)
     row |= dict(resize="openclip", train_seed=0, attack_seed=0, seed=0, config_hash="synthetic", device="cpu", seconds=0.1)
-    return row | {"schema_version": 1}
+    return row | {"schema_version": 2, "sweep": cell.sweep, "sweep_value": cell.sweep_value}
 
 
-def make_change(name):
+def make_change(index, name, threat):
+    """The template's word for every other class, a word of the class name for the rest; both where two words may change."""
     prompt = class_prompts([name], "This is a photo of a {}")[0]
-    change = dict(class_name=name, prompt=prompt, adversarial_prompt=prompt.replace("photo", "snapshot"), position=3)
-    return change | dict(old_word="photo", new_word="snapshot", score=0.5, source="table:eval", changed=True)
+    template = {"position": 3, "old_word": "photo", "new_word": "snapshot"}
+    of_name = {"position": 6, "old_word": prompt.split()[6], "new_word": "thing"}
+    edits = [of_name] if threat.attackable == "class_name" or index % 2 else [template]
+    edits = [template, of_name] if threat.text_budget > 1 else edits
+    words = prompt.split()
+    for edit in edits:
+        words[edit["position"]] = edit["new_word"]
+        edit["source"] = threat.candidate_source
+    change = dict(
+        class_name=name, attack="text", prompt=prompt, adversarial_prompt=" ".join(words), changed=True, edits=edits, **edits[0]
+    )
+    return change | dict(score=0.5, similarity=None, variants=20, collisions_avoided=0)
+
+
+def make_checks(model):
+    """Two searches, all well but one check of one model."""
+    checks = []
+    for attack, check, value, limit, words in (
+        ("pgd", "twice the steps", 11, 12, "more steps help the defender"),
+        ("pgd", "without a bound", 0, 1, "a perturbation without bound leaves samples right"),
+        ("text", "one more word", 4, 6, "more words help the defender"),
+        ("text", "prompts changed (%)", 98.0, 50.0, "most prompts have no word to change"),
+    ):
+        passed = not (model == "mmcoa-seed1" and check == "twice the steps")
+        item = dict(attack=attack, check=check, value=value if passed else limit + 2, limit=limit, passed=passed, n=20)
+        checks.append(item | {"verdict": "ok" if passed else words})
+    return checks
+
+
+STRENGTH_CSV = """attack,norm,epsilon,steps,dataset,model,n,ours_robust,theirs_robust,difference_points,implementation,version,agrees,command
+pgd,linf,2/255,10,openmoji/birds,openmoji-clip,100,60.0,60.0,0.0,torchattacks,3.5.1,True,python benchmarks/strength.py
+apgd-ce,l2,0.2,50,openmoji/birds,openmoji-clip,100,57.0,55.0,2.0,torchattacks,3.5.1,no: 2.0 points above,python benchmarks/strength.py
+"""
+SPEED_CSV = """what,setting,ours,baseline,ratio,unit,target,versions,hardware
+PGD step,batch 64,0.2,0.8,4.0,s a step,3.5x,torch 2.8,2 CPU cores
+text attack,100 prompts,12.3,110.7,9.0,s,10x,torch 2.8,2 CPU cores
+PGD image-steps,batch 64,350,,,1/s,,torch 2.8,2 CPU cores
+peak memory of an evaluation,5000 samples,1400.0,1390.0,1.007,MB,at most 1.1x,torch 2.8,2 CPU cores
+"""
+
+
+def write_benchmarks(results):
+    """Made-up CSV files as benchmarks/strength.py and benchmarks/speed.py write them."""
+    for folder in ("strength", "speed"):
+        (results / folder).mkdir(parents=True, exist_ok=True)
+    (results / "strength" / "image.csv").write_text(STRENGTH_CSV)
+    prompts = (
+        "source,dataset,prompts,identical,differing\ntable:eval,openmoji/birds,21,21,0\ntable:synonyms,openmoji/birds,21,20,1\n"
+    )
+    (results / "strength" / "text.csv").write_text(prompts)
+    clean = "dataset,n,agree,ours,theirs,implementation,version\nwds_cifar10,500,500,41.2,41.2,clip-benchmark,1.6.1\n"
+    (results / "strength" / "clean.csv").write_text(clean)
+    (results / "speed" / "cpu.csv").write_text(SPEED_CSV)
+    (results / "speed" / "cpu-quick.csv").write_text(SPEED_CSV)  # a trial run's: not shown

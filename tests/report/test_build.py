@@ -9,9 +9,11 @@ import yaml
 
 from mmcoa.errors import UserError
 from mmcoa.report import build
+from mmcoa.report.names import SWEEPS
 
 ROOT = Path(__file__).parents[2]
-REPORTS = ("report_impact", "report_finetuning")
+REPORTS = ("report_impact", "report_strength", "report_finetuning")
+KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed"}
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +28,21 @@ def site(synthetic_profile, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         return build.build_book(profile, tmp_path_factory.mktemp("book"), results).parent
+
+
+@pytest.fixture(scope="module")
+def plain_site(plain_profile, tmp_path_factory):
+    """The same of a study without sweeps and benchmarks."""
+    profile, results = plain_profile
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        return build.build_book(profile, tmp_path_factory.mktemp("plain"), results).parent
+
+
+def text_of(html):
+    """The article's words, without code and markup."""
+    article = html.split("<article")[1].split("</article")[0]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", re.sub(r"<(pre|script)[\s\S]*?</\1>", "", article)))
 
 
 def test_toc_lists_pages_that_exist():
@@ -45,17 +62,23 @@ def test_report_notebooks_are_stored_clean(name):
     for cell in code:
         assert not cell.outputs and cell.execution_count is None
         assert {"hide-input", "remove-input"} & set(cell.metadata.tags)
+    conditions = {
+        tag for cell in notebook.cells for tag in cell.metadata.get("tags", []) if tag.startswith(("needs-", "lacks-"))
+    }
+    assert {tag.partition("-")[2] for tag in conditions} <= KEYS
 
 
 def test_every_citation_is_in_the_bibliography():
     known = set(re.findall(r"@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text(encoding="utf8")))
-    for page in (ROOT / "book").glob("*.md"):
+    for page in [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("report_*.ipynb")]:
         for keys in re.findall(r"\{cite:\w\}`([^`]+)`", page.read_text(encoding="utf8")):
             assert set(keys.split(",")) <= known, page.name
 
 
 def test_pages_need_no_network(site):
-    loaded = re.compile(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(?:https?:)?//[^"]*"|url\(["\']?https?:|@import[^;]*https?:')
+    loaded = re.compile(
+        r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(?:https?:)?//[^"]*"|url\(["\']?https?:|@import[^;]*https?:'
+    )
     hosts = re.compile(r"https?://[\w.]*(?:unpkg|jsdelivr|cdnjs|googleapis|gstatic)")
     for path in [*site.glob("*.html"), *site.rglob("_static/**/*.css")]:
         text = path.read_text(encoding="utf8")
@@ -64,18 +87,49 @@ def test_pages_need_no_network(site):
     assert re.search(r'src="_static/\.\./mathjax/tex-mml-chtml\.js[?"]', (site / "method.html").read_text(encoding="utf8"))
 
 
-def test_tables_are_numbered_and_captions_complete(site):
-    for page, count in (("index", 1), ("report_impact", 2), ("report_finetuning", 4)):
-        html = (site / f"{page}.html").read_text(encoding="utf8")
-        captions = re.findall(r"<caption>(.*?)</caption>", html, re.S)
+COUNTS = (("index", 1, 1), ("report_impact", 7, 3), ("report_strength", 8, 2), ("report_finetuning", 4, 4))
+
+
+@pytest.mark.parametrize(("page", "full", "least"), COUNTS)
+def test_tables_are_numbered_and_captions_complete(site, plain_site, page, full, least):
+    for built, count in ((site, full), (plain_site, least)):
+        html = (built / f"{page}.html").read_text(encoding="utf8")
+        captions = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<caption>(.*?)</caption>", html, re.S)]
         assert len(captions) == count
-        for caption in captions:
-            text = re.sub(r"<[^>]+>", "", caption)
+        for text in captions:
             assert re.match(r"\s*Table \d+ ", text), text
-            if "Cost" not in text:
-                assert "Threat model: ℓ∞ ball of 2/255" in text and re.search(r"rained on|ine-tuned on", text) and "n:" in text
+            if "Cost" not in text and "Speed" not in text:
+                assert re.search(r"Threat model: (ℓ∞ ball of 2/255|one word|at most|white box|none)", text), text
+                assert re.search(r"rained on|ine-tuned on", text) and re.search(r"\bn\b", text), text
         assert all("alt=" in tag for tag in re.findall(r"<img[^>]*>", html))
         assert "`" not in re.sub(r"<(pre|code|script)[\s\S]*?</\1>", "", html.split("<article")[1].split("</article")[0])
+
+
+def test_figures_have_captions_with_n_and_threat_model(site):
+    html = (site / "report_impact.html").read_text(encoding="utf8")
+    captions = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S)]
+    assert len(captions) == 7
+    for text in captions:
+        assert re.search(r"n = |One picture|The shares of Table", text) and re.search(
+            r"Threat model: |The shares of Table", text
+        ), text
+
+
+def test_a_study_without_sweeps_says_so(plain_site, site):
+    text = text_of((plain_site / "report_impact.html").read_text(encoding="utf8"))
+    assert "because the profile plain has no such sweep: all attacks, epsilon, steps, restarts" in text
+    assert "How large a perturbation" not in text and "Every attack" not in text
+    text = text_of((plain_site / "report_strength.html").read_text(encoding="utf8"))
+    for said in ("python benchmarks/strength.py", "python benchmarks/speed.py", "has no sweep attacks"):
+        assert said in text
+    full = text_of((site / "report_impact.html").read_text(encoding="utf8"))
+    assert "no such sweep" not in full and "How large a perturbation" in full
+
+
+def test_verdicts_reach_the_page(site):
+    text = text_of((site / "report_strength.html").read_text(encoding="utf8"))
+    assert "1 of 16 checks (4 models) does not pass: PGD, more steps help the defender" in text
+    assert "Verdict: 1 of 2 comparisons agree." in text and "Targets met: 2 of 3" in text
 
 
 def test_marked_words_reach_the_page(site):

@@ -1,13 +1,27 @@
+import dataclasses
+
+import matplotlib.pyplot as plt
 import pytest
 
-from mmcoa.report import examples, figures, schematic, style
+from mmcoa.report import curves, examples, figures, schematic, style
 
 
-@pytest.mark.parametrize("draw", [figures.impact, figures.methods, figures.gains])
+@pytest.mark.parametrize(
+    "draw",
+    [figures.impact, figures.methods, figures.gains, curves.epsilon, curves.search, curves.budget, curves.heat, curves.hits],
+)
 def test_figures_of_results(draw, study, tmp_path):
     first, second = (style.save(draw(study), tmp_path / f"{name}.svg").read_bytes() for name in "ab")
     assert first == second  # the same results give the same bytes: a rebuilt book has no spurious changes
     assert len(first) > 5000 and b"<svg" in first
+
+
+def test_search_has_a_panel_for_each_sweep_there_is(study):
+    assert len(curves.search(study).axes) == 2
+    only = dataclasses.replace(study, sweeps={"steps": study.sweeps["steps"]})
+    (panel,) = curves.search(only).axes
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["1", "5", "10", "50"]
+    plt.close("all")
 
 
 def test_schematic(tmp_path):

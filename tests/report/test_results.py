@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -5,6 +6,8 @@ import pytest
 
 from mmcoa.errors import UserError
 from mmcoa.report import results, tables
+from mmcoa.study.cells import expand
+from mmcoa.threat import ThreatModel
 
 
 @pytest.fixture
@@ -23,6 +26,42 @@ def test_load_has_every_cell(study):
     assert set(study.training.model_id) == {"tecoa-seed0", "mmcoa-seed0", "mmcoa-seed1"}
 
 
+def test_sweeps_are_studies_of_their_own(study, plain):
+    assert plain.sweeps == {} and set(plain.rows.dataset) == set(study.rows.dataset)
+    assert list(study.sweeps) == ["attacks", "epsilon", "steps", "restarts", "budget", "source", "words"]
+    assert list(study.sweeps["epsilon"]) == ["1/255", "2/255", "4/255", "8/255"] and list(study.sweeps["attacks"]) == [""]
+    part = study.sweep("epsilon")["4/255"]
+    assert part.attacks == ["image", "sequential"] and part.methods == ["none"] and part.sweeps == {}
+    assert set(part.rows.epsilon) == {4 / 255} and len(part.outcomes) == 3 * 12 and len(part.rows) == 3 * 2
+    assert set(study.sweep("attacks")[""].rows.method) == {"none", "mmcoa"}
+    with pytest.raises(UserError, match="'plain' has no sweep 'epsilon' .it has none.; add it under `sweeps`"):
+        plain.sweep("epsilon")
+
+
+def test_checks_and_changes_are_read(study):
+    assert set(study.checks.model_id) == {"none", "tecoa-seed0", "mmcoa-seed0", "mmcoa-seed1"}
+    assert set(study.changes.attack) == {"text"} and study.changes.edits.map(len).eq(1).all()
+    assert study.notes == ()
+
+
+def test_threat_of_rows(study):
+    part = study.sweep("attacks")[""]
+    rows = part.rows[(part.rows.method == "none") & (part.rows.dataset == "openmoji/birds")].set_index("attack", drop=False)
+    threats = {attack: results.threat_of(row) for attack, row in rows.iterrows()}  # every row states a valid one
+    assert threats["pgd"] == threats["sequential"] == ThreatModel(epsilon="2/255")
+    assert (threats["pgd-reference"].keep, threats["pgd-reference"].step_size) == ("last", 2 / 255)
+    assert threats["joint"].text_score == "margin" and threats["apgd-dlr-t"].targets == 9
+    most = study.sweep("budget")["3"].rows
+    threat = results.threat_of(most[most.attack == "text"].iloc[0])
+    assert (threat.text_budget, threat.beam, threat.min_similarity) == (3, 10, None)
+
+
+def test_threat_of_a_row_that_lacks_newer_columns():
+    row = {"epsilon": 4 / 255, "norm": "linf", "steps": 7, "step_size": 1 / 255, "candidate_source": "", "attack_seed": 3}
+    assert results.threat_of(row) == ThreatModel(epsilon="4/255", steps=7, seed=3)
+    assert dataclasses.replace(results.threat_of(row), seed=0) == ThreatModel(epsilon="4/255", steps=7)
+
+
 def test_missing_cell_names_cell_and_command(copy):
     profile, folder = copy
     (folder / "synthetic" / "records" / "mmcoa-seed1__openmoji-tools.json").unlink()
@@ -31,7 +70,8 @@ def test_missing_cell_names_cell_and_command(copy):
 
 
 def test_no_results_at_all(copy, tmp_path):
-    with pytest.raises(UserError, match="no result for cell 'none__openmoji-birds' and 14 more"):
+    more = len(expand(copy[0])) - 1
+    with pytest.raises(UserError, match=f"no result for cell 'none__openmoji-birds' and {more} more"):
         results.load(copy[0], tmp_path / "nowhere")
 
 

@@ -29,7 +29,9 @@ def test_macro_is_the_mean_of_the_data_sets(study):
 def test_seeds_are_averaged(study):
     table = tables.by_dataset(study)
     row = table[(table.method == "mmcoa") & (table.dataset == "openmoji/tools") & (table.attack == "text")].iloc[0]
-    seeds = study.rows[(study.rows.method == "mmcoa") & (study.rows.dataset == "openmoji/tools") & (study.rows.attack == "text")]
+    seeds = study.rows[
+        (study.rows.method == "mmcoa") & (study.rows.dataset == "openmoji/tools") & (study.rows.attack == "text")
+    ]
     assert len(seeds) == 2
     assert row.accuracy == pytest.approx(seeds.accuracy.mean())
     assert (row.low, row.high) == pytest.approx(wilson(seeds.correct.mean(), 24))
@@ -66,11 +68,11 @@ def test_cost_table(study):
     assert table.loc["MMCoA", "PGD steps inside"] == "1"
 
 
-def test_prompts_table_marks_the_changed_word(study):
-    table = tables.prompts_table(study)
-    assert len(table) == 3
-    assert table.prompt.str.startswith("This is a [photo]{.was} of a ").all()
-    assert table["adversarial prompt"].str.startswith("This is a [snapshot]{.now} of a ").all()
+def test_all_rows_has_the_sweeps(study, plain):
+    rows = tables.all_rows(study)
+    assert set(rows.sweep) == {"", *study.sweeps}
+    assert len(rows) == len(study.rows) + sum(len(part.rows) for parts in study.sweeps.values() for part in parts.values())
+    assert len(tables.all_rows(plain)) == len(plain.rows)
 
 
 def test_signed():

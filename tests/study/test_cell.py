@@ -1,6 +1,7 @@
 """The work of a cell, in this process: records, outcomes, skipping, errors."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,18 @@ from mmcoa.errors import UserError
 from mmcoa.study import cell as study
 from mmcoa.study.cells import expand
 from mmcoa.study.plan import make_plan, write_specs
-from mmcoa.study.records import is_current, read_record
+from mmcoa.study.records import ROW_COLUMNS, is_current, read_record
+from mmcoa.threat import ThreatModel
 
 OUTPUT = Path("results/mini")
 EVALUATE = dict(attacks=["clean", "image", "text"], samples=4, steps=1, device="cpu")
 
 
+SWEEPS = [{"name": "words", "models": ["none"], "datasets": ["openmoji/tools"], "attacks": ["text"], "vary": {"attackable": ["content", "class_name"]}}]
+
+
 def test_specs_run_without_jupyter_and_write_the_records_that_the_plan_expects(write_profile):
-    plan = make_plan(write_profile())
+    plan = make_plan(write_profile(sweeps=SWEEPS))
     write_specs(plan)
     for process in plan.pending:
         study.run_spec(plan.spec(process))
@@ -30,6 +35,11 @@ def test_specs_run_without_jupyter_and_write_the_records_that_the_plan_expects(w
     assert {row["task"] for row in record["rows"]} == {"out_of_distribution"}
     assert {row["model"] for row in record["rows"]} == {"tecoa-seed0"}
     assert len(record["changes"]) == record["rows"][0]["classes"]
+    assert {(row["sweep"], row["sweep_value"], row["check"]) for row in record["rows"]} == {("", "", ""), ("", "", "not run")}
+    assert record["checks"] == []
+    swept = read_record(OUTPUT, "none__openmoji-tools__words-class_name")
+    assert {(row["attack"], row["sweep"], row["sweep_value"], row["attackable"]) for row in swept["rows"]} == {("text", "words", *["class_name"] * 2)}
+    assert all(edit["position"] >= 5 for change in swept["changes"] for edit in change["edits"])  # This is a photo of a ...
     assert record["provenance"]["device"] == "cpu" and record["provenance"]["threads"] >= 1
     outcomes = pd.read_parquet(OUTPUT / "outcomes" / "tecoa-seed0__openmoji-tools.parquet")
     assert len(outcomes) == 4 and outcomes["clean_correct"].sum() == record["rows"][0]["correct"]
@@ -47,8 +57,65 @@ def test_a_current_cell_is_read_and_another_is_computed(project, monkeypatch):
     assert both[:3] == json.loads(json.dumps(first)) and len(both) == 6
 
 
+def test_settings_reach_the_evaluation_and_every_column_is_known(project):
+    settings = EVALUATE | {"attacks": ["image", "text"], "preset": "reference", "precision": "bf16", "text_budget": 2, "targets": 1}
+    image, text = study.run_evaluate_cells("models/tiny", "openmoji/birds", epsilon="4/255", norm="l2", **settings)
+    assert image["epsilon"] == image["step_size"] == 4 / 255 and (image["norm"], image["keep"]) == ("l2", "last")
+    assert image["targets"] == 1 and image["precision"] == "bf16" and text["text_budget"] == 2
+    assert {*image, "cell"} == set(ROW_COLUMNS)
+
+
+def test_every_column_is_explained():
+    explained = (Path(__file__).parents[2] / "results" / "README.md").read_text().split("## Columns")[1].split("## A record")[0]
+    assert set(ROW_COLUMNS) <= set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in explained.splitlines() if line.startswith("| `"))))
+
+
+def test_self_checks_are_in_rows_and_record(project):
+    checked = EVALUATE | {"check_dataset": "openmoji/tools", "check_samples": 8}
+    clean, image, text = study.run_evaluate_cells("models/tiny", "openmoji/birds", output=OUTPUT, name="none", **checked)
+    assert (clean["check"], clean["check_n"]) == ("", 0)
+    assert all(row["check"].split(":")[0] in ("ok", "suspicious") and row["check_n"] <= 8 for row in (image, text))
+    record = read_record(OUTPUT, "none__openmoji-birds")
+    assert {item["attack"] for item in record["checks"]} == {"pgd", "text"}
+    assert {"attack", "check", "value", "limit", "passed", "n", "verdict"} == record["checks"][0].keys()
+
+
+def test_a_cell_that_was_killed_goes_on_in_the_middle_of_its_data_set(project):
+    settings = EVALUATE | {"samples": 70, "attacks": ["clean", "image"]}
+    whole = study.run_evaluate_cells("models/tiny", "openmoji/birds", output="results/whole", name="none", **settings)
+
+    def kill(what, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.run_evaluate_cells("models/tiny", "openmoji/birds", output=OUTPUT, name="none", progress=kill, **settings)
+    cell_hash = read_record("results/whole", "none__openmoji-birds")["hash"]
+    assert list((OUTPUT / "partial").glob("*/*")) == [OUTPUT / "partial" / "none__openmoji-birds" / cell_hash[:16]]
+    said = []
+    rest = study.run_evaluate_cells("models/tiny", "openmoji/birds", output=OUTPUT, name="none", progress=lambda *a: said.append(a), **settings)
+    assert said == [("openmoji/birds", 70, 70)]  # the first 64 are not done again
+    assert [row | {"seconds": 0} for row in rest] == [row | {"seconds": 0} for row in whole]
+    outcomes = [pd.read_parquet(Path(folder) / "outcomes" / "none__openmoji-birds.parquet") for folder in ("results/whole", OUTPUT)]
+    pd.testing.assert_frame_equal(*outcomes)
+    assert not (OUTPUT / "partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("attacks", "score", "needed"),
+    [
+        (["clean", "image", "sequential"], "embedding", False),
+        (["multimodal"], "embedding", True),
+        (["joint"], "embedding", True),
+        (["text"], "margin", True),
+        (["image"], "margin", False),
+    ],
+)
+def test_labelled_pictures_are_drawn_only_for_attacks_that_learn_from_them(attacks, score, needed):
+    assert study.needs_attacker(attacks, ThreatModel(text_score=score)) == needed
+
+
 def test_one_bad_data_set_does_not_keep_the_others_from_running(project):
-    with pytest.raises(UserError, match=r"1 of 2 data sets failed; openmoji/brids: unknown data set 'openmoji/brids'; nearest: openmoji/birds"):
+    with pytest.raises(UserError, match=r"1 of 2 evaluations failed; openmoji/brids: unknown data set 'openmoji/brids'; nearest: openmoji/birds"):
         study.run_evaluate_cells("models/tiny", ["openmoji/brids", "openmoji/tools"], output=OUTPUT, name="none", **EVALUATE)
     assert [path.stem for path in (OUTPUT / "records").iterdir()] == ["none__openmoji-tools"]
 
@@ -56,6 +123,8 @@ def test_one_bad_data_set_does_not_keep_the_others_from_running(project):
 def test_names_that_nobody_knows(project):
     with pytest.raises(UserError, match="unknown model 'openmoji-clp'; nearest: openmoji-clip"):
         study.run_evaluate_cells("openmoji-clp", "openmoji/birds", **EVALUATE)
+    with pytest.raises(UserError, match="unknown parameter 'setps'; nearest: steps"):
+        study.run_evaluate_cells("models/tiny", "openmoji/birds", setps=3)
     with pytest.raises(UserError, match="unknown attack 'imgae'; nearest: image"):
         study.run_evaluate_cells("models/tiny", "openmoji/birds", **(EVALUATE | {"attacks": ["imgae"]}))
 
@@ -95,6 +164,8 @@ def test_an_outdated_checkpoint_is_removed_and_somebody_elses_is_not(tmp_path, w
 
 def test_outcomes_as_npz_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setattr(study.importlib.util, "find_spec", lambda name: None)
-    path = study.write_outcomes(pd.DataFrame({"sample_id": [3, 1], "clean_correct": [True, False]}), tmp_path, "cell")
+    outcomes = pd.DataFrame({"sample_id": [3, 1], "clean_correct": [True, False], "auto_broken_by": ["", "square"]})
+    path = study.write_outcomes(outcomes, tmp_path, "cell")
     assert path.name == "cell.npz"
-    assert np.load(path)["sample_id"].tolist() == [3, 1]
+    stored = np.load(path, allow_pickle=False)
+    assert stored["sample_id"].tolist() == [3, 1] and stored["auto_broken_by"].tolist() == ["", "square"]

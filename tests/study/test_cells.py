@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
+from mmcoa.attacks.catalog import ATTACKS
 from mmcoa.errors import UserError
 from mmcoa.study import sources
-from mmcoa.study.cells import evaluate_cell, expand, train_cell
+from mmcoa.study.cells import evaluate_cells, expand, train_cell
 from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles
+from mmcoa.study.settings import CANDIDATE_SOURCES, EVALUATE_DEFAULTS
 
 
 def hashes(profile):
@@ -34,7 +36,12 @@ def test_shipped_profiles_expand_to_distinct_cells(name):
     models = [model for entry in profile.models for model in model_ids(entry)]
     trained = [model for model in models if model != "none"]
     cells = expand(name)
-    assert len({cell.id for cell in cells}) == len(cells) == len(trained) + len(models) * len(profile.evaluate.datasets)
+    assert len({cell.id for cell in cells}) == len(cells)
+    assert sum(not cell.sweep for cell in cells) == len(trained) + len(models) * len(profile.evaluate.datasets)
+    sweeps = {cell.sweep: cell for cell in cells if cell.sweep}
+    assert list(sweeps) == ["attacks", "epsilon", "steps", "restarts", "budget", "source", "words"]
+    assert {cell.model for cell in sweeps.values()} == {"none"}
+    assert set(sweeps["attacks"].parameters["attacks"]) == ATTACKS.keys() - {"pgd"}  # `pgd` is another name of `image`
 
 
 def test_a_training_parameter_changes_its_model_and_what_depends_on_it(write_profile):
@@ -47,6 +54,13 @@ def test_an_evaluation_parameter_changes_no_train_cell(write_profile):
     before = hashes(write_profile())
     after = hashes(write_profile(evaluate__steps=2))
     assert changed(before, after) == before.keys() - {"train__tecoa-seed0"}
+
+
+def test_self_checks_are_part_of_a_cell(write_profile):
+    before = hashes(write_profile())
+    with_checks = hashes(write_profile(evaluate__check_dataset="openmoji/tools"))
+    assert changed(before, with_checks) == before.keys() - {"train__tecoa-seed0"}
+    assert not changed(with_checks, hashes(write_profile(evaluate__check_dataset="openmoji/tools", evaluate__check_samples=200)))
 
 
 def test_weights_of_the_base_model_change_everything(write_profile, project):
@@ -85,11 +99,20 @@ def test_code_without_comments_and_docstrings():
 
 def test_code_reached_by_import():
     evaluation = sources.reached("mmcoa.evaluation")
-    assert {"mmcoa.evaluation", "mmcoa.attacks.image", "mmcoa.attacks.text", "mmcoa.clip", "mmcoa.threat"} <= evaluation.keys()
+    assert {"mmcoa.evaluation", "mmcoa.attacks.pgd", "mmcoa.attacks.text", "mmcoa.clip", "mmcoa.threat"} <= evaluation.keys()
     assert not any(name.startswith(("mmcoa.study", "mmcoa.report")) or name == "mmcoa.cli" for name in evaluation)
     training = sources.reached("mmcoa.finetune", "mmcoa.defenses.image_only")
     assert {"mmcoa.training", "mmcoa.defenses.image_only", "mmcoa.defenses.losses"} <= training.keys()
     assert "mmcoa.defenses.text_only" not in training  # another defence's file changes nothing here
+
+
+def test_a_candidate_source_of_its_own_code_counts_where_it_is_used():
+    from mmcoa.attacks.candidates import MODULES
+
+    assert {kind: f"mmcoa.attacks.{kind}" for kind in sources.CANDIDATE_MODULES} == MODULES
+    main = {**EVALUATE_DEFAULTS, "datasets": ["openmoji/birds"], "attacks": ["text"]}
+    codes = [evaluate_cells("none", "abc", main | {"candidate_source": source}, [])[0].inputs["code"] for source in CANDIDATE_SOURCES]
+    assert len(set(codes)) == 1 + len(MODULES)
 
 
 def test_unknown_defence_is_a_user_error():
@@ -99,8 +122,21 @@ def test_unknown_defence_is_a_user_error():
 
 
 def test_cell_id_is_a_file_name():
-    cell = evaluate_cell("none", "abc", "wds:../data/cifar 10", epsilon="1/255", candidate_source="table:eval")
+    main = {**EVALUATE_DEFAULTS, "datasets": ["wds:../data/cifar 10"], "attacks": ["clean"]}
+    (cell,) = evaluate_cells("none", "abc", main, [])
     assert cell.id == "none__wds-..-data-cifar-10"
+
+
+def test_files_of_a_candidate_folder_are_inputs_and_names_stand_for_themselves(tmp_path):
+    (tmp_path / "vocab.txt").write_text("cat")
+    before = sources.candidates_hash(f"mlm:{tmp_path}")
+    assert before == sources.candidates_hash(f"wordnet:{tmp_path}") == sources.candidates_hash(f"mlm:{tmp_path},whole")
+    (tmp_path / "vocab.txt").write_text("dog")
+    sources.file_hash.cache_clear()
+    assert sources.candidates_hash(f"mlm:{tmp_path}") != before
+    names = ["mlm", "mlm:owner/name", "wordnet", "wordnet:oewn:2024", "neighbours", "characters"]
+    assert [sources.candidates_hash(name) for name in names] == names
+    assert len({sources.candidates_hash(f"table:{half}") for half in ("train", "eval")}) == 1  # one file holds both
 
 
 def test_lists_and_status_do_not_wait_for_torch():

@@ -1,7 +1,6 @@
 """The notebooks as stored: commented parameters, no outputs; as run: short cells that call the library."""
 
 import ast
-import inspect
 import io
 import tokenize
 from pathlib import Path
@@ -53,8 +52,16 @@ def test_every_parameter_has_a_comment(name):
 
 @pytest.mark.parametrize(("name", "function", "rename"), [("finetune", study.run_train_cell, {}), ("evaluate", study.run_evaluate_cells, {"dataset": "datasets"})])
 def test_parameters_are_those_of_the_function(name, function, rename):
-    given = {rename.get(key, key) for key in names_in(parameters_cell(read(name)).source)}
-    assert given == inspect.signature(function).parameters.keys() - {"progress"}
+    given = [rename.get(key, key) for key in names_in(parameters_cell(read(name)).source)]
+    assert len(given) == len(set(given)) and set(given) == set(study.parameters_of(function))
+
+
+def test_defaults_of_the_notebook_are_those_of_a_profile():
+    """But for the number of pictures: a first run by hand is short."""
+    variables = {}
+    exec(parameters_cell(read("evaluate")).source, variables)
+    differ = {name for name, value in study.EVALUATE_DEFAULTS.items() if variables[name] != value}
+    assert differ == {"samples"}
 
 
 def execute(name, **parameters):
@@ -91,3 +98,11 @@ def test_evaluate_by_hand_writes_nothing(project, capsys):
     assert list(made["table"].attack) == ["clean", "image", "text", "sequential"]
     assert "openmoji/birds: 4 of 4 samples" in capsys.readouterr().out
     assert sorted(path.name for path in Path().iterdir()) == ["models", "notebooks"]
+
+
+def test_evaluate_with_a_sweep_by_hand(project, capsys):
+    sweep = {"name": "steps", "attacks": ["image"], "vary": {"steps": [1, 2]}}
+    made = execute("evaluate", model="models/tiny", samples=4, attacks=["clean"], sweeps=[sweep])
+    assert list(made["table"].sweep_value) == ["", "1", "2"]
+    assert list(made["swept"].steps) == [1, 2]
+    assert "openmoji/birds, steps 2: 4 of 4 samples" in capsys.readouterr().out

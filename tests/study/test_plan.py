@@ -55,6 +55,17 @@ def test_one_missing_record_makes_one_process(finished):
     assert plan.seconds_left(plan.todo) == 2.0
 
 
+def test_time_left_knows_that_sweeps_are_not_as_long_as_the_main_evaluation(write_profile):
+    profile = write_profile(sweeps=[{"name": "words", "vary": {"attackable": ["content", "class_name"]}}, {"name": "more", "steps": 3}])
+    plan = make_plan(profile)
+    for cell in plan.cells:
+        if cell.id in ("train__tecoa-seed0", "none__openmoji-birds", "none__openmoji-birds__words-content"):
+            write_record("results/mini", cell, {"seconds": {"words": 5.0}.get(cell.sweep, 30.0)})
+    plan = make_plan(profile)
+    assert plan.seconds_left([cell for cell in plan.todo if cell.sweep == "words"]) == 7 * 5.0
+    assert plan.seconds_left([cell for cell in plan.todo if cell.sweep == "more"]) == 4 * 30.0  # none of them is done yet
+
+
 def test_weights_that_git_does_not_keep_are_made_again_only_where_needed(finished):
     (finished.runs / "models" / "tecoa-seed0" / "mmcoa.json").unlink()
     assert pending("mini.yaml") == []
@@ -95,7 +106,8 @@ def test_status_counts_cells_by_state(write_profile):
 def test_printed_commands_carry_every_parameter(write_profile):
     from papermill.cli import _resolve_type
 
-    for process in make_plan(write_profile()).pending:
+    sweeps = [{"name": "least", "check_dataset": None, "vary": {"min_similarity": [None, 0.9]}}]
+    for process in make_plan(write_profile(sweeps=sweeps, evaluate__epsilon="2/255")).pending:
         make_folder, command = papermill_command(process).split(" && ")
         assert make_folder == "mkdir -p results/mini/notebooks"
         words = shlex.split(command)

@@ -1,10 +1,14 @@
 """Profiles: what a mistake in the file says, on one line."""
 
+from dataclasses import fields
+
 import pytest
 import yaml
 
 from mmcoa.errors import UserError
 from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles, train_settings
+from mmcoa.study.settings import THREAT_FIELDS
+from mmcoa.threat import ThreatModel, parse_epsilon
 
 GOOD = """\
 name: mine
@@ -56,19 +60,35 @@ def test_a_model_overrides_shared_settings(tmp_path):
         ("epsilon: 2/255", "epsilon: 8", 3, "epsilon must lie in (0, 1]"),
         ("epsilon: 2/255", "epsilon: big", 3, "epsilon 'big' is not a number such as 2/255"),
         ("[clean, image]", "[clean, imgae]", 9, "unknown attack 'imgae'; nearest: image"),
-        ("[clean, image]", "[clean, clean]", 1, "attack 'clean' is listed twice"),
+        ("[clean, image]", "[clean, clean]", 9, "attacks: 'clean' is listed twice"),
+        ("openmoji/tools", "openmoji/birds", 8, "datasets: 'openmoji/birds' is listed twice"),
         ("openmoji/tools", "openmoji/tols", 8, "unknown data set 'openmoji/tols'; nearest: openmoji/tools"),
         ("defense: tecoa", "defense: tecao", 6, "unknown defence 'tecao'; nearest: tecoa"),
         ("openmoji-clip", "openmoji-clp", 2, "unknown model 'openmoji-clp'; nearest: openmoji-clip"),
         ("{defense: none}", "{defense: none, steps: 3}", 5, "defence 'none' is not trained, so it takes no 'steps'"),
-        ("{defense: none}", "{defense: tecoa}", 1, "two models are called 'tecoa-seed0'"),
-        ("dataset: openmoji/birds, ", "", 1, "neither `train` nor the model names a dataset"),
-        ("dataset: openmoji/birds, ", "dataset: openmoji/birds, split: tset, ", 1, "has no split 'tset'"),
+        ("{defense: none}", "{defense: tecoa}", 6, "two models are called 'tecoa-seed0'"),
+        ("dataset: openmoji/birds, ", "", 6, "neither `train` nor the model names a dataset"),
+        ("dataset: openmoji/birds, ", "dataset: openmoji/birds, split: tset, ", 3, "has no split 'tset'"),
+        ("samples: 4", "samples: 4\n  split: tset", 11, "'openmoji/birds' has no split 'tset'"),
         ("name: mine", "name: quick", None, "belongs to a shipped profile"),
         ("name: mine", "name: a/b", 1, "name: string should match pattern"),
         ("samples: 4", "samples: 4\n  samples: 5", 11, "key 'samples' is given twice"),
         ("samples: 4", "samples: [4", 11, "not valid YAML"),
         ("samples: 4", "samples: 4\n  steps: 1.5\n  seed: -1", 11, "(and 1 more)"),
+        ("samples: 4", "samples: 4\n  epsilon: 2", 11, "epsilon must lie in (0, 1], in pixel units of [0,1]; got 2"),
+        ("samples: 4", "samples: 4\n  norm: l3", 11, "norm: unknown norm 'l3'; nearest: l2"),
+        ("samples: 4", "samples: 4\n  queries: 0", 11, "queries must be at least 1, got 0"),
+        ("samples: 4", "samples: 4\n  targets: -1", 11, "targets must be 0 (untargeted) or more, got -1"),
+        ("samples: 4", "samples: 4\n  text_budget: 2.0", 11, "text_budget: must be a whole number, got 2.0"),
+        ("samples: 4", "samples: 4\n  min_similarity: 2", 11, "min_similarity is a cosine, in [-1, 1]; got 2"),
+        ("samples: 4", "samples: 4\n  text_score: margn", 11, "unknown text score 'margn'; nearest: margin"),
+        ("samples: 4", "samples: 4\n  attackable: all", 11, "unknown attackable 'all'"),
+        ("samples: 4", "samples: 4\n  preset: refrence", 11, "preset: input should be 'protocol' or 'reference', got 'refrence'"),
+        ("samples: 4", "samples: 4\n  precision: fp16", 11, "precision: input should be 'fp32' or 'bf16', got 'fp16'"),
+        ("samples: 4", "samples: 4\n  check_dataset: openmoji/brids", 11, "unknown data set 'openmoji/brids'; nearest: openmoji/birds"),
+        ("samples: 4", "samples: 4\n  check_samples: 201", 11, "check_samples: input should be less than or equal to 200, got 201"),
+        ("samples: 4", "samples: 4\n  candidate_source: wordnets", 11, "unknown candidate source 'wordnets'; nearest: wordnet"),
+        ("samples: 4", "samples: 4\n  step_size: 1/255", 11, "unknown key 'step_size'; nearest: steps"),
     ],
 )
 def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, old, new, line, says):
@@ -99,6 +119,25 @@ def test_yaml_cannot_run_code(tmp_path):
         load(tmp_path, GOOD.replace("samples: 4", "samples: !!python/object/apply:os.system ['true']"))
 
 
-def test_epsilon_is_written_one_way(tmp_path):
+def test_epsilon_is_written_one_way_and_keeps_its_value(tmp_path):
     decimal = yaml.safe_dump(2 / 255).splitlines()[0]
     assert load(tmp_path, GOOD.replace("2/255", decimal)).train.epsilon == "2/255"
+    half = load(tmp_path, GOOD.replace("2/255", "1/510")).train.epsilon
+    assert half == "1/510" and parse_epsilon(half) == 0.5 / 255
+
+
+def test_settings_of_an_evaluation_are_those_of_the_threat_model(tmp_path):
+    settings = load(tmp_path, GOOD).evaluate.model_dump()
+    threat = ThreatModel()
+    assert {field.name for field in fields(ThreatModel)} - settings.keys() == {"step_size", "keep"}
+    assert settings.pop("epsilon") is None  # the model's own
+    assert all(settings[name] == getattr(threat, name) for name in THREAT_FIELDS if name != "epsilon")
+
+
+@pytest.mark.parametrize("source", ["mlm", "mlm:models/bert", "wordnet", "wordnet:data/wn", "characters", "neighbours", "mine.json"])
+def test_candidate_sources(tmp_path, source):
+    assert load(tmp_path, GOOD + f"  candidate_source: {source}\n").evaluate.candidate_source == source
+
+
+def test_a_radius_beyond_one_is_for_l2_alone(tmp_path):
+    assert load(tmp_path, GOOD + "  epsilon: 2\n  norm: l2\n").evaluate.epsilon == "510/255"

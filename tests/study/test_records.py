@@ -65,6 +65,18 @@ def test_rows_csv_holds_the_current_records_in_order(write_profile):
     assert missing == 4 and len(path.read_text().splitlines()) == 1
 
 
+def test_rows_of_sweeps_come_after_those_of_the_main_evaluation(write_profile):
+    profile = write_profile(sweeps=[{"name": "steps", "models": ["none"], "datasets": ["openmoji/tools"], "vary": {"steps": [1, 2]}}])
+    for cell in expand(profile):
+        rows = [{"model": cell.model, "sweep": cell.sweep, "sweep_value": cell.sweep_value}] if cell.kind == "evaluate" else []
+        records.write_record("results/mini", cell, PROVENANCE, rows)
+    path, missing = records.compile_rows(profile)
+    with path.open(newline="") as file:
+        rows = [(row["model"], row["sweep"], row["sweep_value"]) for row in csv.DictReader(file)]
+    swept = [("none", "steps", "1"), ("none", "steps", "2")]
+    assert missing == 0 and rows == [("none", "", "")] * 2 + swept + [("tecoa-seed0", "", "")] * 2
+
+
 def test_provenance_works_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     made = records.provenance(started=0, seconds=1.234, seed=3, device="cpu", threads=2)

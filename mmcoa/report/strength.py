@@ -1,0 +1,290 @@
+"""How strong the attacks are: self-checks, independent implementations, gaps between attacks, speed. As frames and tables.
+
+Self-checks and gaps come from a study. The comparisons with other implementations come from results/strength/*.csv
+(benchmarks/strength.py), the timings from results/speed/*.csv (benchmarks/speed.py); a folder that is absent gives an
+empty frame, and the page says so.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmcoa.errors import UserError
+from mmcoa.report import sweeps
+from mmcoa.report.names import METHODS, attack_label, dataset_label, method_label, ordered, source_label
+from mmcoa.report.tables import correct_by_sample, number, signed
+from mmcoa.statistics import macro_interval, wilson
+
+STRENGTH_COMMAND = "python benchmarks/strength.py"
+SPEED_COMMAND = "python benchmarks/speed.py"
+
+# (stronger, weaker): what the first is asked to add. `pgd` and `image` are one attack, whichever a profile lists.
+GRADIENT = ("image", "pgd", "cw", "apgd-ce", "apgd-dlr", "apgd-dlr-t")
+PAIRS = (
+    (("auto",), ("pgd", "image")),
+    (("apgd-ce",), ("pgd", "image")),
+    (("pgd", "image"), ("pgd-reference",)),
+    (("pgd", "image"), ("fgsm",)),
+    (GRADIENT, ("square",)),
+    (("joint",), ("sequential",)),
+    (("sequential",), ("co_attack",)),
+)
+UNION = "gradient attacks together"
+CHECK_COLUMNS = ["method", "model_id", "attack", "check", "value", "limit", "passed", "n", "verdict"]
+GAP_COLUMNS = [
+    *("first", "second", "method", "n", "first_accuracy", "second_accuracy", "gap", "low", "high", "only_first", "only_second")
+]
+
+
+def checks(study):
+    """The self-checks of the main evaluation and of the sweep over attacks: CHECK_COLUMNS, one row a model, search and check.
+
+    They are made once for each model and search; the data sets of an evaluation repeat them.
+    """
+    parts = [study, *study.sweeps.get("attacks", {}).values()]
+    frames = [part.checks[CHECK_COLUMNS] for part in parts if len(part.checks)]
+    if not frames:
+        return pd.DataFrame(columns=CHECK_COLUMNS)
+    return pd.concat(frames).drop_duplicates(["model_id", "attack", "check"], ignore_index=True)
+
+
+def verdicts_table(study):
+    """One row a model and search: checks passed, samples, and the plain verdict."""
+    frame, rows = checks(study), []
+    frame["order"] = frame.method.map({name: i for i, name in enumerate(ordered(frame.method, METHODS))})
+    for (_, model, attack), part in frame.groupby(["order", "model_id", "attack"], sort=True):
+        reasons = dict.fromkeys(part.verdict[~part.passed.astype(bool)])
+        row = {"model": model_label(part.method.iloc[0], model), "search": attack_label(attack)}
+        row |= {
+            "passed": f"{int(part.passed.sum())} of {len(part)}",
+            "n": "–".join(map(str, dict.fromkeys([part.n.min(), part.n.max()]))),
+        }
+        rows.append(row | {"verdict": f"suspicious: {'; '.join(reasons)}" if reasons else "ok"})
+    return pd.DataFrame(rows)
+
+
+def model_label(method, model_id):
+    """`MMCoA, seed 1`; the base model has no seed."""
+    seed = model_id.rpartition("-seed")[2] if "-seed" in model_id else ""
+    return method_label(method) + (f", seed {seed}" if seed else "")
+
+
+def checks_table(study):
+    """One row a search and check: the undefended model's value beside the limit, and how many models pass."""
+    frame, rows = checks(study), []
+    for (attack, check), part in frame.groupby(["attack", "check"], sort=False):
+        sign = "at least" if ((part.value > part.limit) == part.passed.astype(bool)).all() else "at most"
+        own = part[part.method == "none"]
+        value = f"{own.value.iloc[0]:g}" if len(own) else "–"
+        limit = f"{sign} {own.limit.iloc[0]:g}" if len(own) else sign
+        row = {"search": attack_label(attack), "check": check, "undefended": value, "limit": limit}
+        rows.append(
+            row
+            | {"n": str(own.n.iloc[0]) if len(own) else "–", "passed by": f"{passes(part)} of {part.model_id.nunique()} models"}
+        )
+    return pd.DataFrame(rows)
+
+
+def passes(part):
+    """Models that pass all rows of a part."""
+    return int(part.groupby("model_id").passed.all().sum())
+
+
+def comparisons(folder="results"):
+    """Robust accuracies beside those of independent implementations, as benchmarks/strength.py wrote them (percent)."""
+    frame = _read(Path(folder) / "strength", "ours_robust")
+    return frame.astype({"difference_points": float, "n": int}) if len(frame) else frame
+
+
+def comparisons_table(folder="results"):
+    """`comparisons` to print; intervals are per-sample Wilson intervals."""
+    rows = []
+    for row in comparisons(folder).to_dict("records"):
+        made = {
+            "attack": attack_label(row["attack"]),
+            "norm": norm_sign(row["norm"]),
+            "epsilon": row["epsilon"],
+            "steps": row["steps"],
+        }
+        made |= {"data set": dataset_label(row["dataset"]), "model": row["model"], "n": row["n"]}
+        made |= {"ours": with_interval(row["ours_robust"], row["n"]), "theirs": with_interval(row["theirs_robust"], row["n"])}
+        made |= {
+            "difference": signed(float(row["difference_points"])),
+            "their code": f"{row['implementation']} {row['version']}",
+        }
+        rows.append(made | {"agrees": "yes" if agrees(row["agrees"]) else str(row["agrees"]).replace("False", "no")})
+    return pd.DataFrame(rows)
+
+
+def agrees(text):
+    """`yes` or `True`; anything else says no, perhaps with a reason."""
+    return str(text).lower().startswith(("yes", "true"))
+
+
+def norm_sign(norm):
+    return {"linf": "ℓ∞", "l2": "ℓ2"}.get(norm, norm)
+
+
+def with_interval(accuracy, n):
+    """`61.3 (58.2–64.1)` of a percentage (or its text) of n pictures, Wilson."""
+    accuracy, n = float(accuracy), int(n)
+    return number(accuracy, *wilson(accuracy / 100 * n, n))
+
+
+def same_prompts(folder="results"):
+    """Prompts of the text attack beside those of a slow, plain loop: source, dataset, prompts, identical, differing."""
+    frame = _read(Path(folder) / "strength", "identical")
+    return frame.astype(dict.fromkeys(("prompts", "identical", "differing"), int)) if len(frame) else frame
+
+
+def prompts_table(folder="results"):
+    """`same_prompts` to print."""
+    frame = same_prompts(folder)
+    for column, label in (("source", source_label), ("dataset", dataset_label)):
+        if column in frame:
+            frame[column] = frame[column].map(label)
+    return frame.rename(columns={"source": "candidate source", "dataset": "data set"})
+
+
+def clean_table(folder="results"):
+    """Clean predictions beside an independent evaluation's, to print."""
+    rows = []
+    for row in _read(Path(folder) / "strength", "agree").to_dict("records"):
+        made = {"data set": dataset_label(row["dataset"]), "n": row["n"], "same prediction": row["agree"]}
+        made |= {"ours": with_interval(row["ours"], row["n"]), "theirs": with_interval(row["theirs"], row["n"])}
+        rows.append(made | {"their code": f"{row['implementation']} {row['version']}"})
+    return pd.DataFrame(rows)
+
+
+def speed(folder="results"):
+    """Timings of benchmarks/speed.py: what, setting, ours, baseline, ratio, unit, target, versions, hardware."""
+    return _read(Path(folder) / "speed", "ratio")
+
+
+def speed_table(folder="results"):
+    """`speed` to print; versions and hardware go into the caption."""
+    frame = speed(folder)
+    if frame.empty:
+        return frame
+    table = frame[["what", "setting", "ours", "baseline", "unit", "ratio", "target"]].copy()
+    for column in ("ours", "baseline", "ratio"):
+        table[column] = [short(float(value)) if is_number(value) else value or "–" for value in table[column]]
+    table["ratio"] = [text if text == "–" else f"{text}×" for text in table.ratio]
+    table["target"] = [target_text(text) for text in table.target]
+    return table
+
+
+def short(value):
+    """Three digits, or as many as a large number has: 0.0123, 4.56, 12,300."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def target_text(text):
+    """`10x` -> `at least 10×`; other words (`at most 1.1x`) stay."""
+    text = str(text).replace("x", "×")
+    return f"at least {text}" if is_number(text.removesuffix("×")) else text or "–"
+
+
+def target_met(ratio, target):
+    """Whether a ratio meets its target (`10x`, `at most 1.1x`); None where there is no number to compare."""
+    bound = target.removeprefix("at most ").removesuffix("x")
+    if not is_number(ratio) or not is_number(bound):
+        return None
+    return float(ratio) <= float(bound) if target.startswith("at most") else float(ratio) >= float(bound)
+
+
+def is_number(value):
+    try:
+        return np.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _read(folder, column):
+    """The CSV files of a folder that have a column, in the order of their names, as one frame of texts.
+
+    A file `*-quick.csv` is a trial run's and is left out. Raises `UserError` for a damaged one.
+    """
+    frames = []
+    for path in sorted(Path(folder).glob("*.csv")):
+        try:
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"damaged table {path}: {error}; make it again") from error
+        if column in frame and not path.stem.endswith("-quick"):
+            frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def gaps(study):
+    """What the first of two attacks adds to the second, on the same pictures of the sweep `attacks`; one row a pair and method.
+
+    Returns columns first, second, method, n, first_accuracy, second_accuracy, gap, low, high (points that the first leaves
+    less, macro, with a paired interval), only_first, only_second (pictures that only one of them breaks; of right ones).
+    """
+    part, rows = sweeps.one(study, "attacks"), []
+    for stronger, weaker in PAIRS:
+        first, second = _present(part, stronger), _present(part, weaker)
+        if not first or not second:
+            continue
+        for method in ordered(part.methods, METHODS):
+            one, other = survivors(part, method, first), survivors(part, method, second)
+            rows.append(gap_row(one, other) | {"first": label_of(first), "second": label_of(second), "method": method})
+    return pd.DataFrame(rows, columns=GAP_COLUMNS)
+
+
+def text_gaps(study):
+    """The same for the text attack: every candidate source of the sweep `source` against the main evaluation's source."""
+    parts, rows = study.sweep("source"), []
+    base = sweeps.main_source(study)
+    for value, part in parts.items():
+        if base not in parts or value == base or "text" not in part.attacks:
+            continue
+        for method in ordered(part.methods, METHODS):
+            one = correct_by_sample(part, method, "text", like=parts[base])
+            other = correct_by_sample(parts[base], method, "text", like=part)
+            rows.append(gap_row(one, other) | {"first": source_label(value), "second": source_label(base), "method": method})
+    return pd.DataFrame(rows, columns=GAP_COLUMNS)
+
+
+def gap_row(one, other):
+    """Paired comparison of two attacks, each as `correct_by_sample` gives it. Seeds are averaged in it: so are the counts."""
+    pairs = [(a, b, label) for (a, label), (b, _) in zip(one, other, strict=True)]
+    gap, low, high = macro_interval([(b - a, label) for a, b, label in pairs])
+    row = {"n": sum(len(label) for _, _, label in pairs), "gap": gap, "low": low, "high": high}
+    row |= {
+        "first_accuracy": 100 * np.mean([a.mean() for a, _, _ in pairs]),
+        "second_accuracy": 100 * np.mean([b.mean() for _, b, _ in pairs]),
+    }
+    return row | {
+        "only_first": sum(np.clip(b - a, 0, None).sum() for a, b, _ in pairs),
+        "only_second": sum(np.clip(a - b, 0, None).sum() for a, b, _ in pairs),
+    }
+
+
+def _present(part, names):
+    """Of `names`, the first that a study has; of the gradient attacks, all that it has."""
+    found = [name for name in names if name in part.attacks]
+    return found if names is GRADIENT else found[:1]
+
+
+def survivors(part, method, attacks):
+    """`correct_by_sample` of the worst case over several attacks."""
+    sets = [correct_by_sample(part, method, attack) for attack in attacks]
+    return [(np.minimum.reduce([correct for correct, _ in same]), same[0][1]) for same in zip(*sets, strict=True)]
+
+
+def label_of(attacks):
+    return attack_label(attacks[0]) if len(attacks) == 1 else UNION
+
+
+def gaps_table(frame):
+    """`gaps` or `text_gaps` to print: accuracies in percent, and the pictures that one of the two alone breaks."""
+    rows = []
+    for row in frame.itertuples():
+        made = {"attack": row.first, "against": row.second, "model": method_label(row.method), "n": str(row.n)}
+        made |= {"accuracy": f"{row.first_accuracy:.1f}", "accuracy, other": f"{row.second_accuracy:.1f}"}
+        made["points more taken"] = sweeps.signed_interval(row.gap, row.low, row.high)
+        rows.append(made | {"broken by it alone": f"{row.only_first:.0f}", "by the other alone": f"{row.only_second:.0f}"})
+    return pd.DataFrame(rows)

@@ -1,0 +1,79 @@
+"""Phrases about a study's sweeps, as facts.py has them about its main evaluation."""
+
+import numpy as np
+
+from mmcoa.report import sweeps
+from mmcoa.report.names import SWEEPS, attack_label, listed
+from mmcoa.report.tables import macro
+
+
+def of_sweeps(study):
+    """What captions and prose say of each sweep that the study has: `NAME_n`, `NAME_threat`, `NAME_says`; and `missing`."""
+    missing = [label for name, label in SWEEPS.items() if name not in study.sweeps]
+    facts = {"missing": listed(missing) or "none"}
+    for name, parts in study.sweeps.items():
+        part = next(iter(parts.values()))
+        if "none" not in part.methods:
+            continue
+        sizes = part.rows[part.rows.method == "none"].groupby("dataset").n.first()
+        facts[f"{name}_n"] = f"{sizes.sum():,}"
+        facts[f"{name}_sets"] = str(len(sizes))
+        facts[f"{name}_threat"] = sweeps.threat_text(study, name)
+        if name in sweeps.NUMERIC:
+            facts[f"{name}_says"] = trends(name, sweeps.curve(study, name))
+    if "attacks" in study.sweeps:
+        facts |= of_attacks(study)
+    for name in ("source", "words"):
+        if f"{name}_n" in facts:
+            facts[f"{name}_says"] = extremes(sweeps.texts_table(study, name))
+    if "budget_n" in facts:
+        part = sweeps.most_edited(study)
+        budget = part.rows.text_budget.max()
+        facts |= {"edits_budget": f"at most {budget}", "edits_threat": sweeps.described(part, "none").rpartition("; ")[2]}
+    if shown := [name for name in ("steps", "restarts") if f"{name}_n" in facts]:  # one figure shows both
+        for key, separator in (("n", " and "), ("threat", "; and "), ("says", "; ")):
+            facts[f"search_{key}"] = separator.join(dict.fromkeys(facts[f"{name}_{key}"] for name in shown))
+    return facts
+
+
+PLACES = {"epsilon": "at {}", "steps": "after {} steps", "restarts": "with {} starts", "budget": "with {} words"}
+
+
+def trends(name, frame):
+    """Each attack of a curve: where it starts and ends, and whether it rises anywhere on the way."""
+
+    def place(value):
+        text = PLACES[name].format(value)
+        return text.removesuffix("s") if value == "1" else text
+
+    clauses = []
+    for attack, part in frame.groupby("attack", sort=False):
+        first, last = part.iloc[0], part.iloc[-1]
+        rise = float(np.max(np.diff(part.accuracy), initial=0))
+        way = "never rising on the way" if rise < 0.05 else f"rising by at most {rise:.1f} points from one value to the next"
+        ends = f"from {first.accuracy:.0f} % {place(first.value)} to {last.accuracy:.0f} % {place(last.value)}"
+        clauses.append(f"{attack_label(attack)} {ends}, {way}")
+    return "; ".join(clauses)
+
+
+def of_attacks(study):
+    """The attacks of the sweep over all of them: how many, and the strongest of each kind."""
+    part = sweeps.one(study, "attacks")
+    means = macro(part)
+    means = means[(means.method == "none") & (means.attack != "clean")]
+    if means.empty:
+        return {}
+    kinds = {kind: means[means.attack.map(sweeps.changes_what) == kind] for kind in ("picture", "prompts", "both")}
+    best = {kind: own.loc[own.accuracy.idxmin()] for kind, own in kinds.items() if len(own)}
+    names = {"picture": "on pictures", "prompts": "on prompts", "both": "on both"}
+    clauses = [f"{names[kind]}, {attack_label(row.attack)} ({row.accuracy:.1f} %)" for kind, row in best.items()]
+    return {"attacks_count": str(len(means)), "attacks_strongest": "; ".join(clauses)}
+
+
+def extremes(table):
+    """Of a `texts_table`: the row that leaves least and the one that leaves most."""
+    label, accuracy = table.iloc[:, 0], table.accuracy.map(lambda text: float(text.split(" ")[0]))
+    low, high = accuracy.idxmin(), accuracy.idxmax()
+    if low == high:
+        return f"{label[low]} leaves {accuracy[low]:.1f} %"
+    return f"{label[low]} leaves least ({accuracy[low]:.1f} %), {label[high]} most ({accuracy[high]:.1f} %)"

@@ -1,0 +1,232 @@
+"""Frames and tables of a study's sweeps: extra evaluations in which one setting of the adversary varies.
+
+Each value of a sweep is a `Study` of its own (results.Study.sweeps). Macro means and their intervals are those of
+tables.macro, on the sweep's own pictures, which may be fewer than the main evaluation's.
+"""
+
+import re
+
+import pandas as pd
+
+from mmcoa.attacks import catalog
+from mmcoa.errors import UserError
+from mmcoa.report.names import ATTACKS, KNOWS, attack_label, listed, ordered, source_label
+from mmcoa.report.results import threat_of
+from mmcoa.report.tables import correct_by_sample, macro, number, signed
+from mmcoa.report.words import text_changes
+from mmcoa.statistics import macro_interval
+from mmcoa.threat import parse_epsilon
+
+NUMERIC = ("epsilon", "steps", "restarts", "budget")  # sweeps whose values have a place on an axis
+
+
+def one(study, name):
+    """The only value of a sweep in which nothing varies (`attacks`)."""
+    return next(iter(study.sweep(name).values()))
+
+
+def first_of(study, *attacks):
+    """The first of these attacks that a study has, or None: `pgd` is another name of `image`."""
+    return next((attack for attack in attacks if attack in study.attacks), None)
+
+
+def curve(study, name, method="none"):
+    """Macro accuracy of one method over a sweep with numbers for values.
+
+    Returns columns value (as the profile has it), x (number), attack, accuracy, low, high, n, by attack and x; without
+    `clean`, which no such setting changes.
+    """
+    frames = []
+    for value, part in study.sweep(name).items():
+        frame = macro(part)
+        frame = frame[(frame.method == method) & (frame.attack != "clean")]
+        frames.append(frame.assign(value=value, x=parse_epsilon(value)))
+    frame = pd.concat(frames, ignore_index=True)
+    if frame.empty:
+        raise UserError(f"sweep '{name}' of profile '{study.profile}' has no attack on method '{method}'")
+    order = {attack: i for i, attack in enumerate(ordered(frame.attack, ATTACKS))}
+    frame = frame.sort_values(["attack", "x"], key=lambda c: c.map(order) if c.name == "attack" else c, ignore_index=True)
+    return frame[["value", "x", "attack", "accuracy", "low", "high", "n"]]
+
+
+def clean(study, name, method="none"):
+    """(macro clean accuracy of a method on the pictures of a sweep, low, high)."""
+    part = next(iter(study.sweep(name).values()))
+    source = part if "clean" in part.attacks else study
+    return macro_interval(correct_by_sample(source, method, "clean", like=part))
+
+
+def curve_table(study, name, method="none"):
+    """`curve` as text, one row a value and one column an attack."""
+    frame = curve(study, name, method)
+    frame["text"] = [number(r.accuracy, r.low, r.high) for r in frame.itertuples()]
+    attacks = list(dict.fromkeys(frame.attack))
+    wide = frame.pivot(index=["x", "value", "n"], columns="attack", values="text").reset_index().sort_values("x")
+    wide = wide[["value", "n", *attacks]].rename(columns={"value": name} | {attack: attack_label(attack) for attack in attacks})
+    wide.columns.name = None
+    return wide.astype(str).reset_index(drop=True)
+
+
+def attacks_table(study, method="none"):
+    """Every attack of the sweep `attacks` on one method: what it changes and knows, its budget, macro accuracy."""
+    part = one(study, "attacks")
+    frame = macro(part)
+    rows = []
+    for row in frame[frame.method == method].itertuples():
+        settings = part.rows[(part.rows.method == method) & (part.rows.attack == row.attack)].iloc[0]
+        rows.append(
+            {"attack": attack_label(row.attack), "changes": changes_what(row.attack), "knows": KNOWS.get(row.attack, "–")}
+        )
+        rows[-1] |= {
+            "steps": steps_text(row.attack, settings),
+            "n": str(row.n),
+            "accuracy": number(row.accuracy, row.low, row.high),
+        }
+    return pd.DataFrame(rows)
+
+
+def changes_what(attack):
+    """`picture`, `prompts`, `both`, or `nothing`."""
+    if attack not in catalog.ATTACKS:
+        return "–"
+    found = catalog.ATTACKS[attack]
+    image = found.image or any(catalog.ATTACKS[part].image for part in found.parts)
+    return {(False, False): "nothing", (True, False): "picture", (False, True): "prompts", (True, True): "both"}[
+        bool(image), found.text
+    ]
+
+
+def steps_text(attack, row):
+    """Length of the image search: steps, times restarts and targets where there are several; queries of a black box."""
+    found = catalog.ATTACKS.get(attack)
+    if found and found.parts:
+        return "as its parts"
+    if found and found.budget == "queries":
+        return f"{int(row['queries']):,} queries" if row.get("queries", 0) > 0 else "–"
+    if not row["steps"] > 0:
+        return "–"
+    times = f" × {int(row['restarts'])} restarts" if row["restarts"] > 1 else ""
+    aims = f" × {int(row['targets'])} targets" if row.get("targets", 0) > 0 else ""
+    return f"{int(row['steps'])}{aims}{times}"
+
+
+def texts_table(study, name, method="none", reference=None):
+    """Text attack under each value of a sweep without numbers (`source`, `words`), and its paired gap to one of them.
+
+    reference: value that the others are compared with; default the first. Returns columns value label, n, share of prompts
+    changed in percent, accuracy with interval, and points of accuracy against the reference with a paired interval.
+    """
+    parts = {value: part for value, part in study.sweep(name).items() if "text" in part.attacks and method in part.methods}
+    if not parts:
+        raise UserError(f"sweep '{name}' of profile '{study.profile}' has no text attack on method '{method}'")
+    reference = reference if reference in parts else next(iter(parts))
+    base, rows = parts[reference], []
+    for value, part in parts.items():
+        sets = correct_by_sample(part, method, "text")
+        changed = part.rows[(part.rows.method == method) & (part.rows.attack == "text")].share_changed.mean()
+        row = {
+            LABELS[name]: value_label(name, value),
+            "n": str(sum(len(label) for _, label in sets)),
+            "prompts changed (%)": f"{changed:.0f}",
+        }
+        row["accuracy"] = number(*macro_interval(sets))
+        gap = "–" if part is base else signed_interval(*gap_interval(part, base, method, "text"))
+        rows.append(row | {f"against {value_label(name, reference)}": gap})
+    return pd.DataFrame(rows)
+
+
+def main_source(study):
+    """Candidate source of the main evaluation's text attack, or an empty text."""
+    rows = study.rows[study.rows.attack == "text"]
+    return rows.candidate_source.iloc[0] if len(rows) else ""
+
+
+LABELS = {"source": "candidate source", "words": "words that may change"}
+
+
+def value_label(name, value):
+    """A sweep's value as tables say it."""
+    if name == "words":
+        return {"content": "all content words", "class_name": "class name alone"}.get(value, value)
+    return source_label(value) if name == "source" else value
+
+
+def gap_interval(part, other, method, attack, against=None):
+    """(points of macro accuracy that `attack` on `part` leaves more than `against` on `other`, low, high), paired.
+
+    Only pictures that both have count.
+    """
+    ours = correct_by_sample(part, method, attack, like=other)
+    theirs = correct_by_sample(other, method, against or attack, like=part)
+    return macro_interval([(a - b, label) for (a, label), (b, _) in zip(ours, theirs, strict=True)])
+
+
+def signed_interval(mean, low, high):
+    """`−3.1 (−5.0 to −1.2)`, kept on one line inside the brackets."""
+    return f"{signed(mean)} ({signed(low)}\u00a0to\u00a0{signed(high)})"
+
+
+def longest_edit(study):
+    """Most words that a prompt of `most_edited` loses, undefended model."""
+    changes = text_changes(most_edited(study))
+    return int(changes.edits.map(len).max()) if len(changes) else 0
+
+
+def most_edited(study):
+    """The study of the smallest budget above one word, of the sweep `budget`; without one, that of the largest."""
+    parts = sorted(study.sweep("budget").items(), key=lambda item: parse_epsilon(item[0]))
+    return next((part for value, part in parts if parse_epsilon(value) > 1), parts[-1][1])
+
+
+def threat_text(study, name, method="none"):
+    """Threat model of a sweep for captions; what varies is given as a range: `ℓ∞ ball of 1/255 to 8/255 in ...`."""
+    parts = study.sweep(name)
+    values = sorted(parts, key=parse_epsilon) if name in NUMERIC else list(parts)
+    texts = [described(parts[value], method) for value in values]
+    return symbols(merged(texts))
+
+
+def symbols(text):
+    """Norms as captions write them."""
+    return text.replace("l_inf", "ℓ∞").replace("l_2", "ℓ2")
+
+
+def described(part, method):
+    """Threat model of one evaluation: both halves where an attack of it has them."""
+    rows = part.rows[(part.rows.method == method) & (part.rows.attack != "clean")]
+    halves = []
+    for half, own, usual in (
+        ("image", rows[rows.epsilon > 0], USUAL_IMAGE),
+        ("text", rows[rows.candidate_source != ""], USUAL_TEXT),
+    ):
+        if len(own):
+            row = own.loc[min(own.index, key=lambda i: (*usual, own.attack[i]).index(own.attack[i]))]
+            text = getattr(threat_of(row), f"describe_{half}")()
+            halves.append(text if row.step_size > 0 else re.sub(r"( steps?) of [^,]+", r"\1 of adaptive size", text))
+    return "; ".join(halves)
+
+
+USUAL_IMAGE, USUAL_TEXT = ("image", "pgd", "sequential"), ("text", "sequential")  # whose settings captions give
+
+
+def merged(texts):
+    """Sentences that differ in the middle as one: `10 steps of ...` and `20 steps of ...` -> `10 to 20 steps of ...`.
+
+    Numbers become a range, the texts are in its order; other words are listed.
+    """
+    split = [text.split(" ") for text in dict.fromkeys(texts)]
+    start = next((i for i, same in enumerate(zip(*split, strict=False)) if len(set(same)) > 1), min(map(len, split)))
+    rest = [words[start:] for words in split]
+    shortest = min(map(len, rest))
+    end = next((i for i in range(shortest) if len({words[-1 - i] for words in rest}) > 1), shortest)
+    middles = [words[: len(words) - end] for words in rest]
+    columns = [list(dict.fromkeys(same)) for same in zip(*middles, strict=False)]
+    if not all(middles):
+        return listed(dict.fromkeys(texts), "or")
+    if len({len(words) for words in middles}) == 1 and all(
+        len(same) == 1 or all(w[:1].isdigit() for w in same) for same in columns
+    ):
+        middle = [same[0] if len(same) == 1 else f"{same[0].rstrip(',;')} to {same[-1]}" for same in columns]
+    else:
+        middle = [listed([" ".join(words) for words in middles], "or")]
+    return " ".join([*split[0][:start], *middle, *split[0][len(split[0]) - end :]])

@@ -1,0 +1,291 @@
+"""Settings of a study, validated: what is trained, what is evaluated, and the sweeps. `profiles.py` reads them from YAML.
+
+Most settings of an evaluation are fields of the threat model: names, defaults and ranges are taken from there.
+"""
+
+import re
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from mmcoa import defenses
+from mmcoa.attacks import catalog
+from mmcoa.datasets import records as dataset_records
+from mmcoa.errors import UserError, unknown
+from mmcoa.threat import PRESETS, ThreatModel, format_epsilon, parse_epsilon
+
+CANDIDATE_SOURCES = ("table:train", "table:eval", "table:synonyms", "neighbours", "mlm", "wordnet", "characters")
+THREAT_FIELDS = tuple(field.name for field in fields(ThreatModel) if field.name not in ("step_size", "keep"))  # those: `preset`
+
+
+def safe_name(text):
+    """A name fit for files: `openmoji/birds` -> `openmoji-birds`."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
+
+
+def written(epsilon):
+    """An epsilon written one way, so that 2/255 and 0.00784313725 are one cell: in 255ths, else as a fraction that is exact."""
+    epsilon = parse_epsilon(epsilon)
+    text = format_epsilon(epsilon)
+    if text.endswith("/255"):
+        return text
+    fraction = Fraction(epsilon).limit_denominator(100_000)
+    return str(fraction) if float(fraction) == epsilon else repr(epsilon)
+
+
+def _whole(value):
+    """YAML's `yes` and 10.5 are no counts."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"must be a whole number, got {value!r}")
+    return value
+
+
+def _known(kind, names, prefix=(), suffix=()):
+    """Validator: one of `names`, or anything that starts with one of `prefix` or ends with one of `suffix`."""
+
+    def check(value):
+        valid = list(names())
+        if value not in valid and not value.startswith(prefix) and not value.endswith(suffix):
+            raise unknown(kind, value, valid)
+        return value
+
+    return check
+
+
+def _base_model(name):
+    """Embedded, a folder on disk, open_clip's ARCH/TAG or a hub name: the last two are checked when they are loaded."""
+    embedded = [p.name for p in files("mmcoa.assets").iterdir() if p.is_dir() and (p / "open_clip_config.json").is_file()]
+    if name not in embedded and "/" not in name and not Path(name).is_dir():
+        raise unknown("model", name, embedded)
+    return name
+
+
+def _distinct(names):
+    """Names of which no two make the same file."""
+    made = [safe_name(name) for name in names]
+    twice = [name for name, file in zip(names, made, strict=True) if made.count(file) > 1]
+    if twice:
+        raise ValueError(f"'{twice[0]}' is listed twice")
+    return names
+
+
+def _as_value_errors(check):
+    """Our `UserError` as the ValueError that pydantic expects."""
+
+    def wrapped(value):
+        try:
+            return check(value)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    return wrapped
+
+
+def _checked(check):
+    return AfterValidator(_as_value_errors(check))
+
+
+def _epsilon(norm):
+    """Validator: the range is the threat model's business."""
+    return BeforeValidator(_as_value_errors(lambda value: written(ThreatModel(epsilon=value, norm=norm).epsilon)))
+
+
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
+Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Epsilon = Annotated[str, _epsilon("linf")]
+DatasetName = Annotated[str, _checked(_known("data set", dataset_records, prefix="wds:"))]
+AttackName = Annotated[str, _checked(_known("attack", lambda: catalog.ATTACKS))]
+Datasets = Annotated[list[DatasetName], Field(min_length=1), AfterValidator(_distinct)]
+Attacks = Annotated[list[AttackName], Field(min_length=1), AfterValidator(_distinct)]
+DefenseName = Annotated[str, _checked(_known("defence", lambda: ["none", *defenses.names()]))]
+ModelName = Annotated[str, _checked(_base_model)]
+CandidateSource = Annotated[
+    str, _checked(_known("candidate source", lambda: CANDIDATE_SOURCES, prefix=("mlm:", "wordnet:"), suffix=".json"))
+]  # fmt: skip
+Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors; values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainSettings(Strict):
+    """Fine-tuning; None: the base model's own default. Shared settings stand under `train`, a model may override each."""
+
+    dataset: DatasetName | None = None
+    split: str = "train"
+    samples: Count | None = None
+    shots: Count | None = None
+    steps: Count | None = None
+    batch_size: Count | None = None
+    inner_steps: Count | None = None
+    epsilon: Epsilon | None = None
+    lr: Annotated[float, Field(gt=0)] | None = None
+    lambda_image: Annotated[float, Field(ge=0)] | None = None
+    lambda_text: Annotated[float, Field(ge=0)] | None = None
+    positives: Literal["class", "index"] | None = None
+    candidate_source: CandidateSource = "table:train"
+
+
+class ModelSettings(TrainSettings):
+    """One method: a defence, its seeds, and what it does otherwise than `train` says."""
+
+    defense: DefenseName
+    name: Slug | None = None  # of the results; default: the defence's name
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+
+    @model_validator(mode="after")
+    def _nothing_to_train(self):
+        extra = sorted(self.model_fields_set - {"defense", "name"})
+        if self.defense == "none" and extra:
+            raise ValueError(f"impossible combination: defence 'none' is not trained, so it takes no '{extra[0]}'")
+        return self
+
+
+def _threat_field(field):
+    """(type, default) of a setting that is a field of the threat model, which also judges its value."""
+    if field.name == "epsilon":  # None: the headline epsilon of the model. What l_inf forbids is checked with the norm
+        return Annotated[str, _epsilon("l2")] | None, None
+    if field.name in ("candidate_source", "seed"):
+        return {"candidate_source": CandidateSource, "seed": Seed}[field.name], field.default
+    kind = Annotated[int, BeforeValidator(_whole)] if field.type is int else field.type
+    return Annotated[kind, _checked(lambda value: getattr(ThreatModel(**{field.name: value}), field.name))], field.default
+
+
+ThreatSettings = create_model(
+    "ThreatSettings", __base__=Strict, **{f.name: _threat_field(f) for f in fields(ThreatModel) if f.name in THREAT_FIELDS}
+)  # fmt: skip
+
+
+class EvaluateSettings(ThreatSettings):
+    """What each model is attacked with, and on what: these and the fields of the threat model (THREAT_FIELDS)."""
+
+    datasets: Datasets
+    attacks: Attacks
+    split: str = "test"
+    samples: Count | None = None
+    preset: Literal[PRESETS] = "protocol"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    check_dataset: DatasetName | None = None  # on whose test samples the self-checks are run; None: they are not
+    check_samples: Annotated[Count, Field(le=200)] = 200
+
+
+EVALUATE_DEFAULTS = {name: field.default for name, field in EvaluateSettings.model_fields.items() if not field.is_required()}
+
+
+class Sweep(EvaluateSettings):
+    """A further evaluation: the main one with other settings, and for each value of one field where `vary` names one."""
+
+    name: Slug
+    models: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] | None = None  # entries of the profile; None: all
+    datasets: Datasets | None = None
+    attacks: Attacks | None = None
+    vary: dict[str, list] = {}
+
+    @field_validator("vary")
+    @classmethod
+    def _values(cls, vary):
+        if len(vary) > 1:
+            raise ValueError(f"one field can vary in a sweep, got {' and '.join(vary)}; make it two sweeps")
+        return {name: _values_of(name, values) for name, values in vary.items()}
+
+    @model_validator(mode="after")
+    def _set_or_varied(self):
+        both = sorted(self.vary.keys() & self.model_fields_set)
+        if both:
+            raise ValueError(f"impossible combination: sweep '{self.name}' sets '{both[0]}' and varies it")
+        return self
+
+    def as_given(self):
+        """What was said of it, as JSON values: the form that the notebook takes."""
+        return {"name": self.name} | self.model_dump(include=self.model_fields_set - {"models"})
+
+
+def _values_of(name, values):
+    """Values of one field, each as its type writes it. ValueError for a field that cannot vary, a bad value or none."""
+    if name not in EVALUATE_DEFAULTS:
+        raise ValueError(str(unknown("setting", name, EVALUATE_DEFAULTS)))
+    kind = TypeAdapter(EvaluateSettings.model_fields[name].rebuild_annotation())
+    try:
+        values = [kind.validate_python(value) for value in values]
+    except ValidationError as error:
+        raise ValueError(said(error.errors()[0], name)) from error
+    if not values:
+        raise ValueError(f"{name} has no values")
+    _distinct([str(value) for value in values])
+    return values
+
+
+def said(error, key):
+    """One of pydantic's errors in our words: what is wrong with `key`."""
+    if error["type"] == "missing":
+        return f"key '{key}' is missing"
+    text = error["msg"].removeprefix("Value error, ")
+    if error["type"] != "value_error":
+        text = f"{text[0].lower()}{text[1:]}, got {error['input']!r:.60}"
+    return text if not key or text.startswith(("impossible", f"{key} ")) else f"{key}: {text}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation of a model: the main one (`sweep` empty), or one value of a sweep."""
+
+    sweep: str
+    value: str
+    datasets: list
+    settings: dict  # EvaluateSettings, without the data sets
+
+    @property
+    def suffix(self):
+        """What its cells' names end in."""
+        return safe_name("-".join(filter(None, (self.sweep, self.value))))
+
+
+def points(main, sweeps):
+    """All evaluations of one model.
+
+    Arguments
+        main: settings of the main evaluation (dict, with `datasets` and `attacks`).
+        sweeps: list of `Sweep`; what one does not say is as in the main evaluation.
+    """
+    made = [_point("", "", main)]
+    for sweep in sweeps:
+        settings = main | sweep.model_dump(include=sweep.model_fields_set & EvaluateSettings.model_fields.keys())
+        varied = [(name, value) for name, values in sweep.vary.items() for value in values]
+        made += [_point(sweep.name, str(value), settings | {name: value}) for name, value in varied] or [_point(sweep.name, "", settings)]
+    return made
+
+
+def _point(sweep, value, settings):
+    return Point(sweep, value, settings["datasets"], {key: kept for key, kept in settings.items() if key != "datasets"})
+
+
+def read_sweeps(sweeps):
+    """Sweeps as a notebook is given them: list of dicts -> list of `Sweep`. Raises `UserError`."""
+    read = []
+    for index, sweep in enumerate(sweeps):
+        try:
+            read.append(Sweep.model_validate(sweep))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = next((part for part in reversed(first["loc"]) if isinstance(part, str)), "")
+            text = str(unknown("key", key, Sweep.model_fields)) if first["type"] == "extra_forbidden" else said(first, key)
+            raise UserError(f"sweep {index + 1}: {text}") from error
+    return read

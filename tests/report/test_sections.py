@@ -1,0 +1,40 @@
+import dataclasses
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from mmcoa.report import sections
+from mmcoa.report.names import SWEEPS
+
+BENCHMARKS = {"strength", "prompts", "predictions", "speed"}
+
+
+def test_available(study, synthetic_profile, plain, plain_profile):
+    everything = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", *BENCHMARKS}
+    assert sections.available(study, synthetic_profile[1]) == everything
+    assert sections.available(plain, plain_profile[1]) == {"checks"}
+
+
+def test_a_sweep_without_the_undefended_model_cannot_be_shown(study, tmp_path):
+    part = study.sweeps["epsilon"]["2/255"]
+    other = dataclasses.replace(part, rows=part.rows.assign(method="tecoa"))
+    found = sections.available(dataclasses.replace(study, sweeps={"epsilon": {"2/255": other}}), tmp_path)
+    assert found == {"checks"}
+
+
+def test_cells_that_do_not_fit_are_left_out(tmp_path):
+    cells = [
+        new_markdown_cell("always"),
+        new_code_cell("1", metadata={"tags": ["hide-input", "needs-epsilon"]}),
+        new_markdown_cell("sorry", metadata={"tags": ["lacks-epsilon"]}),
+        new_markdown_cell("both", metadata={"tags": ["needs-epsilon", "needs-steps"]}),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "in.ipynb")
+
+    def kept(keys):
+        written = sections.write_fitting(tmp_path / "in.ipynb", tmp_path / "out" / "x.ipynb", keys)
+        return [cell.source for cell in nbformat.read(written, as_version=4).cells]
+
+    assert kept(set()) == ["always", "sorry"]
+    assert kept({"epsilon"}) == ["always", "1"]
+    assert kept({"epsilon", "steps"}) == ["always", "1", "both"]

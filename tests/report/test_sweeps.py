@@ -1,0 +1,110 @@
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from mmcoa.errors import UserError
+from mmcoa.report import sweep_facts, sweeps, tables
+from mmcoa.statistics import macro_interval
+
+
+def test_curve_is_the_macro_mean_of_each_value(study):
+    frame = sweeps.curve(study, "epsilon")
+    assert list(dict.fromkeys(frame.attack)) == ["image", "sequential"]
+    assert list(frame.value[frame.attack == "image"]) == ["1/255", "2/255", "4/255", "8/255"]
+    row = frame[(frame.attack == "image") & (frame.value == "4/255")].iloc[0]
+    part = study.sweeps["epsilon"]["4/255"]
+    assert row.accuracy == pytest.approx(part.rows[part.rows.attack == "image"].accuracy.mean()) and row.n == 36
+    table = sweeps.curve_table(study, "epsilon")
+    assert list(table) == ["epsilon", "n", "image", "sequential"]
+    assert table.image[2] == tables.number(row.accuracy, row.low, row.high)
+
+
+def test_values_are_in_numerical_order(study):
+    parts = study.sweeps["steps"]
+    backwards = dataclasses.replace(study, sweeps={"steps": dict(reversed(parts.items()))})
+    assert list(sweeps.curve(backwards, "steps").value) == ["1", "5", "10", "50"]
+    assert sweeps.threat_text(backwards, "steps") == sweeps.threat_text(study, "steps")
+
+
+def test_clean_accuracy_is_that_of_the_same_pictures(study):
+    sets = [(part[:12], label[:12]) for part, label in tables.correct_by_sample(study, "none", "clean")]
+    assert sweeps.clean(study, "epsilon") == macro_interval(sets)
+
+
+def test_attacks_table(study):
+    table = sweeps.attacks_table(study).set_index("attack")
+    assert len(table) == 18 and table.index[0] == "clean" and table.index[-1] == "worst case"
+    assert table.loc["APGD-DLR targeted", "steps"] == "50 × 9 targets"
+    assert table.loc["Square", ["knows", "steps"]].tolist() == ["logits, label", "1,000 queries"]
+    assert table.loc["text", ["changes", "steps"]].tolist() == ["prompts", "–"]
+    assert table.loc["auto", ["changes", "steps"]].tolist() == ["picture", "as its parts"]
+    assert table.loc["clean", "changes"] == "nothing" and table.loc["sequential", "changes"] == "both"
+
+
+def test_steps_with_restarts_and_targets():
+    assert sweeps.steps_text("pgd", {"steps": 10, "restarts": 5, "targets": 3}) == "10 × 3 targets × 5 restarts"
+    assert sweeps.steps_text("of my own", {"steps": 4, "restarts": 1}) == "4"
+
+
+def test_sources_are_compared_pairwise(study):
+    table = sweeps.texts_table(study, "source", reference="table:eval")
+    assert list(table["candidate source"]) == ["WordNet table, evaluation half", "nearest tokens", "one character"]
+    column = "against WordNet table, evaluation half"
+    assert table[column][0] == "–"
+    parts = study.sweeps["source"]
+    gap = parts["neighbours"].rows.accuracy.mean() - parts["table:eval"].rows.accuracy.mean()
+    assert table[column][1].startswith(tables.signed(gap))
+    assert sweeps.main_source(study) == "table:eval"
+
+
+def test_reference_defaults_to_the_first_value(study):
+    assert "against all content words" in sweeps.texts_table(study, "words", reference="no such value")
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["10 steps of a, 1 restart", "50 steps of a, 1 restart"], "10 to 50 steps of a, 1 restart"),
+        (["ball of 1/255 in x, steps of 0.25/255, y", "ball of 8/255 in x, steps of 2/255, y"],
+         "ball of 1/255 to 8/255 in x, steps of 0.25/255 to 2/255, y"),
+        (["one word a prompt", "at most 2 words a prompt", "at most 3 words a prompt"],
+         "one word, at most 2 words or at most 3 words a prompt"),
+        (["word from a", "word from b", "word from c"], "word from a, b or c"),
+        (["a prompt from t", "a prompt of the name from t"], "a prompt from t or a prompt of the name from t"),
+        (["same", "same"], "same"),
+    ],
+)  # fmt: skip
+def test_merged(texts, expected):
+    assert sweeps.merged(texts) == expected
+
+
+def test_threats_of_sweeps(study):
+    assert sweeps.threat_text(study, "steps") == "ℓ∞ ball of 2/255 in native pixels, 1 to 50 steps of 0.5/255, 1 restart"
+    assert sweeps.threat_text(study, "source") == "one word a prompt from table:eval, neighbours or characters"
+    part = study.sweep("attacks")[""]
+    only = dataclasses.replace(part, rows=part.rows[part.rows.attack == "apgd-ce"])
+    assert "50 steps of adaptive size" in sweeps.described(only, "none")
+
+
+def test_a_method_that_a_sweep_lacks(study):
+    with pytest.raises(UserError, match="sweep 'epsilon' of profile 'synthetic' has no attack on method 'tecoa'"):
+        sweeps.curve(study, "epsilon", "tecoa")
+    with pytest.raises(UserError, match="no text attack"):
+        sweeps.texts_table(dataclasses.replace(study, sweeps={"source": study.sweeps["epsilon"]}), "source")
+
+
+def test_facts_of_sweeps(study, plain):
+    found = sweep_facts.of_sweeps(study)
+    assert all(isinstance(text, str) and text for text in found.values())
+    assert found["missing"] == "none" and found["epsilon_n"] == "36" and found["attacks_count"] == "17"
+    assert "never rising on the way" in found["epsilon_says"] and found["edits_budget"] == "at most 2"
+    assert found["search_n"] == "36"  # the same pictures in both sweeps
+    missing = "all attacks, epsilon, steps, restarts, word budget, candidate source and words that may change"
+    assert sweep_facts.of_sweeps(plain) == {"missing": missing}
+
+
+def test_a_rise_is_said():
+    frame = pd.DataFrame({"attack": "image", "value": ["1", "5", "10"], "accuracy": [50.0, 53.0, 40.0]})
+    text = sweep_facts.trends("steps", frame)
+    assert text == "image from 50 % after 1 step to 40 % after 10 steps, rising by at most 3.0 points from one value to the next"

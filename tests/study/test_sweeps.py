@@ -1,0 +1,119 @@
+"""Sweeps: further evaluations of a profile, each point of which is a cell of its own."""
+
+import json
+
+import pytest
+
+from mmcoa.errors import UserError
+from mmcoa.study.cells import expand
+from mmcoa.study.plan import make_plan
+from mmcoa.study.profiles import load_profile
+from mmcoa.study.settings import read_sweeps
+
+GOOD = """\
+name: mine
+base_model: openmoji-clip
+train: {dataset: openmoji/birds}
+models:
+  - {defense: none}
+  - {defense: tecoa, seeds: [0, 1]}
+evaluate: {datasets: [openmoji/birds, openmoji/tools], attacks: [clean, image], samples: 4}
+sweeps:
+  - name: epsilon
+    models: [none]
+    vary: {epsilon: [1/255, 0.00784313725490196]}
+  - name: attacks
+    datasets: [openmoji/tools]
+    attacks: [fgsm, text]
+    steps: 3
+"""
+
+
+def load(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return load_profile(path)
+
+
+def test_each_point_is_a_cell_and_the_main_evaluation_stays_what_it_was(tmp_path):
+    profile = load(tmp_path, GOOD)
+    cells = {cell.id: cell for cell in expand(profile)}
+    of_base = [name for name in cells if name.startswith("none__")]
+    assert of_base == [
+        *("none__openmoji-birds", "none__openmoji-tools"),
+        *("none__openmoji-birds__epsilon-1-255", "none__openmoji-tools__epsilon-1-255"),
+        *("none__openmoji-birds__epsilon-2-255", "none__openmoji-tools__epsilon-2-255"),
+        "none__openmoji-tools__attacks",
+    ]
+    trained = [name for name in cells if name.startswith("tecoa-seed1__")]
+    assert trained == ["tecoa-seed1__openmoji-birds", "tecoa-seed1__openmoji-tools", "tecoa-seed1__openmoji-tools__attacks"]
+    point, sweep = cells["none__openmoji-birds__epsilon-2-255"], cells["none__openmoji-tools__attacks"]
+    assert (point.sweep, point.sweep_value, point.parameters["epsilon"]) == ("epsilon", "2/255", "2/255")
+    assert point.parameters["attacks"] == ["clean", "image"] and point.parameters["samples"] == 4
+    assert (sweep.sweep, sweep.sweep_value) == ("attacks", "")
+    assert sweep.parameters["attacks"] == ["fgsm", "text"] and sweep.parameters["steps"] == 3
+    plain = load(tmp_path, GOOD[: GOOD.index("sweeps:")])
+    main = {cell.id: cell.hash for cell in expand(profile) if not cell.sweep}
+    assert main == {cell.id: cell.hash for cell in expand(plain)}
+
+
+def test_a_sweep_that_changes_makes_no_other_cell_stale(tmp_path):
+    before = {cell.id: cell.hash for cell in expand(load(tmp_path, GOOD))}
+    after = {cell.id: cell.hash for cell in expand(load(tmp_path, GOOD.replace("steps: 3", "steps: 4")))}
+    assert {name for name in before if before[name] != after[name]} == {name for name in before if name.endswith("__attacks")}
+
+
+def test_one_process_runs_a_model_and_its_notebook_is_told_of_the_sweeps_as_the_profile_has_them(tmp_path):
+    plan = make_plan(load(tmp_path, GOOD), tmp_path / "results", tmp_path / "runs")
+    evaluations = [process for process in plan.pending if process.kind == "evaluate"]
+    assert [process.name for process in evaluations] == ["evaluate__none", "evaluate__tecoa-seed0", "evaluate__tecoa-seed1"]
+    attacks = {"name": "attacks", "datasets": ["openmoji/tools"], "attacks": ["fgsm", "text"], "steps": 3}
+    assert evaluations[0].parameters["sweeps"] == [{"name": "epsilon", "vary": {"epsilon": ["1/255", "2/255"]}}, attacks]
+    assert evaluations[1].parameters["sweeps"] == [attacks]
+    told = json.loads(json.dumps(evaluations[0].parameters["sweeps"]))
+    assert [sweep.as_given() for sweep in read_sweeps(told)] == told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("name: attacks", "name: epsilon", 12, "two sweeps are called 'epsilon'"),
+        ("models: [none]", "models: [nnoe]", 10, "models: unknown model 'nnoe'; nearest: none"),
+        ("models: [none]", "models: [none, none]", 10, "models: 'none' is listed twice"),
+        ("models: [none]", "modles: [none]", 10, "unknown key 'modles'; nearest: models"),
+        ("{epsilon: [1/", "{epsilom: [1/", 11, "vary: unknown setting 'epsilom'; nearest: epsilon"),
+        ("{epsilon: [1/", "{attacks: [1/", 11, "vary: unknown setting 'attacks'"),
+        ("[1/255, ", "[2/255, ", 11, "vary: '2/255' is listed twice"),
+        ("[1/255, ", "[much, ", 11, "vary: epsilon 'much' is not a number"),
+        ("[1/255, ", "[9, ", 9, "epsilon must lie in (0, 1]"),
+        ("[1/255, 0.00784313725490196]", "[]", 11, "vary: epsilon has no values"),
+        ("[1/255, 0.00784313725490196]", "1/255", 11, "input should be a valid list"),
+        ("0.00784313725490196]", "2/255], steps: [1, 2]", 11, "vary: one field can vary in a sweep, got epsilon and steps"),
+        ("vary: {epsilon: [1/255, 0.00784313725490196]}", "vary: {steps: [1, 1.5]}", 11, "vary: steps: must be a whole number, got 1.5"),
+        ("    vary", "    epsilon: 1/255\n    vary", 9, "sweep 'epsilon' sets 'epsilon' and varies it"),
+        ("name: attacks", "name: epsilon-2-255", 12, "would be called 'epsilon-2-255'"),
+        ("steps: 3", "split: tset", 15, "'openmoji/tools' has no split 'tset'"),
+        ("steps: 3", "steps: 0", 15, "steps must be at least 1, got 0"),
+        ("[fgsm, text]", "[fgsm, txet]", 14, "unknown attack 'txet'; nearest: text"),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, old, new, line, says):
+    assert old in GOOD
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    assert says in str(caught.value)
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.yaml'}, line {line}: ")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "says"),
+    [
+        ({"name": "x", "stesp": 3}, "sweep 2: unknown key 'stesp'; nearest: steps"),
+        ({"vary": {"steps": [1]}}, "sweep 2: key 'name' is missing"),
+        ({"name": "x", "vary": {"steps": [0]}}, "sweep 2: vary: steps must be at least 1, got 0"),
+    ],
+)
+def test_a_mistake_by_hand_is_one_line(sweep, says):
+    with pytest.raises(UserError) as caught:
+        read_sweeps([{"name": "first"}, sweep])
+    assert str(caught.value).startswith(says)
