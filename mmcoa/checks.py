@@ -8,15 +8,14 @@ suspicious, it does not prove it wrong.
 
 import functools
 import hashlib
-import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mmcoa.attacks.ball import project, random_start
+from mmcoa.attacks.ball import project, random_start, step_direction
+from mmcoa.attacks.candidate_files import cached
 from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.catalog import find
 from mmcoa.attacks.images import FUNCTIONS
@@ -41,11 +40,11 @@ def self_check(model, dataset, name, threat, attacker=None):
     """
     attack, found = find(name), []
     if attack.image is not None and attack.image != "co_attack":
-        found += cached(model, dataset, attack.image, preset(threat, attack.preset), check_image)
+        found += kept(model, dataset, attack.image, preset(threat, attack.preset), check_image)
     elif attack.image == "co_attack":
-        found += cached(model, dataset, "feature", threat, check_image)
+        found += kept(model, dataset, "feature", threat, check_image)
     if attack.judged == "text" and threat.text_score == "embedding":
-        found += cached(model, dataset, "text", threat, check_text)
+        found += kept(model, dataset, "text", threat, check_text)
     return found
 
 
@@ -152,28 +151,17 @@ def _broken_by_noise(model, images, labels, ids, text, threat):
     broken = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     for draw in range(NOISE_DRAWS if len(images) else 0):
         noise = random_start(images.shape[1:], threat, ids, f"noise {draw}").to(images.device)
-        if threat.norm == "linf":
-            noise = noise.sign() * threat.epsilon  # corners of the box: the strongest noise
+        noise = threat.epsilon * step_direction(noise, threat.norm)  # the ball's corners or surface: the strongest noise
         with model.exactly():
             logits = model.logits((images + project(noise, images, threat)).clamp(0, 1), text)
         broken |= logits.argmax(dim=1) != labels
     return int(broken.sum())
 
 
-def cached(model, dataset, function, threat, run):
-    """The result of `run`, kept on disk under a hash of code, weights, data, search and threat model (trap T6)."""
+def kept(model, dataset, function, threat, run):
+    """The result of `run`, cached under a hash of code, weights, data, search and threat model (trap T6)."""
     key = [_code(), model.fingerprint(), model.resize, dataset.fingerprint(), function, threat.asdict()]
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
-    path = cache_folder() / "checks" / f"{name}.json"
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        found = run(model, dataset, function, threat)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(found))
-    temporary.replace(path)
-    return found
+    return cached("checks", key, lambda: run(model, dataset, function, threat))
 
 
 @functools.cache
@@ -182,8 +170,3 @@ def _code():
     here = Path(__file__).parent
     paths = [here / "checks.py", here / "clip.py", *sorted((here / "attacks").glob("*.py"))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-
-
-def cache_folder():
-    """$MMCOA_CACHE, else ~/.cache/mmcoa."""
-    return Path(os.environ.get("MMCOA_CACHE") or Path.home() / ".cache" / "mmcoa")

@@ -35,7 +35,7 @@ def test_a_second_call_reads_the_cache(embedded, birds, cache, monkeypatch):
     assert self_check(embedded, few, "fgsm", THREAT) == first
     (path,) = (cache / "checks").iterdir()
     path.write_text("{")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError):  # damaged: computed again
         self_check(embedded, few, "fgsm", THREAT)
 
 

@@ -13,11 +13,10 @@ import pandas as pd
 from mmcoa.errors import UserError
 from mmcoa.report import sweeps
 from mmcoa.report.names import METHODS, attack_label, dataset_label, method_label, ordered, source_label
-from mmcoa.report.tables import correct_by_sample, number, signed
+from mmcoa.report.tables import number, signed
 from mmcoa.statistics import macro_interval, wilson
 
 STRENGTH_COMMAND = "python benchmarks/strength.py"
-SPEED_COMMAND = "python benchmarks/speed.py"
 
 # (stronger, weaker): what the first is asked to add. `pgd` and `image` are one attack, whichever a profile lists.
 GRADIENT = ("image", "pgd", "cw", "apgd-ce", "apgd-dlr", "apgd-dlr-t")
@@ -31,6 +30,7 @@ PAIRS = (
     (("sequential",), ("co_attack",)),
 )
 UNION = "gradient attacks together"
+SAMPLE = ["model_id", "dataset", "sample_id", "label"]
 CHECK_COLUMNS = ["method", "model_id", "attack", "check", "value", "limit", "passed", "n", "verdict"]
 GAP_COLUMNS = [
     *("first", "second", "method", "n", "first_accuracy", "second_accuracy", "gap", "low", "high", "only_first", "only_second")
@@ -74,7 +74,8 @@ def checks_table(study):
     """One row a search and check: the undefended model's value beside the limit, and how many models pass."""
     frame, rows = checks(study), []
     for (attack, check), part in frame.groupby(["attack", "check"], sort=False):
-        sign = "at least" if ((part.value > part.limit) == part.passed.astype(bool)).all() else "at most"
+        passed = part.passed.astype(bool)
+        sign = "at least" if ((part.value > part.limit) & passed | (part.value < part.limit) & ~passed).any() else "at most"
         own = part[part.method == "none"]
         value = f"{own.value.iloc[0]:g}" if len(own) else "–"
         limit = f"{sign} {own.limit.iloc[0]:g}" if len(own) else sign
@@ -229,8 +230,8 @@ def gaps(study):
         if not first or not second:
             continue
         for method in ordered(part.methods, METHODS):
-            one, other = survivors(part, method, first), survivors(part, method, second)
-            rows.append(gap_row(one, other) | {"first": label_of(first), "second": label_of(second), "method": method})
+            row = gap_row(survivors(part, method, first), survivors(part, method, second))
+            rows.append(row | {"first": label_of(first), "second": label_of(second), "method": method})
     return pd.DataFrame(rows, columns=GAP_COLUMNS)
 
 
@@ -242,37 +243,35 @@ def text_gaps(study):
         if base not in parts or value == base or "text" not in part.attacks:
             continue
         for method in ordered(part.methods, METHODS):
-            one = correct_by_sample(part, method, "text", like=parts[base])
-            other = correct_by_sample(parts[base], method, "text", like=part)
-            rows.append(gap_row(one, other) | {"first": source_label(value), "second": source_label(base), "method": method})
+            row = gap_row(survivors(part, method, ["text"]), survivors(parts[base], method, ["text"]))
+            rows.append(row | {"first": source_label(value), "second": source_label(base), "method": method})
     return pd.DataFrame(rows, columns=GAP_COLUMNS)
 
 
-def gap_row(one, other):
-    """Paired comparison of two attacks, each as `correct_by_sample` gives it. Seeds are averaged in it: so are the counts."""
-    pairs = [(a, b, label) for (a, label), (b, _) in zip(one, other, strict=True)]
-    gap, low, high = macro_interval([(b - a, label) for a, b, label in pairs])
-    row = {"n": sum(len(label) for _, _, label in pairs), "gap": gap, "low": low, "high": high}
-    row |= {
-        "first_accuracy": 100 * np.mean([a.mean() for a, _, _ in pairs]),
-        "second_accuracy": 100 * np.mean([b.mean() for _, b, _ in pairs]),
-    }
-    return row | {
-        "only_first": sum(np.clip(b - a, 0, None).sum() for a, b, _ in pairs),
-        "only_second": sum(np.clip(a - b, 0, None).sum() for a, b, _ in pairs),
-    }
+def survivors(part, method, attacks):
+    """Whether each picture of each model of a method survives all of some attacks: bool Series by SAMPLE."""
+    own = part.outcomes[part.outcomes.method == method].set_index(SAMPLE)
+    return own[[f"{attack}_correct" for attack in attacks]].all(axis=1)
+
+
+def gap_row(first, second):
+    """Paired comparison of two `survivors`. Seeds are averaged in it, in the counts too."""
+    pair = pd.concat({"first": first, "second": second}, axis=1, join="inner").astype(float)
+    pair["more"] = pair.second - pair["first"]  # 1: the first attack alone breaks it, -1: the second alone
+    models = pair.index.get_level_values("model_id").nunique()
+    mean = pair.groupby(level=SAMPLE[1:]).mean()
+    accuracy = 100 * mean.groupby(level="dataset").mean().mean()
+    sets = [(part.more.to_numpy(), part.index.get_level_values("label")) for _, part in mean.groupby(level="dataset")]
+    gap, low, high = macro_interval(sets)
+    row = {"n": len(mean), "first_accuracy": accuracy["first"], "second_accuracy": accuracy.second}
+    row |= {"gap": gap, "low": low, "high": high}
+    return row | {"only_first": (pair.more > 0).sum() / models, "only_second": (pair.more < 0).sum() / models}
 
 
 def _present(part, names):
     """Of `names`, the first that a study has; of the gradient attacks, all that it has."""
     found = [name for name in names if name in part.attacks]
     return found if names is GRADIENT else found[:1]
-
-
-def survivors(part, method, attacks):
-    """`correct_by_sample` of the worst case over several attacks."""
-    sets = [correct_by_sample(part, method, attack) for attack in attacks]
-    return [(np.minimum.reduce([correct for correct, _ in same]), same[0][1]) for same in zip(*sets, strict=True)]
 
 
 def label_of(attacks):

@@ -24,8 +24,9 @@ from mmcoa.finetune import fine_tune
 from mmcoa.runtime import tune_allocator
 from mmcoa.study.cells import evaluate_cells, train_cell
 from mmcoa.study.records import is_current, provenance, read_record, write_atomic, write_record
-from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, read_sweeps, safe_name
+from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
 from mmcoa.study.sources import MARKER, model_hash
+from mmcoa.study.sweeps import read_sweeps
 from mmcoa.threat import default_threat, preset
 
 

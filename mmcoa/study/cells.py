@@ -11,8 +11,9 @@ from pathlib import Path
 from mmcoa import defenses
 from mmcoa.errors import unknown
 from mmcoa.study.profiles import load_profile, model_ids, sweeps_of, train_settings
-from mmcoa.study.settings import points, safe_name, written
+from mmcoa.study.settings import safe_name, written
 from mmcoa.study.sources import candidates_code, candidates_hash, code_hash, dataset_hash, digest, model_hash
+from mmcoa.study.sweeps import points
 
 SCHEMA_VERSION = 2
 
@@ -74,7 +75,7 @@ def evaluate_cell(name, weights, dataset, point, resize="openclip"):
 
 
 def evaluate_cells(name, weights, main, sweeps, resize="openclip"):
-    """All evaluate cells of a model: the main evaluation, then each sweep (see `settings.points`)."""
+    """All evaluate cells of a model: the main evaluation, then each sweep (see `sweeps.points`)."""
     return [evaluate_cell(name, weights, dataset, point, resize) for point in points(main, sweeps) for dataset in point.datasets]
 
 

@@ -23,11 +23,10 @@ from mmcoa.study.settings import (
     ModelSettings,
     Slug,
     Strict,
-    Sweep,
     TrainSettings,
-    points,
     said,
 )
+from mmcoa.study.sweeps import Sweep, points
 from mmcoa.threat import ThreatModel
 
 

@@ -1,10 +1,10 @@
-"""Settings of a study, validated: what is trained, what is evaluated, and the sweeps. `profiles.py` reads them from YAML.
+"""Settings of a study, validated: what is trained and what is evaluated. `profiles.py` reads them from YAML.
 
 Most settings of an evaluation are fields of the threat model: names, defaults and ranges are taken from there.
 """
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
@@ -16,10 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
-    ValidationError,
     create_model,
-    field_validator,
     model_validator,
 )
 
@@ -75,7 +72,7 @@ def _base_model(name):
     return name
 
 
-def _distinct(names):
+def distinct(names):
     """Names of which no two make the same file."""
     made = [safe_name(name) for name in names]
     twice = [name for name, file in zip(names, made, strict=True) if made.count(file) > 1]
@@ -110,8 +107,8 @@ Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Epsilon = Annotated[str, _epsilon("linf")]
 DatasetName = Annotated[str, _checked(_known("data set", dataset_records, prefix="wds:"))]
 AttackName = Annotated[str, _checked(_known("attack", lambda: catalog.ATTACKS))]
-Datasets = Annotated[list[DatasetName], Field(min_length=1), AfterValidator(_distinct)]
-Attacks = Annotated[list[AttackName], Field(min_length=1), AfterValidator(_distinct)]
+Datasets = Annotated[list[DatasetName], Field(min_length=1), AfterValidator(distinct)]
+Attacks = Annotated[list[AttackName], Field(min_length=1), AfterValidator(distinct)]
 DefenseName = Annotated[str, _checked(_known("defence", lambda: ["none", *defenses.names()]))]
 ModelName = Annotated[str, _checked(_base_model)]
 CandidateSource = Annotated[
@@ -190,49 +187,6 @@ class EvaluateSettings(ThreatSettings):
 EVALUATE_DEFAULTS = {name: field.default for name, field in EvaluateSettings.model_fields.items() if not field.is_required()}
 
 
-class Sweep(EvaluateSettings):
-    """A further evaluation: the main one with other settings, and for each value of one field where `vary` names one."""
-
-    name: Slug
-    models: Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] | None = None  # entries of the profile; None: all
-    datasets: Datasets | None = None
-    attacks: Attacks | None = None
-    vary: dict[str, list] = {}
-
-    @field_validator("vary")
-    @classmethod
-    def _values(cls, vary):
-        if len(vary) > 1:
-            raise ValueError(f"one field can vary in a sweep, got {' and '.join(vary)}; make it two sweeps")
-        return {name: _values_of(name, values) for name, values in vary.items()}
-
-    @model_validator(mode="after")
-    def _set_or_varied(self):
-        both = sorted(self.vary.keys() & self.model_fields_set)
-        if both:
-            raise ValueError(f"impossible combination: sweep '{self.name}' sets '{both[0]}' and varies it")
-        return self
-
-    def as_given(self):
-        """What was said of it, as JSON values: the form that the notebook takes."""
-        return {"name": self.name} | self.model_dump(include=self.model_fields_set - {"models"})
-
-
-def _values_of(name, values):
-    """Values of one field, each as its type writes it. ValueError for a field that cannot vary, a bad value or none."""
-    if name not in EVALUATE_DEFAULTS:
-        raise ValueError(str(unknown("setting", name, EVALUATE_DEFAULTS)))
-    kind = TypeAdapter(EvaluateSettings.model_fields[name].rebuild_annotation())
-    try:
-        values = [kind.validate_python(value) for value in values]
-    except ValidationError as error:
-        raise ValueError(said(error.errors()[0], name)) from error
-    if not values:
-        raise ValueError(f"{name} has no values")
-    _distinct([str(value) for value in values])
-    return values
-
-
 def said(error, key):
     """One of pydantic's errors in our words: what is wrong with `key`."""
     if error["type"] == "missing":
@@ -241,51 +195,3 @@ def said(error, key):
     if error["type"] != "value_error":
         text = f"{text[0].lower()}{text[1:]}, got {error['input']!r:.60}"
     return text if not key or text.startswith(("impossible", f"{key} ")) else f"{key}: {text}"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One evaluation of a model: the main one (`sweep` empty), or one value of a sweep."""
-
-    sweep: str
-    value: str
-    datasets: list
-    settings: dict  # EvaluateSettings, without the data sets
-
-    @property
-    def suffix(self):
-        """What its cells' names end in."""
-        return safe_name("-".join(filter(None, (self.sweep, self.value))))
-
-
-def points(main, sweeps):
-    """All evaluations of one model.
-
-    Arguments
-        main: settings of the main evaluation (dict, with `datasets` and `attacks`).
-        sweeps: list of `Sweep`; what one does not say is as in the main evaluation.
-    """
-    made = [_point("", "", main)]
-    for sweep in sweeps:
-        settings = main | sweep.model_dump(include=sweep.model_fields_set & EvaluateSettings.model_fields.keys())
-        varied = [(name, value) for name, values in sweep.vary.items() for value in values]
-        made += [_point(sweep.name, str(value), settings | {name: value}) for name, value in varied] or [_point(sweep.name, "", settings)]
-    return made
-
-
-def _point(sweep, value, settings):
-    return Point(sweep, value, settings["datasets"], {key: kept for key, kept in settings.items() if key != "datasets"})
-
-
-def read_sweeps(sweeps):
-    """Sweeps as a notebook is given them: list of dicts -> list of `Sweep`. Raises `UserError`."""
-    read = []
-    for index, sweep in enumerate(sweeps):
-        try:
-            read.append(Sweep.model_validate(sweep))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = next((part for part in reversed(first["loc"]) if isinstance(part, str)), "")
-            text = str(unknown("key", key, Sweep.model_fields)) if first["type"] == "extra_forbidden" else said(first, key)
-            raise UserError(f"sweep {index + 1}: {text}") from error
-    return read

@@ -120,7 +120,7 @@ def test_a_study_without_sweeps_says_so(plain_site, site):
     assert "because the profile plain has no such sweep: all attacks, epsilon, steps, restarts" in text
     assert "How large a perturbation" not in text and "Every attack" not in text
     text = text_of((plain_site / "report_strength.html").read_text(encoding="utf8"))
-    for said in ("python benchmarks/strength.py", "python benchmarks/speed.py", "has no sweep attacks"):
+    for said in ("python benchmarks/strength.py", "mmcoa bench", "has no sweep attacks"):
         assert said in text
     full = text_of((site / "report_impact.html").read_text(encoding="utf8"))
     assert "no such sweep" not in full and "How large a perturbation" in full

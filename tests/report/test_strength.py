@@ -105,6 +105,14 @@ def test_seeds_are_averaged_in_gaps(study):
     assert row.gap == pytest.approx(rows["fgsm"] - rows["pgd"]) and row.n == 36
 
 
+def test_counts_are_means_over_seeds():
+    index = pd.MultiIndex.from_product([["a", "b"], ["set"], [0, 1], [0]], names=strength.SAMPLE)
+    first, second = pd.Series([False, True, True, True], index), pd.Series([True, True, False, True], index)
+    row = strength.gap_row(first, second)  # seed a: the first alone breaks picture 0; seed b: the second alone
+    assert (row["n"], row["gap"], row["only_first"], row["only_second"]) == (2, 0, 0.5, 0.5)
+    assert row["first_accuracy"] == row["second_accuracy"] == 75
+
+
 def test_pairs_that_a_sweep_lacks_are_left_out(study):
     part = sweeps.one(study, "attacks")
     few = dataclasses.replace(part, rows=part.rows[part.rows.attack.isin(["pgd", "fgsm"])])

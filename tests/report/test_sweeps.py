@@ -107,4 +107,6 @@ def test_facts_of_sweeps(study, plain):
 def test_a_rise_is_said():
     frame = pd.DataFrame({"attack": "image", "value": ["1", "5", "10"], "accuracy": [50.0, 53.0, 40.0]})
     text = sweep_facts.trends("steps", frame)
-    assert text == "image from 50 % after 1 step to 40 % after 10 steps, rising by at most 3.0 points from one value to the next"
+    assert (
+        text == "image from 50 % after 1 step to 40 % after 10 steps, rising by at most 3.0 points from one value to the next"
+    )

@@ -8,7 +8,7 @@ from mmcoa.errors import UserError
 from mmcoa.study.cells import expand
 from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import load_profile
-from mmcoa.study.settings import read_sweeps
+from mmcoa.study.sweeps import read_sweeps
 
 GOOD = """\
 name: mine
@@ -109,6 +109,7 @@ def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, old, new, line, 
     ("sweep", "says"),
     [
         ({"name": "x", "stesp": 3}, "sweep 2: unknown key 'stesp'; nearest: steps"),
+        ({"name": "x", "models": ["none"]}, "sweep 2: 'models' belongs in a profile"),
         ({"vary": {"steps": [1]}}, "sweep 2: key 'name' is missing"),
         ({"name": "x", "vary": {"steps": [0]}}, "sweep 2: vary: steps must be at least 1, got 0"),
     ],
