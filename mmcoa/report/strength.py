@@ -77,14 +77,19 @@ def checks_table(study):
         passed = part.passed.astype(bool)
         sign = "at least" if ((part.value > part.limit) & passed | (part.value < part.limit) & ~passed).any() else "at most"
         own = part[part.method == "none"]
-        value = f"{own.value.iloc[0]:g}" if len(own) else "–"
-        limit = f"{sign} {own.limit.iloc[0]:g}" if len(own) else sign
+        value = plain(own.value.iloc[0]) if len(own) else "–"
+        limit = f"{sign} {plain(own.limit.iloc[0])}" if len(own) else sign
         row = {"search": attack_label(attack), "check": check, "undefended": value, "limit": limit}
         rows.append(
             row
             | {"n": str(own.n.iloc[0]) if len(own) else "–", "passed by": f"{passes(part)} of {part.model_id.nunique()} models"}
         )
     return pd.DataFrame(rows)
+
+
+def plain(value):
+    """A count as it is, other numbers with three digits; a true minus sign."""
+    return f"{value:.3g}".replace("-", "−")
 
 
 def passes(part):

@@ -64,16 +64,21 @@ def of_attacks(study):
     if means.empty:
         return {}
     kinds = {kind: means[means.attack.map(sweeps.changes_what) == kind] for kind in ("picture", "prompts", "both")}
-    best = {kind: own.loc[own.accuracy.idxmin()] for kind, own in kinds.items() if len(own)}
     names = {"picture": "on pictures", "prompts": "on prompts", "both": "on both"}
-    clauses = [f"{names[kind]}, {attack_label(row.attack)} ({row.accuracy:.1f} %)" for kind, row in best.items()]
+    clauses = [f"{names[kind]}, {strongest(own)}" for kind, own in kinds.items() if len(own)]
     return {"attacks_count": str(len(means)), "attacks_strongest": "; ".join(clauses)}
+
+
+def strongest(means):
+    """`auto (56.9 %)`; of equals all."""
+    least = means.accuracy.min()
+    return f"{listed(means.attack[means.accuracy < least + 0.05].map(attack_label))} ({least:.1f} %)"
 
 
 def extremes(table):
     """Of a `texts_table`: the row that leaves least and the one that leaves most."""
     label, accuracy = table.iloc[:, 0], table.accuracy.map(lambda text: float(text.split(" ")[0]))
     low, high = accuracy.idxmin(), accuracy.idxmax()
-    if low == high:
-        return f"{label[low]} leaves {accuracy[low]:.1f} %"
+    if accuracy[low] == accuracy[high]:
+        return f"{'all leave' if len(label) > 1 else f'{label[low]} leaves'} {accuracy[low]:.1f} %"
     return f"{label[low]} leaves least ({accuracy[low]:.1f} %), {label[high]} most ({accuracy[high]:.1f} %)"

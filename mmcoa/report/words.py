@@ -99,8 +99,8 @@ def hits_table(study):
         row = {"data set": dataset_label(dataset), "prompts": len(part)}
         row |= {"template word": int(where.get("template", 0)), "class name": int(where.get("class name", 0))}
         row["unchanged"] = int((~part.changed.astype(bool)).sum())
-        top = Counter(own.old_word).most_common(1)
-        rows.append(row | {"most often replaced": f"{top[0][0]} ({top[0][1]})" if top else "–"})
+        word, count = next(iter(Counter(own.old_word).most_common(1)), ("", 0))
+        rows.append(row | {"most often replaced": f"{word} ({count})" if count > 1 else "none twice"})
     return pd.DataFrame(rows)
 
 

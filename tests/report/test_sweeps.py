@@ -104,6 +104,15 @@ def test_facts_of_sweeps(study, plain):
     assert sweep_facts.of_sweeps(plain) == {"missing": missing}
 
 
+def test_equals_are_all_named():
+    means = pd.DataFrame({"attack": ["pgd", "fgsm", "auto"], "accuracy": [10.0, 20.0, 10.0]})
+    assert sweep_facts.strongest(means) == "PGD and auto (10.0 %)"
+    table = pd.DataFrame({"candidate source": ["a", "b"], "accuracy": ["30.0 (1–50)", "30.0 (2–40)"]})
+    assert sweep_facts.extremes(table) == "all leave 30.0 %"
+    table.loc[1, "accuracy"] = "31.5 (2–40)"
+    assert sweep_facts.extremes(table) == "a leaves least (30.0 %), b most (31.5 %)"
+
+
 def test_a_rise_is_said():
     frame = pd.DataFrame({"attack": "image", "value": ["1", "5", "10"], "accuracy": [50.0, 53.0, 40.0]})
     text = sweep_facts.trends("steps", frame)

@@ -64,6 +64,10 @@ def test_unchanged_prompts_are_counted(study):
     changes.at[first, "edits"], changes.at[first, "changed"] = [], False
     table = words.hits_table(dataclasses.replace(study, changes=changes)).set_index("data set")
     assert table.loc["birds", "unchanged"] == 1 and table.loc["birds", "template word"] == 10
+    for row in changes.index:
+        changes.at[row, "edits"] = []
+    table = words.hits_table(dataclasses.replace(study, changes=changes))
+    assert set(table["most often replaced"]) == {"none twice"}
 
 
 def test_prompts_without_class_names():
