@@ -22,7 +22,7 @@ book: .venv/ready
 	@echo "setting up .venv (some minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[book,dev]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1  # tests only; it pins an old requests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1 clip-benchmark==1.6.2  # tests only; the one pins an old requests, the other wants caption metrics
 	@touch $@
 
 clean:

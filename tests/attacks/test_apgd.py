@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mmcoa.attacks.apgd import apgd_ce, apgd_dlr, apgd_dlr_targeted, checkpoints
+from mmcoa.attacks.apgd import _judge, apgd_ce, apgd_dlr, apgd_dlr_targeted, checkpoints
 from mmcoa.attacks.ball import project, random_start, step_direction
 from mmcoa.attacks.losses import cross_entropy, dlr, likeliest_wrong, margin
 from mmcoa.attacks.pgd import pgd
@@ -75,28 +75,91 @@ def one_by_one(objective, image, start, threat):
     return visited
 
 
-@pytest.mark.parametrize("function,loss,targets", [(apgd_ce, cross_entropy, 0), (apgd_dlr, dlr, 0), (apgd_dlr_targeted, dlr, 2)])  # fmt: skip
-@pytest.mark.parametrize("norm,epsilon", [("linf", 2 / 255), ("l2", 0.15)])
-def test_batch_agrees_with_the_algorithm_run_sample_by_sample(case, function, loss, targets, norm, epsilon):
-    """Adaptive state of one sample never touches another's: each ends where the paper's algorithm ends alone."""
-    model, images, labels, text = case
-    images, labels = images[:6], labels[:6]
-    threat = ThreatModel(epsilon=epsilon, norm=norm, apgd_steps=25, targets=targets, restarts=2)
-    ours = function(model, images, labels, text, threat)
-    aims = likeliest_wrong(model.logits(images, text), labels, targets).unbind(1) if targets else [None]
+class Rugged:
+    """A "model" of five classes with many local maxima, so that steps are halved at all times. Records what it is asked."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(0)
+        self.waves = torch.randn(3 * 6 * 6, 40, generator=generator).double()
+        self.mix = torch.randn(40, 5, generator=generator).double()
+        self.asked = []
+
+    def logits(self, pixels, text_features):
+        self.asked.append(pixels.detach())
+        return (pixels.flatten(1) @ self.waves).sin() @ self.mix
+
+
+@pytest.mark.parametrize("function,loss,targets", [(apgd_ce, cross_entropy, 0), (apgd_dlr, dlr, 0), (apgd_dlr_targeted, dlr, 1)])  # fmt: skip
+@pytest.mark.parametrize("norm,epsilon", [("linf", 0.1), ("l2", 1.0)])
+def test_each_sample_goes_the_way_of_the_algorithm(function, loss, targets, norm, epsilon):
+    """All points that a batch of six visits are those that the paper's algorithm visits, run for each sample alone."""
+    model, threat = Rugged(), ThreatModel(epsilon=epsilon, norm=norm, apgd_steps=60, targets=targets, restarts=2)
+    images = torch.rand(6, 3, 6, 6, generator=torch.Generator().manual_seed(1)).double()
+    logits = model.logits(images, None)
+    labels = logits.argmax(1)
+    aims = likeliest_wrong(logits, labels, 1)[:, 0] if targets else None
+    model.asked.clear()
+    adversarial = function(model, images, labels, torch.zeros(5, 1), threat)
+    batch = torch.stack(model.asked[-2 * 61 :], dim=1)  # [6, 2 * 61, ...]; the targeted attack asks once more, before
     for i in range(len(images)):
-        image, label, points = images[i : i + 1], labels[i : i + 1], []
+        label, aim = labels[i : i + 1], aims[i : i + 1] if targets else None
+        alone = []
         for restart in range(2):
             start = random_start(images.shape[1:], threat, [i], restart).double()
-            for aim in aims:
+            objective = lambda x: loss(model.logits(x, None).float(), label, aim).sum()  # noqa: E731
+            alone += one_by_one(objective, images[i : i + 1], start, threat)
+        alone = torch.cat(alone).clamp(0, 1)
+        torch.testing.assert_close(batch[i], alone, atol=1e-6, rtol=0)
+        best = margin(model.logits(alone, None).float(), label.expand(len(alone))).argmax()
+        torch.testing.assert_close(adversarial[i], alone[best], atol=1e-6, rtol=0)
 
-                def objective(x):
-                    return loss(model.logits(x, text).float(), label, None if aim is None else aim[i : i + 1]).sum()
 
-                points += one_by_one(objective, image, start, threat)
-        points = torch.cat(points).clamp(0, 1)
-        margins = margin(model.logits(points, text), label.expand(len(points)))
-        torch.testing.assert_close(margin(model.logits(ours[i : i + 1], text), label)[0], margins.max(), atol=1e-6, rtol=0)
+def test_both_conditions_of_a_checkpoint():
+    """Of samples: progress; too few rises; no new maximum at an unchanged size; no new maximum, but the size was just halved."""
+    zeros, ones = torch.zeros(4, 3, 2, 2), torch.ones(4, 3, 2, 2)
+    state = {
+        "rises": torch.tensor([8.0, 7.0, 8.0, 8.0]),
+        "halved": torch.tensor([False, False, False, True]),
+        "top_loss": torch.tensor([2.0, 2.0, 1.0, 1.0]),
+        "loss_then": torch.ones(4),
+        "loss": torch.zeros(4),
+        "size": torch.ones(4),
+        "delta": zeros,
+        "top_delta": ones,
+        "gradient": zeros,
+        "top_gradient": ones,
+    }
+    _judge(state, 10)
+    assert state["halved"].tolist() == [False, True, True, False]
+    assert state["size"].tolist() == [1, 0.5, 0.5, 1]
+    assert state["loss"].tolist() == [0, 2, 1, 0] and state["rises"].tolist() == [0, 0, 0, 0]
+    assert state["loss_then"].tolist() == [2, 2, 1, 1]
+    for name in ("delta", "gradient"):  # back to the best point
+        assert state[name].flatten(1).mean(1).tolist() == [0, 1, 1, 0]
+
+
+def test_both_conditions_of_a_checkpoint():
+    """Of samples: progress; too few rises; no new maximum at an unchanged size; no new maximum, but the size was just halved."""
+    zeros, ones = torch.zeros(4, 3, 2, 2), torch.ones(4, 3, 2, 2)
+    state = {
+        "rises": torch.tensor([8.0, 7.0, 8.0, 8.0]),
+        "halved": torch.tensor([False, False, False, True]),
+        "top_loss": torch.tensor([2.0, 2.0, 1.0, 1.0]),
+        "loss_then": torch.ones(4),
+        "loss": torch.zeros(4),
+        "size": torch.ones(4),
+        "delta": zeros,
+        "top_delta": ones,
+        "gradient": zeros,
+        "top_gradient": ones,
+    }
+    _judge(state, 10)
+    assert state["halved"].tolist() == [False, True, True, False]
+    assert state["size"].tolist() == [1, 0.5, 0.5, 1]
+    assert state["loss"].tolist() == [0, 2, 1, 0] and state["rises"].tolist() == [0, 0, 0, 0]
+    assert state["loss_then"].tolist() == [2, 2, 1, 1]
+    for name in ("delta", "gradient"):  # back to the best point
+        assert state[name].flatten(1).mean(1).tolist() == [0, 1, 1, 0]
 
 
 class Bowl:
@@ -145,7 +208,8 @@ def test_one_target_is_the_likeliest_wrong_class(case, function):
 
 def test_more_targets_are_never_weaker(case):
     model, images, labels, text = case
-    threats = [ThreatModel(epsilon=6 / 255, apgd_steps=6, targets=k) for k in (1, 4, 0, 9, 50)]
+    images, labels = images[:10], labels[:10]
+    threats = [ThreatModel(epsilon=6 / 255, apgd_steps=4, targets=k) for k in (1, 4, 0, 9, 50)]
     found = [after(case, apgd_dlr_targeted(model, images, labels, text, threat)) for threat in threats]
     one, four, default, nine, all_twenty = (margin(logits, labels) for logits in found)
     assert (four >= one - 1e-6).all() and (nine > one + 1e-6).any()

@@ -1,0 +1,281 @@
+"""Are the attacks as strong, and is the clean accuracy the same, as independent implementations have them?
+
+    python benchmarks/strength.py --data DIR --auto-attack PATH        # DIR: photographs; PATH: a checkout of fra31/auto-attack
+
+Writes into FOLDER (default results/strength):
+
+    image.csv   robust accuracy on the same model, samples, ball and number of steps, ours through `mmcoa.evaluate`, against
+                torchattacks and, with --auto-attack, the package of the authors of AutoAttack. `agrees`: ours is at most one
+                point higher, that is, weaker. torchattacks' CW looks for the smallest perturbation, not for the worst in a
+                ball, and has no counterpart here.
+    text.csv    adversarial prompts against a loop over one prompt at a time at the full context length
+    clean.csv   zero-shot predictions, sample by sample, against clip-benchmark: on generated pictures, and with --data on
+                wds_cifar10
+
+About 7 minutes on two idle cores.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import baselines
+import clean
+import memory
+import torch
+from common import pooled, print_table, version, write_csv
+
+import mmcoa
+from mmcoa.attacks.candidates import embedded_table
+from mmcoa.attacks.text import attack_prompts
+from mmcoa.clip import embedded_folder
+from mmcoa.runtime import tune_allocator
+from mmcoa.threat import ThreatModel, format_epsilon
+
+IMAGE = ("attack", "norm", "epsilon", "steps", "dataset", "model", "n", "ours_robust", "theirs_robust", "difference_points")
+IMAGE += ("implementation", "version", "agrees", "command")
+TEXT = ("source", "dataset", "prompts", "identical", "differing")
+CLEAN = ("dataset", "n", "agree", "ours", "theirs", "implementation", "version")
+TOLERANCE = 1.0  # points by which our robust accuracy may be higher
+PARTS = ("image", "text", "clean")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Budgets of the image attacks. `QUICK`: seconds, to see that everything runs."""
+
+    samples: int = 180  # of all OpenMoji data sets
+    balls: tuple = (  # norm, radius, which of the slow attacks are run too, whether against AutoAttack's own package too
+        ("linf", "1/255", ("square",), False),
+        ("linf", "2/255", ("square", "auto"), True),
+        ("l2", "0.3", (), True),
+    )
+    steps: int = 10  # of PGD
+    apgd_steps: int = 20
+    targets: int = 2  # classes of the targeted APGD
+    queries: int = 100  # of Square
+    text_datasets: tuple = ("openmoji/birds", "openmoji/clothing", "openmoji/prepared-food")
+    sources: tuple = ("table:eval", "table:train", "table:synonyms")
+    pictures: int = 210  # of the generated WebDataset folders
+    pixels: tuple = (64, 160)  # the model's input size, and larger
+
+
+QUICK = Settings(
+    samples=15,
+    balls=(("linf", "2/255", ("square", "auto"), True),),
+    steps=2,
+    apgd_steps=2,
+    targets=1,
+    queries=2,
+    text_datasets=("openmoji/birds",),
+    sources=("table:synonyms",),
+    pictures=12,
+    pixels=(96,),
+)
+
+
+def image_rows(settings, auto_attack=None, command=""):
+    """One row for each ball, attack and implementation. `auto_attack`: version of the package, None where there is none."""
+    model, dataset, rows = mmcoa.load_model("openmoji-clip").requires_grad_(False), pooled(settings.samples), []
+    images, labels = dataset.images.float() / 255, dataset.labels
+    classifier = baselines.Classifier(model, model.encode_text(dataset.prompts))
+    with torch.no_grad():
+        right = (classifier(images).argmax(dim=1) == labels).nonzero()[:, 0]  # the others are wrong under every attack
+    for norm, epsilon, slow, both in settings.balls:
+        threat = ThreatModel(
+            epsilon=epsilon, norm=norm, steps=settings.steps, apgd_steps=settings.apgd_steps, queries=settings.queries
+        )
+        others = [("torchattacks", version("torchattacks"), torchattacks_of(classifier, threat, settings.targets))]
+        if both and auto_attack is not None:
+            others.append(("auto-attack", auto_attack, auto_attack_of(classifier, threat, settings.targets)))
+        for name in ("fgsm", "pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", *slow):
+            found = [(*other, functions[name]) for *other, functions in others if name in functions]
+            if not found:
+                continue
+            (ours,) = mmcoa.evaluate(model, dataset, [name], threat.changed(targets=settings.targets * (name == "apgd-dlr-t")))
+            for implementation, installed, function in found:
+                torch.manual_seed(0)
+                adversarial = function(images[right], labels[right]).detach()
+                check_ball(adversarial - images[right], threat, f"{implementation} {name}")
+                with torch.no_grad():
+                    standing = int((classifier(adversarial).argmax(dim=1) == labels[right]).sum())
+                theirs = 100 * standing / len(labels)
+                row = image_row(name, threat, dataset, model, ours["accuracy"], theirs, implementation, installed)
+                rows.append(row | {"command": command})
+                print("  ".join(str(row[key]) for key in IMAGE[:-1]), flush=True)
+    return rows
+
+
+def image_row(name, threat, dataset, model, ours, theirs, implementation, installed):
+    budgets = {
+        "fgsm": 1,
+        "pgd": threat.steps,
+        "square": threat.queries,
+        "auto": f"{threat.apgd_steps} and {threat.queries} queries",
+    }
+    return {
+        "attack": name,
+        "norm": threat.norm,
+        "epsilon": format_epsilon(threat.epsilon) if threat.norm == "linf" else f"{threat.epsilon:g}",
+        "steps": budgets.get(name, threat.apgd_steps),
+        "dataset": dataset.name,
+        "model": model.name,
+        "n": len(dataset),
+        "ours_robust": round(ours, 2),
+        "theirs_robust": round(theirs, 2),
+        "difference_points": round(ours - theirs, 2),
+        "implementation": implementation,
+        "version": installed,
+        "agrees": ours - theirs <= TOLERANCE,
+    }
+
+
+def check_ball(delta, threat, who):
+    """Stop where the other side left the ball: its robust accuracy would be of another threat model."""
+    size = delta.abs().amax() if threat.norm == "linf" else delta.flatten(1).norm(dim=1).amax()
+    if size > threat.epsilon * 1.001:
+        raise SystemExit(f"{who}: perturbation of {size:.5f} outside the ball of {threat.epsilon:.5f}")
+
+
+def torchattacks_of(classifier, threat, targets):
+    """{name: function(images, labels) -> adversarial images} from torchattacks, same ball, steps and step size."""
+    import torchattacks as ta
+
+    eps, steps, apgd = threat.epsilon, threat.steps, threat.apgd_steps
+    norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
+    pgd = ta.PGD if threat.norm == "linf" else ta.PGDL2
+    return {
+        **({"fgsm": ta.FGSM(classifier, eps=eps)} if threat.norm == "linf" else {}),
+        "pgd": pgd(classifier, eps=eps, alpha=threat.step_size, steps=steps),
+        "apgd-ce": ta.APGD(classifier, norm=norm, eps=eps, steps=apgd, loss="ce"),
+        "apgd-dlr": ta.APGD(classifier, norm=norm, eps=eps, steps=apgd, loss="dlr"),
+        "apgd-dlr-t": ta.APGDT(classifier, norm=norm, eps=eps, steps=apgd, n_classes=targets + 1),
+        "square": ta.Square(classifier, norm=norm, eps=eps, n_queries=threat.queries),
+    }
+
+
+def auto_attack_of(classifier, threat, targets):
+    """The same from the package of Croce and Hein; `auto`: its ensemble of the three attacks that ours consists of."""
+    from autoattack import AutoAttack
+
+    norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
+
+    def ensemble(attacks, target_classes):
+        attack = AutoAttack(
+            classifier,
+            norm=norm,
+            eps=threat.epsilon,
+            version="custom",
+            attacks_to_run=attacks,
+            seed=0,
+            verbose=False,
+            device="cpu",
+        )
+        attack.apgd.n_restarts, attack.apgd_targeted.n_restarts = 1, 1
+        attack.apgd.n_iter = attack.apgd_targeted.n_iter = threat.apgd_steps
+        attack.apgd_targeted.n_target_classes = target_classes
+        attack.square.n_queries, attack.square.rescale_schedule = threat.queries, True
+        return lambda images, labels: attack.run_standard_evaluation(images, labels, bs=len(images))
+
+    single = {"apgd-ce": "apgd-ce", "apgd-dlr": "apgd-dlr", "apgd-dlr-t": "apgd-t", "square": "square"}
+    functions = {name: ensemble([theirs], targets) for name, theirs in single.items()}
+    return functions | {"auto": ensemble(["apgd-ce", "apgd-t", "square"], 9)}
+
+
+def auto_attack_version(path):
+    """`0.1 a392200`: what its setup.py says and the commit of the checkout; puts the checkout on Python's path."""
+    path = Path(path).resolve()
+    if not (path / "autoattack" / "__init__.py").is_file():
+        raise SystemExit(f"no folder autoattack in {path}; --auto-attack names a checkout of github.com/fra31/auto-attack")
+    sys.path.insert(0, str(path))
+    found = re.search(r"version\s*=\s*['\"]([^'\"]+)", (path / "setup.py").read_text())
+    commit = subprocess.run(["git", "-C", str(path), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return " ".join(text for text in (found[1] if found else "", commit.stdout.strip()) if text)
+
+
+def text_rows(settings):
+    """One row for each candidate source and data set; prompts of a tie, equally far to 1e-6, count as identical."""
+    model, rows = mmcoa.load_model("openmoji-clip").requires_grad_(False), []
+    for source in settings.sources:
+        table = embedded_table(source.removeprefix("table:"))
+        for name in settings.text_datasets:
+            # Words that the table does not know fall back to a model's neighbours: here they have no candidates on both sides.
+            known = [p for p in mmcoa.load_dataset(name, samples=1).prompts if knows_all(table, p)]
+            ours = attack_prompts(model, known, ThreatModel(candidate_source=source)).prompts
+            theirs = baselines.attack_prompts_slowly(model, known, lambda word, table=table: table.get(word, [])[:10])
+            same = [
+                a == b or abs(baselines.distance(model, p, a) - score) < 1e-6
+                for p, a, (b, score) in zip(known, ours, theirs, strict=True)
+            ]
+            rows.append(
+                dict(source=source, dataset=name, prompts=len(known), identical=sum(same), differing=len(same) - sum(same))
+            )
+            print("  ".join(map(str, rows[-1].values())), flush=True)
+    return rows
+
+
+def knows_all(table, prompt):
+    """Whether every content word of a prompt is in the table."""
+    from mmcoa.attacks.words import split_words
+
+    return all(word.core.lower() in table for word in split_words(prompt) if word.is_content)
+
+
+def clean_rows(settings, data=None):
+    """Zero-shot predictions on generated pictures at the model's size and larger, and on wds_cifar10 under `data`."""
+    rows, checkpoint = [], embedded_folder("openmoji-clip")
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = []
+        for pixels in settings.pixels:
+            folders.append(Path(temporary) / f"wds_openmoji_birds_{pixels}px")
+            memory.write_folder(folders[-1], settings.pictures, settings.pictures, pixels)
+        folders += [Path(data) / "wds_cifar10"] if data else []
+        for folder in folders:
+            prediction, labels = clean.ours(folder, checkpoint)
+            for transform, what in (
+                (None, "its transform (PIL, 8 bit)"),
+                (clean.same_pixels(checkpoint), "the same resized pixels"),
+            ):
+                logits, again = clean.theirs(folder, checkpoint, transform=transform)
+                if not torch.equal(labels, again):
+                    raise SystemExit(f"{folder.name}: labels differ")
+                other = logits.argmax(dim=1)
+                accuracy = [round(100 * (guess == labels).float().mean().item(), 2) for guess in (prediction, other)]
+                row = [folder.name, len(labels), int((prediction == other).sum()), *accuracy]
+                rows.append(dict(zip(CLEAN, [*row, f"clip-benchmark, {what}", version("clip-benchmark")], strict=True)))
+                print("  ".join(map(str, rows[-1].values())), flush=True)
+    return rows
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="some of the parts")
+    parser.add_argument("--output", type=Path, default=Path("results/strength"), metavar="FOLDER")
+    parser.add_argument("--auto-attack", metavar="PATH", help="checkout of github.com/fra31/auto-attack")
+    parser.add_argument("--data", metavar="DIR", help="folder that holds wds_cifar10")
+    parser.add_argument("--quick", action="store_true", help="tiny budgets, seconds: shows that it runs; into FOLDER/quick")
+    options = parser.parse_args(arguments)
+    settings = QUICK if options.quick else Settings()
+    folder = options.output / ("quick" if options.quick else "")
+    command = "python benchmarks/strength.py --only image" + (" --auto-attack PATH" if options.auto_attack else "")
+    installed = auto_attack_version(options.auto_attack) if options.auto_attack else None
+    tables = {
+        "image": (IMAGE, lambda: image_rows(settings, installed, command)),
+        "text": (TEXT, lambda: text_rows(settings)),
+        "clean": (CLEAN, lambda: clean_rows(settings, options.data)),
+    }
+    for part in PARTS:
+        if part in options.only:
+            columns, rows = tables[part][0], tables[part][1]()
+            write_csv(folder / f"{part}.csv", rows, columns)
+            print_table(rows, [name for name in columns if name != "command"])
+            print(f"written: {folder / part}.csv\n")
+
+
+if __name__ == "__main__":
+    tune_allocator()
+    main()

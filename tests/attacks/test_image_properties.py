@@ -1,0 +1,198 @@
+"""What holds for every image attack."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmcoa.attacks.images import FUNCTIONS
+from mmcoa.attacks.losses import margin
+from mmcoa.attacks.pgd import BROKEN
+from mmcoa.clip import create_model
+from mmcoa.errors import UserError
+from mmcoa.threat import ThreatModel
+
+RADIUS = {"linf": 1 / 255, "l2": 0.1}  # about half of the samples below break
+FREE_OF_LABELS = ("feature", "feature-l2", "co_attack")  # judged by the distance that they maximise, not by the margin
+AIMED = ("pgd", "cw", "apgd-ce", "apgd-dlr-t")  # those that heed `targets`; the last one always aims
+by_name = pytest.mark.parametrize("name", FUNCTIONS)
+by_name_and_targets = pytest.mark.parametrize(
+    "name,targets", [*((name, 0) for name in FUNCTIONS if name != "apgd-dlr-t"), *((name, 2) for name in AIMED)]
+)
+by_norm = pytest.mark.parametrize("norm", RADIUS)
+
+
+def short(norm="linf", **changes):
+    """A threat model with few steps."""
+    return ThreatModel(**{"epsilon": RADIUS[norm], "norm": norm, "steps": 4, "apgd_steps": 8, "queries": 30, **changes})
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder):
+    """The tiny model in double precision: what differs from run to run is then the attack, not rounding."""
+    return create_model(tiny_folder, seed=0, name="tiny-clip").eval().double().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def case(model, birds):
+    """(images [21, 3, 16, 16], labels, text features, sample ids); labels are the predictions: no sample is wrong yet."""
+    images = torch.nn.functional.interpolate(birds.images[:21].double() / 255, size=16, mode="area")
+    text = model.encode_text(birds.prompts)
+    return images, model.logits(images, text).argmax(1), text, birds.ids[:21]
+
+
+def margins(model, adversarial, labels, text):
+    with torch.no_grad():
+        return margin(model.logits(adversarial, text), labels)
+
+
+def goal(name, model, case, adversarial):
+    """What the attack maximises and keeps its best iterate by, [N]."""
+    images, labels, text, _ = case
+    if name not in FREE_OF_LABELS:
+        return margins(model, adversarial, labels, text)
+    with torch.no_grad():
+        raw, clean = model.encode_image_raw(adversarial), model.encode_image_raw(images)
+        if name == "feature-l2":
+            return (raw - clean).square().sum(dim=1)
+        away = 1 - torch.cosine_similarity(raw, clean)
+        return away if name == "feature" else away + 1 - torch.cosine_similarity(raw, text[labels])
+
+
+@by_name
+@settings(max_examples=8, deadline=None)
+@given(
+    epsilon=st.floats(0.001, 1.0),
+    norm=st.sampled_from(["linf", "l2"]),
+    seed=st.integers(0, 1000),
+    size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
+    n=st.integers(1, 3),
+    stop=st.booleans(),
+)
+def test_results_lie_in_the_ball_and_in_range(model, name, epsilon, norm, seed, size, n, stop):
+    generator = torch.Generator().manual_seed(seed)
+    images = (torch.rand(n, 3, *size, generator=generator) * 1.4 - 0.2).clamp(0, 1)  # black and white parts too
+    original, labels = images.clone(), torch.randint(5, (n,), generator=generator)
+    text = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator, dtype=torch.float64), dim=1)
+    threat = ThreatModel(epsilon=epsilon, norm=norm, steps=2, apgd_steps=3, queries=4, seed=seed)
+    adversarial = FUNCTIONS[name](model, images.double(), labels, text, threat, stop=stop)
+    assert adversarial.shape == images.shape and not adversarial.requires_grad
+    assert torch.equal(images, original)
+    delta = adversarial - images
+    away = delta.abs().amax() if norm == "linf" else delta.flatten(1).norm(dim=1).amax()
+    assert away <= epsilon * (1 + 1e-6)
+    assert adversarial.min() >= 0 and adversarial.max() <= 1
+
+
+@by_name
+def test_no_gradient_is_left(tiny, small_birds, name):
+    """Trap T1: neither in the weights nor in the prompts' features, where both are being trained."""
+    images, labels = small_birds.images[:4].float() / 255, small_birds.labels[:4]
+    tiny.requires_grad_(True)
+    text = tiny.encode_text(small_birds.prompts)
+    text.retain_grad()
+    FUNCTIONS[name](tiny, images, labels, text, short(steps=2, apgd_steps=2, queries=3))
+    assert text.grad is None and all(parameter.grad is None for parameter in tiny.parameters())
+
+
+@by_name_and_targets
+@by_norm
+def test_batch_size_does_not_change_the_attack(model, case, name, norm, targets):
+    """Trap I3. Sample ids name the random starts, so the order of the samples does not count either."""
+    images, labels, text, ids = (whole[:14] for whole in case)
+    threat = short(norm, targets=targets, apgd_steps=6, queries=12)
+    whole = FUNCTIONS[name](model, images, labels, text, threat, ids)
+    backwards = torch.arange(14).flip(0)
+    for size in (1, 7):
+        parts = [FUNCTIONS[name](model, images[i], labels[i], text, threat, ids[i]) for i in backwards.split(size)]
+        torch.testing.assert_close(torch.cat(parts).flip(0), whole, atol=1e-7, rtol=0)
+
+
+@by_name
+def test_the_seed_and_nothing_else_decides(model, case, name):
+    images, labels, text, ids = case
+
+    def result(ids=ids, **changes):
+        return FUNCTIONS[name](model, images, labels, text, short(targets=2 * (name == "apgd-dlr-t"), **changes), ids)
+
+    first = result()
+    torch.manual_seed(77)
+    assert torch.equal(result(), first)
+    if name != "fgsm":  # which has no random start
+        assert not torch.equal(result(seed=1), first)
+        assert not torch.equal(result(ids=ids + 1000), first)
+
+
+@by_name_and_targets
+@by_norm
+def test_stopping_breaks_the_same_samples(model, case, name, norm, targets):
+    images, labels, text, ids = case
+    threat = short(norm, targets=targets, restarts=2)
+    ended, stopped = (FUNCTIONS[name](model, images, labels, text, threat, ids, stop=stop) for stop in (False, True))
+    ended, stopped = (margins(model, x, labels, text) for x in (ended, stopped))
+    assert torch.equal(ended > BROKEN, stopped > BROKEN)
+    assert (ended >= stopped - 1e-6).all() or name in FREE_OF_LABELS
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in (*FREE_OF_LABELS, "fgsm")])
+def test_stopping_saves_work(model, case, name):
+    class Counted:
+        samples = 0
+
+        def logits(self, pixels, text_features):
+            self.samples += len(pixels)
+            return model.logits(pixels, text_features)
+
+    images, labels, text, ids = case
+    full, less = Counted(), Counted()
+    threat = short(epsilon=2 / 255)
+    FUNCTIONS[name](full, images, labels, text, threat, ids)
+    FUNCTIONS[name](less, images, labels, text, threat, ids, stop=True)
+    assert less.samples < full.samples
+
+
+@by_name
+@by_norm
+def test_a_larger_budget_never_helps_the_defender(model, case, name, norm):
+    images, labels, text, ids = case
+
+    def reached(**changes):
+        threat = short(norm, **{"targets": 3 * (name == "apgd-dlr-t"), **changes})
+        return goal(name, model, case, FUNCTIONS[name](model, images, labels, text, threat, ids))
+
+    base = reached()
+    larger = reached(epsilon=4 * RADIUS[norm])
+    assert larger.mean() > base.mean() > reached(epsilon=RADIUS[norm] / 4).mean()
+    assert reached(restarts=3).sub(base).min() >= -1e-6  # the first run is among the three
+    longer = reached(steps=16, apgd_steps=32, queries=120)
+    assert longer.mean() >= base.mean() - 1e-3
+    if name not in FREE_OF_LABELS:
+        assert (larger > 0).sum() >= (base > 0).sum() and (longer > 0).sum() >= (base > 0).sum()
+
+
+@pytest.mark.parametrize("name", AIMED)
+@by_norm
+def test_aiming_at_more_classes_is_no_weaker_than_at_one(model, case, name, norm):
+    images, labels, text, ids = case
+    threats = [short(norm, targets=targets) for targets in (1, 6)]
+    found = [FUNCTIONS[name](model, images, labels, text, threat, ids) for threat in threats]
+    one, six = (margins(model, adversarial, labels, text) for adversarial in found)
+    assert (six >= one - 1e-6).all()
+    assert (one > margins(model, images, labels, text)).all()
+
+
+@by_norm
+def test_black_box_is_not_stronger_than_white_box(model, case, norm):
+    """Self-check of the protocol: a random search that beats the gradient would mean that the gradient misleads."""
+    images, labels, text, ids = case
+    threat = short(norm, epsilon=2 * RADIUS[norm], apgd_steps=20, queries=300)
+    found = [FUNCTIONS[name](model, images, labels, text, threat, ids) for name in ("square", "apgd-ce")]
+    black, white = ((margins(model, adversarial, labels, text) > 0).sum() for adversarial in found)
+    assert 0 < black <= white
+
+
+@by_name
+@pytest.mark.parametrize("images", [torch.rand(2, 3, 4, 4) * 255, torch.rand(2, 3, 4, 4) - 0.5, torch.zeros(2, 4, 4)])
+def test_pixels_outside_the_range_are_refused(model, name, images):
+    with pytest.raises(UserError, match="images"):
+        FUNCTIONS[name](model, images.double(), torch.zeros(2, dtype=torch.long), torch.rand(5, 16), ThreatModel())

@@ -1,0 +1,187 @@
+"""The benchmark scripts run, write well-formed tables, and stop where both sides did not compute the same thing. Not timed."""
+
+import csv
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from mmcoa.threat import ThreatModel
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+import baselines
+import common
+import memory
+import speed
+import strength
+
+PROMPTS = ["a photo of a parrot.", "A photo of a Flamingo"]
+TABLE = {"photo": ["picture"], "parrot": ["flamingo", "bird"], "flamingo": ["heron"]}
+
+
+def read(path):
+    with path.open(newline="", encoding="utf8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_speed_table_is_complete(tmp_path, capsys):
+    pytest.importorskip("torchattacks", reason="installed by `make test`")
+    speed.main(["--quick", "--output", str(tmp_path), "--only", "image", "evaluation"])
+    speed.main(["--quick", "--output", str(tmp_path), "--only", "text", "training"])  # the lines of the run before stay
+    (path,) = (tmp_path / "quick").iterdir()  # never among the real tables
+    rows = read(path)
+    assert list(rows[0]) == list(speed.COLUMNS)
+    assert [(row["what"], row["target"]) for row in rows] == [
+        ("PGD step", "10x"),
+        ("PGD step", "3.5x"),
+        ("PGD, embedded model", "250 image-steps/s"),
+        ("PGD evaluation", "4x"),
+        ("PGD evaluation", ""),
+        ("text attack", "10x"),
+        ("text attack, variants one by one", ""),
+        ("text attack of a training batch", "20x"),
+    ]
+    assert all(float(row["ours"]) > 0 and "torch" in row["versions"] and "threads" in row["hardware"] for row in rows)
+    for row in rows:
+        if row["baseline"]:
+            assert float(row["ratio"]) == pytest.approx(float(row["baseline"]) / float(row["ours"]), rel=0.02)
+    printed = capsys.readouterr().out
+    assert "6 identical, 0 tied" in printed and "PGD-2 on openmoji/birds, n = 15: robust accuracy" in printed
+
+
+def test_the_memory_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "measure", lambda samples, device: {"peak": 6e8 + samples})
+    speed.main(["--output", str(tmp_path), "--only", "memory"])
+    (row,) = read(next(tmp_path.iterdir()))
+    assert (row["what"], row["ours"], row["baseline"], row["ratio"]) == ("peak memory of an evaluation", "600", "600", "1")
+
+
+def test_memory_is_measured_in_a_process_of_its_own():
+    found = memory.measure(4, shard=2, pixels=64)
+    assert found["n"] == 4 and len(found["accuracy"]) == 2
+    assert 1e8 < found["peak"] < 4e9
+    with pytest.raises(SystemExit, match="multiple"):
+        memory.write_folder("nowhere", 5, shard=2)
+
+
+def test_peak_memory_is_in_bytes_and_no_less_than_what_is_held():
+    assert 0.99 * psutil.Process().memory_info().rss < memory.peak_bytes() < psutil.virtual_memory().total
+
+
+def test_the_strength_tables_are_complete(tmp_path):
+    pytest.importorskip("torchattacks", reason="installed by `make test`")
+    pytest.importorskip("clip_benchmark", reason="installed by `make test`")
+    strength.main(["--quick", "--output", str(tmp_path)])
+    image, text, clean = (read(tmp_path / "quick" / f"{part}.csv") for part in strength.PARTS)
+    assert [tuple(table[0]) for table in (image, text, clean)] == [strength.IMAGE, strength.TEXT, strength.CLEAN]
+    assert [row["attack"] for row in image] == ["fgsm", "pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "square"]
+    for row in image:
+        difference = float(row["ours_robust"]) - float(row["theirs_robust"])
+        assert abs(difference - float(row["difference_points"])) < 0.02
+        assert row["agrees"] == str(difference <= 1) and row["command"].startswith("python benchmarks/strength.py")
+    assert all(int(row["identical"]) == int(row["prompts"]) > 5 and row["differing"] == "0" for row in text)
+    assert all(row["agree"] == row["n"] == "12" for row in clean)
+
+
+@pytest.mark.parametrize("ours,agrees", [(50.0, True), (51.0, True), (51.1, False), (20.0, True)])
+def test_weaker_by_more_than_a_point_is_no_agreement(embedded, birds, ours, agrees):
+    row = strength.image_row("pgd", ThreatModel(), birds, embedded, ours, 50.0, "other", "1")
+    assert row["agrees"] is agrees and row["difference_points"] == round(ours - 50, 2)
+
+
+def test_the_other_side_stays_in_the_l2_ball_and_breaks_samples(tiny, small_birds):
+    pytest.importorskip("torchattacks", reason="installed by `make test`")
+    classifier = baselines.Classifier(tiny, tiny.encode_text(small_birds.prompts).detach())
+    threat = ThreatModel(epsilon=1.0, norm="l2", steps=5, apgd_steps=5, queries=20)
+    images = small_birds.images.float() / 255
+    with torch.no_grad():
+        labels = classifier(images).argmax(dim=1)  # a random model is right about nothing: attack what it says
+    functions = strength.torchattacks_of(classifier, threat, targets=2)
+    assert set(functions) == {"pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "square"}
+    for name, function in functions.items():
+        adversarial = function(images, labels).detach()
+        strength.check_ball(adversarial - images, threat, name)
+        with torch.no_grad():
+            assert (classifier(adversarial).argmax(dim=1) != labels).any(), name
+
+
+def test_a_perturbation_outside_the_ball_stops_the_comparison():
+    with pytest.raises(SystemExit, match="outside the ball"):
+        strength.check_ball(torch.full((1, 3, 2, 2), 3 / 255), ThreatModel(epsilon="2/255"), "other")
+    strength.check_ball(torch.full((1, 3, 2, 2), 2 / 255), ThreatModel(epsilon="2/255"), "other")
+
+
+def test_a_wrong_auto_attack_folder_is_one_line(tmp_path):
+    with pytest.raises(SystemExit, match="names a checkout of"):
+        strength.main(["--quick", "--only", "image", "--output", str(tmp_path), "--auto-attack", str(tmp_path)])
+
+
+def test_the_slow_loop_tries_every_allowed_variant():
+    taken = {prompt.lower() for prompt in [*PROMPTS, "a photo of a flamingo."]}
+    variants = baselines.variants_of(PROMPTS[0], lambda word: TABLE.get(word, []), taken)
+    assert variants == ["a picture of a parrot.", "a photo of a bird."]  # `flamingo` is another class
+    assert baselines.variants_of(PROMPTS[1], lambda word: TABLE.get(word, []), taken)[-1] == "A photo of a Heron"
+
+
+def test_the_slow_loop_takes_the_furthest_and_batches_do_not_matter(tiny):
+    both = [
+        baselines.attack_prompts_slowly(tiny, PROMPTS, lambda word: TABLE.get(word, []), one_by_one=one)
+        for one in (True, False)
+    ]
+    assert [prompt for prompt, _ in both[0]] == [prompt for prompt, _ in both[1]]
+    for prompt, (found, score) in zip(PROMPTS, both[0], strict=True):
+        every = baselines.variants_of(prompt, lambda word: TABLE.get(word, []), {p.lower() for p in PROMPTS})
+        assert score == pytest.approx(max(baselines.distance(tiny, prompt, text) for text in every), abs=1e-6)
+        assert found in every
+    assert baselines.attack_prompts_slowly(tiny, ["of a"], lambda word: []) == [("of a", 0.0)]
+
+
+def test_the_public_loop_computes_what_it_is_blamed_for(tiny, small_birds):
+    """Gradients of all weights, text tower included, and a perturbation inside the ball that raises the loss."""
+    images, labels = small_birds.images[:4].float() / 255, small_birds.labels[:4]
+    threat = ThreatModel(epsilon="4/255", steps=3)
+    found = baselines.pgd_public(tiny, images, labels, small_birds.prompts, threat, torch.zeros_like(images))
+    assert all(
+        parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in tiny.clip.transformer.parameters()
+    )
+    assert (found - images).abs().max() <= threat.epsilon + 1e-6 and found.min() >= 0 and found.max() <= 1
+    text = tiny.encode_text(small_birds.prompts)
+    before, after = (torch.nn.functional.cross_entropy(tiny.logits(x, text), labels) for x in (images, found))
+    assert after > before
+
+
+def test_different_results_are_not_raced(tiny):
+    slow = baselines.attack_prompts_slowly(tiny, PROMPTS, lambda word: TABLE.get(word, []))
+    assert speed.compare_prompts(tiny, [prompt for prompt, _ in slow], slow, PROMPTS) == 0
+    with pytest.raises(SystemExit, match="not the same result"):
+        speed.compare_prompts(tiny, [PROMPTS[0], slow[1][0]], slow, PROMPTS)
+
+
+def test_a_race_takes_turns_and_keeps_the_shortest(monkeypatch):
+    order, clock = [], iter([0, 5, 5, 25, 25, 28, 28, 40, 40, 41])  # seconds before and after each call
+    monkeypatch.setattr(common.time, "perf_counter", lambda: next(clock))
+    result = common.race(lambda: order.append("ours") or 1, lambda: order.append("theirs") or 2, 3, 2)
+    assert result == (1, 12, 1, 2)
+    assert order == ["ours", "theirs", "ours", "theirs", "ours"]
+
+
+def test_tables_are_whole_and_keep_other_lines(tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    common.write_csv(path, [{"a": 1, "b": 2}, {"a": 2, "b": 3}], ("a", "b"), key=("a",))
+    common.write_csv(path, [{"a": 2, "b": 4}], ("a", "b"), key=("a",))
+    assert read(path) == [{"a": "1", "b": "2"}, {"a": "2", "b": "4"}]
+    common.write_csv(path, [{"a": 5, "b": 6}], ("a", "b"))
+    assert read(path) == [{"a": "5", "b": "6"}] and [p.name for p in path.parent.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize("number,text", [(0.01234, "0.0123"), (4.5, "4.5"), (123.4, "123"), (12345.6, "12346")])
+def test_short_numbers(number, text):
+    assert common.short(number) == text
+
+
+def test_a_table_of_known_words_only():
+    assert len(speed.class_prompts(100)) == len(set(speed.class_prompts(100))) == 100
+    with pytest.raises(Exception, match="asked for"):
+        speed.class_prompts(10_000)
