@@ -138,30 +138,6 @@ def test_both_conditions_of_a_checkpoint():
         assert state[name].flatten(1).mean(1).tolist() == [0, 1, 1, 0]
 
 
-def test_both_conditions_of_a_checkpoint():
-    """Of samples: progress; too few rises; no new maximum at an unchanged size; no new maximum, but the size was just halved."""
-    zeros, ones = torch.zeros(4, 3, 2, 2), torch.ones(4, 3, 2, 2)
-    state = {
-        "rises": torch.tensor([8.0, 7.0, 8.0, 8.0]),
-        "halved": torch.tensor([False, False, False, True]),
-        "top_loss": torch.tensor([2.0, 2.0, 1.0, 1.0]),
-        "loss_then": torch.ones(4),
-        "loss": torch.zeros(4),
-        "size": torch.ones(4),
-        "delta": zeros,
-        "top_delta": ones,
-        "gradient": zeros,
-        "top_gradient": ones,
-    }
-    _judge(state, 10)
-    assert state["halved"].tolist() == [False, True, True, False]
-    assert state["size"].tolist() == [1, 0.5, 0.5, 1]
-    assert state["loss"].tolist() == [0, 2, 1, 0] and state["rises"].tolist() == [0, 0, 0, 0]
-    assert state["loss_then"].tolist() == [2, 2, 1, 1]
-    for name in ("delta", "gradient"):  # back to the best point
-        assert state[name].flatten(1).mean(1).tolist() == [0, 1, 1, 0]
-
-
 class Bowl:
     """A "model" of three classes whose margin at class 0 falls with the distance from one point near grey pictures."""
 
