@@ -120,7 +120,7 @@ def evaluate(
     from mmcoa.clip import load_model
     from mmcoa.datasets import attacker_dataset, load_dataset
     from mmcoa.evaluation import evaluate as run_evaluation
-    from mmcoa.runtime import tune_allocator
+    from mmcoa.runtime import releasing, tune_allocator
     from mmcoa.threat import default_threat
     from mmcoa.threat import preset as with_preset
 
@@ -138,8 +138,9 @@ def evaluate(
     resume = output.with_name(f".{output.name}.unfinished") if output else None
     with progress_bar(f"{data.name} {split}", len(data) * len(threats)) as advance:
         rows = run_evaluation(
-            loaded, data, names, threats, batch_size, progress=lambda done, total: advance(done), attacker=attacker, resume=resume, check=check
-        )
+            loaded, data, names, threats, batch_size, progress=releasing(lambda done, total: advance(done)), attacker=attacker,
+            resume=resume, check=check,
+        )  # fmt: skip
     console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}")
     print_rows(rows)
     for note in rows.notes:

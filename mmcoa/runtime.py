@@ -1,4 +1,4 @@
-"""Settings of the process that make CPU runs faster."""
+"""Settings of the process that make CPU runs faster, and keep their memory flat."""
 
 import ctypes
 import sys
@@ -18,3 +18,33 @@ def tune_allocator():
         return bool(libc.mallopt(m_mmap_threshold, 1 << 30) and libc.mallopt(m_trim_threshold, (1 << 31) - 1))
     except (OSError, AttributeError):
         return False
+
+
+def releasing(progress=None, every=16):
+    """A progress callback that also hands freed memory back to the system at each `every`-th call.
+
+    With `tune_allocator` the heap keeps what is freed, and fragments: over thousands of samples an evaluation would grow by a
+    fifth without holding one tensor more. A trim costs milliseconds.
+    """
+    calls = 0
+
+    def advance(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls % every == 0:
+            release_memory()
+        if progress is not None:
+            progress(*arguments)
+
+    return advance
+
+
+def release_memory():
+    """Hand freed memory back to the system, where there is a glibc. Returns whether it could be asked."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    except (OSError, AttributeError):
+        return False
+    return True

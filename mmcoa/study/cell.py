@@ -21,7 +21,7 @@ from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation import evaluate
 from mmcoa.finetune import fine_tune
-from mmcoa.runtime import tune_allocator
+from mmcoa.runtime import releasing, tune_allocator
 from mmcoa.study.cells import evaluate_cells, train_cell
 from mmcoa.study.records import is_current, provenance, read_record, write_atomic, write_record
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
@@ -161,7 +161,7 @@ def compute(cell, loaded, output, progress):
     # Parts of an unfinished evaluation count for the same code and inputs alone: the hash is part of their place.
     parts = None if output is None else Path(output) / "partial" / cell.id
     resume = None if output is None else parts / cell.hash[:16]
-    found = evaluate(loaded, dataset, settings["attacks"], threat, progress=report, attacker=attacker, resume=resume, check=check)
+    found = evaluate(loaded, dataset, settings["attacks"], threat, progress=releasing(report), attacker=attacker, resume=resume, check=check)
     rows = [{**row, "sweep": cell.sweep, "sweep_value": cell.sweep_value} for row in found]
     if output is not None:
         write_outcomes(found.outcomes, Path(output) / "outcomes", cell.id)
