@@ -1,19 +1,19 @@
 """The command line: arguments to functions, nothing else. `mmcoa --help`."""
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from mmcoa import cli_candidates
+from mmcoa.console import console, print_rows, print_table, progress_bar, write_json
 from mmcoa.errors import UserError, unknown
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
-console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width: do not fold lines at 80
+HELP = "Attack, defend and evaluate CLIP through its images, its prompts or both; run studies and build their reports."
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=HELP)
+app.add_typer(cli_candidates.app, name="candidates")
 UsageError = typer.BadParameter.__base__  # typer may bring its own copy of click: take the class from there
 
 Model = Annotated[str, typer.Option(help="openmoji-clip, a checkpoint folder, ARCH/PRETRAINED of open_clip, or hf-hub:OWNER/NAME")]
@@ -21,16 +21,6 @@ Data = Annotated[str, typer.Option(help="name of a data set (`mmcoa datasets`) o
 Epsilon = Annotated[str | None, typer.Option(help="radius in pixel units of [0,1], such as 2/255; default: the model's")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Seed = Annotated[int, typer.Option(help="seed of everything random")]
-
-
-def print_table(columns, rows):
-    """A plain aligned table; numbers to the right."""
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if rows and isinstance(rows[0][columns.index(column)], int | float) else "left")
-    for row in rows:
-        table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row))
-    console.print(table)
 
 
 @app.command()
@@ -151,45 +141,6 @@ def evaluate(
         console.print(f"rows in {output}, per-sample outcomes in {output.with_suffix('.parquet')}", soft_wrap=True)
 
 
-def print_rows(rows):
-    """Result rows as a table."""
-    from mmcoa.threat import format_epsilon
-
-    columns = ["attack", "epsilon", "accuracy", "95 % Wilson", "correct", "n", "seconds", "self-checks"]
-    table = []
-    for row in rows:
-        interval = f"{row['ci_low']:.1f} to {row['ci_high']:.1f}"
-        radius = format_epsilon(row["epsilon"]) if row["epsilon"] else ""
-        check = f"{row['check']} (n = {row['check_n']})" if row["check_n"] else row["check"]
-        table.append([row["attack"], radius, row["accuracy"], interval, row["correct"], row["n"], row["seconds"], check])
-    print_table(columns, table)
-
-
-def write_json(path, data):
-    """Write JSON under a temporary name, then rename: never a half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(json.dumps(data, indent=1))
-    temporary.replace(path)
-
-
-def progress_bar(label, total):
-    """Context manager that yields `advance(done)`: a bar with time left on a terminal, nothing elsewhere."""
-    from contextlib import contextmanager
-
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    @contextmanager
-    def bar():
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        stderr = Console(stderr=True)
-        with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-            task = progress.add_task(label, total=total)
-            yield lambda done: progress.update(task, completed=done)
-
-    return bar()
-
-
 @app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="per-sample outcomes (.parquet) that `mmcoa evaluate --output` wrote")],
@@ -203,52 +154,6 @@ def compare(
     keys = ["attack", "epsilon", "both", "only_a", "only_b", "neither", "difference", "p"]
     print_table(columns, [[f"{row[key]:.2g}" if key == "p" else row[key] for key in keys] for row in rows])
     console.print("difference in points; p: McNemar, exact, samples taken as independent (the text attack moves whole classes)")
-
-
-candidates_app = typer.Typer(no_args_is_help=True, help="Candidate words of the text attack: build a table, look at one.")
-app.add_typer(candidates_app, name="candidates")
-Source = Annotated[str, typer.Option(help="table:eval, neighbours, characters, mlm[:MODEL], wordnet[:FOLDER], FILE.json, ...")]
-
-
-@candidates_app.command("build")
-def candidates_build(
-    output: Annotated[Path, typer.Option(help="table to write: FILE.json, a candidate source of its own")],
-    source: Source = "mlm",
-    dataset: Data = "openmoji/birds",
-    template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
-    model: Annotated[str, typer.Option(help="model whose token embedding gives `neighbours`")] = "openmoji-clip",
-):
-    """Write the candidates of a data set's prompts to a file. Example: mmcoa candidates build --source characters --output c.json"""
-    from mmcoa.attacks.candidate_files import build
-    from mmcoa.clip import load_model
-    from mmcoa.datasets import load_dataset
-
-    rows = build(source, load_dataset(dataset, samples=1, template=template).prompts, output, lambda: load_model(model))
-    count = sum(len(row["candidates"]) for row in rows)
-    console.print(f"{count} candidates for {len(rows)} words in {output}; use them with --candidates {output}", soft_wrap=True)
-
-
-@candidates_app.command("show")
-def candidates_show(
-    source: Source = "table:eval",
-    dataset: Data = "openmoji/birds",
-    template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
-    model: Annotated[str, typer.Option(help="model whose token embedding gives `neighbours`")] = "openmoji-clip",
-    prompts: Annotated[int, typer.Option(help="so many prompts")] = 10,
-):
-    """Print candidates of a data set's prompts. Example: mmcoa candidates show --source table:eval --dataset openmoji/birds"""
-    from mmcoa.attacks.candidate_files import show
-    from mmcoa.clip import load_model
-    from mmcoa.datasets import load_dataset
-
-    rows = show(source, load_dataset(dataset, samples=1, template=template).prompts[:prompts], lambda: load_model(model))
-    columns = ["prompt", "position", "word", "source"]
-    print_table([*columns, "candidates"], [[*(row[c] for c in columns), shortened(row["candidates"])] for row in rows])
-
-
-def shortened(words, limit=12):
-    """`a, b, c, ... (54 in all)`."""
-    return ", ".join(words) if len(words) <= limit else f"{', '.join(words[:limit])}, ... ({len(words)} in all)"
 
 
 @app.command()

@@ -1,0 +1,58 @@
+"""What the command line prints and writes: tables, result rows, progress, JSON files."""
+
+import contextlib
+import json
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mmcoa.threat import format_epsilon
+
+console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width: do not fold lines at 80
+
+
+def print_table(columns, rows):
+    """A plain aligned table; numbers to the right."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if rows and isinstance(rows[0][columns.index(column)], int | float) else "left")
+    for row in rows:
+        table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row))
+    console.print(table)
+
+
+def print_rows(rows):
+    """Result rows as a table."""
+    columns = ["attack", "epsilon", "accuracy", "95 % Wilson", "correct", "n", "seconds", "self-checks"]
+    table = []
+    for row in rows:
+        interval = f"{row['ci_low']:.1f} to {row['ci_high']:.1f}"
+        radius = format_epsilon(row["epsilon"]) if row["epsilon"] else ""
+        check = f"{row['check']} (n = {row['check_n']})" if row["check_n"] else row["check"]
+        table.append([row["attack"], radius, row["accuracy"], interval, row["correct"], row["n"], row["seconds"], check])
+    print_table(columns, table)
+
+
+def shortened(words, limit=12):
+    """`a, b, c, ... (54 in all)`."""
+    return ", ".join(words) if len(words) <= limit else f"{', '.join(words[:limit])}, ... ({len(words)} in all)"
+
+
+def write_json(path, data):
+    """Write JSON under a temporary name, then rename: never a half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(json.dumps(data, indent=1))
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def progress_bar(label, total):
+    """Yields `advance(done)`: a bar with time left on a terminal, nothing elsewhere."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    stderr = Console(stderr=True)
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda done: progress.update(task, completed=done)
