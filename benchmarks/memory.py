@@ -70,12 +70,12 @@ def peak_bytes():
 def child(folder, device):
     """Evaluate a folder in this process; prints JSON with the peak and the accuracies."""
     import mmcoa
-    from mmcoa.runtime import releasing, tune_allocator
+    from mmcoa.runtime import tune_allocator
 
     tune_allocator()
     dataset = mmcoa.load_dataset(f"wds:{folder}", stream=True)
     model = mmcoa.load_model("openmoji-clip", device)
-    rows = mmcoa.evaluate(model, dataset, ["clean", "pgd"], mmcoa.ThreatModel(epsilon="2/255", steps=2), progress=releasing())
+    rows = mmcoa.evaluate(model, dataset, ["clean", "pgd"], mmcoa.ThreatModel(epsilon="2/255", steps=2))
     print(json.dumps({"peak": peak_bytes(), "n": len(dataset), "accuracy": [row["accuracy"] for row in rows]}))
 
 

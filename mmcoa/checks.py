@@ -21,6 +21,7 @@ from mmcoa.attacks.catalog import find
 from mmcoa.attacks.images import FUNCTIONS
 from mmcoa.attacks.losses import margin
 from mmcoa.attacks.text import attack_prompts, enumerate_variants
+from mmcoa.clip import frozen_model
 from mmcoa.threat import preset
 
 NOISE_DRAWS = 10
@@ -112,10 +113,11 @@ def check_text(model, dataset, function, threat):
     def item(check, value, limit, passed, words):
         return dict(attack=function, check=check, value=value, limit=limit, passed=bool(passed), n=n, verdict="ok" if passed else words)
 
-    attack = attack_prompts(model, dataset.prompts, threat, class_names=dataset.class_names)
+    frozen = functools.partial(frozen_model, model)
+    attack = attack_prompts(model, dataset.prompts, threat, frozen, class_names=dataset.class_names)
     robust = left(attack.prompts)
-    more = left(attack_prompts(model, dataset.prompts, threat.changed(text_budget=threat.text_budget + 1), class_names=dataset.class_names).prompts)
-    table = CandidateTable(threat.candidate_source, lambda: model)
+    more = left(attack_prompts(model, dataset.prompts, threat.changed(text_budget=threat.text_budget + 1), frozen, class_names=dataset.class_names).prompts)
+    table = CandidateTable(threat.candidate_source, frozen, dataset.prompts)
     variants = enumerate_variants(dataset.prompts, table)
     drawn = min(left(_random_prompts(variants, seed)) for seed in range(PROMPT_DRAWS))
     share = round(attack.share_changed, 1)

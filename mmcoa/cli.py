@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmcoa import cli_candidates
+from mmcoa import cli_candidates, cli_training
 from mmcoa.console import console, print_rows, print_table, progress_bar, write_json
 from mmcoa.errors import UserError, unknown
 
@@ -18,7 +18,6 @@ UsageError = typer.BadParameter.__base__  # typer may bring its own copy of clic
 
 Model = Annotated[str, typer.Option(help="openmoji-clip, a checkpoint folder, ARCH/PRETRAINED of open_clip, or hf-hub:OWNER/NAME")]
 Data = Annotated[str, typer.Option(help="name of a data set (`mmcoa datasets`) or wds:FOLDER")]
-Epsilon = Annotated[str | None, typer.Option(help="radius in pixel units of [0,1], such as 2/255; default: the model's")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Seed = Annotated[int, typer.Option(help="seed of everything random")]
 
@@ -110,7 +109,7 @@ def evaluate(
     from mmcoa.clip import load_model
     from mmcoa.datasets import attacker_dataset, load_dataset
     from mmcoa.evaluation import evaluate as run_evaluation
-    from mmcoa.runtime import releasing, tune_allocator
+    from mmcoa.runtime import tune_allocator
     from mmcoa.threat import default_threat
     from mmcoa.threat import preset as with_preset
 
@@ -128,7 +127,7 @@ def evaluate(
     resume = output.with_name(f".{output.name}.unfinished") if output else None
     with progress_bar(f"{data.name} {split}", len(data) * len(threats)) as advance:
         rows = run_evaluation(
-            loaded, data, names, threats, batch_size, progress=releasing(lambda done, total: advance(done)), attacker=attacker,
+            loaded, data, names, threats, batch_size, progress=lambda done, total: advance(done), attacker=attacker,
             resume=resume, check=check,
         )  # fmt: skip
     console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}")
@@ -175,53 +174,8 @@ def bench(
     raise typer.Exit(subprocess.run(command).returncode)
 
 
-@app.command()
-def train(
-    defense: Annotated[str, typer.Option(help="see `mmcoa defenses`")],
-    output: Annotated[Path, typer.Option(help="checkpoint folder; an unfinished run in it goes on")],
-    model: Model = "openmoji-clip",
-    dataset: Data = "openmoji/land-vehicles",
-    split: Annotated[str, typer.Option(help="split to train on")] = "train",
-    samples: Annotated[int | None, typer.Option(help="at most so many samples, balanced over classes")] = None,
-    shots: Annotated[int | None, typer.Option(help="at most so many samples of each class")] = None,
-    steps: Annotated[int | None, typer.Option(help="optimiser steps; default: the model's")] = None,
-    epochs: Annotated[int | None, typer.Option(help="passes over the samples, instead of --steps")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="default: the model's")] = None,
-    lr: Annotated[float | None, typer.Option(help="peak learning rate; default: the model's")] = None,
-    epsilon: Epsilon = None,
-    inner_steps: Annotated[int | None, typer.Option(help="steps of the inner image attack; default: the model's")] = None,
-    candidates: Annotated[str, typer.Option(help="candidates of the inner text attack")] = "table:train",
-    positives: Annotated[str | None, typer.Option(help="class or index; see mmcoa/defenses/losses.py")] = None,
-    lambda_image: Annotated[float | None, typer.Option(help="weight of the adversarial-image term")] = None,
-    lambda_text: Annotated[float | None, typer.Option(help="weight of the adversarial-text term")] = None,
-    seed: Seed = 0,
-    device: Device = "auto",
-):
-    """Adversarial fine-tuning.
-
-    Example: mmcoa train --defense mmcoa --model openmoji-clip --dataset openmoji/land-vehicles --steps 100 --output runs/mmcoa
-    """
-    from mmcoa import defenses as package
-
-    package.load(defense)
-    if steps is not None and epochs is not None:
-        raise UserError("give --steps or --epochs, not both")
-    from mmcoa.finetune import fine_tune
-    from mmcoa.runtime import tune_allocator
-
-    tune_allocator()
-
-    def report(step, total, row):
-        numbers = " ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in ("step", "seconds"))
-        left = row["seconds"] / (step + 1) * (total - step - 1)
-        console.print(f"step {step + 1}/{total}  {numbers}  {left:.0f} s left", highlight=False, soft_wrap=True)
-
-    folder = fine_tune(
-        defense, model, dataset, output, split=split, samples=samples, shots=shots, steps=steps, epochs=epochs,
-        batch_size=batch_size, lr=lr, epsilon=epsilon, inner_steps=inner_steps, candidate_source=candidates,
-        positives=positives, lambda_image=lambda_image, lambda_text=lambda_text, seed=seed, device=device, progress=report,
-    )  # fmt: skip
-    console.print(f"checkpoint in {folder}")
+for command in cli_training.COMMANDS:
+    app.command()(command)
 
 
 @app.command()

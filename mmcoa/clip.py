@@ -5,8 +5,10 @@ Architectures and weights come from open_clip; a checkpoint written here loads t
 """
 
 import contextlib
+import functools
 import hashlib
 import json
+import os
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +19,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mmcoa import towers
 from mmcoa.errors import UserError, unknown
 
 EMBEDDED = {"openmoji-clip": "2.3 M parameters, 64 px, trained on OpenMoji glyphs by notebooks/pretrain.ipynb"}
@@ -44,7 +47,7 @@ class ImageTextModel(nn.Module):
         config: {"model_cfg": open_clip's architecture, "preprocess_cfg": its `size`, `mean`, `std`}.
         resize: `openclip` (anti-aliased bicubic) or `reference` (plain bicubic).
         metadata: what a checkpoint's mmcoa.json says (defence, training, defaults).
-        precision: `bf16` runs the image tower under autocast, outputs are float32; never float16, whose small gradients
+        precision: `bf16` runs the image tower under autocast (training: both towers), outputs are float32; never float16, whose small gradients
             vanish (trap I3).
     """
 
@@ -55,6 +58,7 @@ class ImageTextModel(nn.Module):
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         self.clip, self.tokenizer, self.name, self.resize, self.precision = clip, tokenizer, name, resize, precision
+        self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
         preprocess = config["preprocess_cfg"]
         size = preprocess["size"]
@@ -86,10 +90,12 @@ class ImageTextModel(nn.Module):
     def encode_image_raw(self, pixels):
         """Embeddings [N, D] before normalisation (what FARE compares)."""
         pixels = (self.resized(pixels) - self.mean) / self.std
+        visual = self.clip.visual
+        encode = functools.partial(towers.encode_image, visual) if towers.image_is_plain(visual) else self.clip.encode_image
         if self.precision == "fp32":
-            return self.clip.encode_image(pixels)
+            return encode(pixels)
         with torch.autocast(self.device.type, torch.bfloat16):
-            return self.clip.encode_image(pixels).float()
+            return encode(pixels).float()
 
     @contextlib.contextmanager
     def exactly(self):
@@ -106,26 +112,21 @@ class ImageTextModel(nn.Module):
             raise UserError("empty list of prompts: a data set needs at least one class")
         return self.encode_tokens(self.tokenizer(list(prompts)).to(self.device))
 
-    def encode_tokens(self, tokens):
-        """Token ids int64 [C, L] -> unit embeddings [C, D].
+    def encode_text_raw(self, prompts):
+        """Embeddings [C, D] before normalisation (what LEAF compares)."""
+        return self._embed(self.tokenizer(list(prompts)).to(self.device))
 
-        Tokens behind the end token are cut where the text tower is causal and reads its embedding at the end token:
-        they cannot influence it, and class prompts fill a tenth of CLIP's 77 places.
-        """
-        clip = self.clip
-        causal = isinstance(clip, open_clip.CLIP) and clip.text_pool_type == "argmax" and clip.attn_mask is not None
-        if not causal:
-            return F.normalize(clip.encode_text(tokens), dim=-1)
-        length = int(tokens.argmax(dim=-1).max()) + 1
-        tokens = tokens[:, :length]
-        dtype = clip.transformer.get_cast_dtype()
-        x = clip.token_embedding(tokens).to(dtype) + clip.positional_embedding[:length].to(dtype)
-        x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
-        x = x[torch.arange(len(x), device=x.device), tokens.argmax(dim=-1)]
-        projection = clip.text_projection
-        if projection is not None:
-            x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
-        return F.normalize(x, dim=-1)
+    def encode_tokens(self, tokens):
+        """Token ids int64 [C, L] -> unit embeddings [C, D]."""
+        return F.normalize(self._embed(tokens), dim=-1)
+
+    def _embed(self, tokens):
+        """Token ids int64 [C, L] -> embeddings [C, D] in the text tower's precision."""
+        encode = functools.partial(towers.encode_text, self.clip) if towers.text_is_plain(self.clip) else self.clip.encode_text
+        if self.text_precision == "fp32":
+            return encode(tokens)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return encode(tokens).float()
 
     def logits(self, pixels, text_features):
         """Pixels [N, 3, H, W], unit text embeddings [C, D] -> logits [N, C] = s <f(x), g(t)>."""
@@ -135,7 +136,7 @@ class ImageTextModel(nn.Module):
     def fingerprint(self):
         """First 16 hex digits of a hash over the weights: equal weights, equal fingerprint."""
         digest = hashlib.sha256()
-        for key, value in sorted(self.clip.state_dict().items()):
+        for key, value in sorted(plain_state(self.clip).items()):
             digest.update(key.encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -150,6 +151,20 @@ def text_parameters(model):
     """Parameters of the text tower, logit scale left out."""
     visual = {id(p) for p in model.clip.visual.parameters()}
     return [p for name, p in model.clip.named_parameters() if id(p) not in visual and name not in ("logit_scale", "logit_bias")]
+
+
+@torch.no_grad()
+def plain_state(clip):
+    """State dict of the plain model: low-rank changes (trainable.py) added to their matrices."""
+    state = {}
+    for key, value in clip.state_dict().items():
+        path, parametrized, rest = key.partition(".parametrizations.")
+        if not parametrized:
+            state[key] = value.detach()
+        elif rest.endswith(".original"):
+            name = rest.removesuffix(".original")
+            state[f"{path}.{name}"] = getattr(clip.get_submodule(path), name).detach()
+    return state
 
 
 def embedded_folder(name):
@@ -212,10 +227,23 @@ def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     return ImageTextModel(clip, tokenizer, name, config, resize, precision=precision).to(device).eval()
 
 
+def frozen_model(model):
+    """The model before fine-tuning, whose token embedding gives `neighbours`; the model itself where it has no base."""
+    base = model.metadata.get("base_model")
+    if not base or base == model.name:
+        return model
+    try:
+        return load_model(base, model.device)
+    except UserError:
+        return model
+
+
 def resolve_device(device):
     """`auto` -> `cuda` where there is a GPU, else `cpu`; anything torch does not know is a `UserError`."""
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())  # of several processes, one each
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
@@ -269,7 +297,7 @@ def save_checkpoint(model, folder, metadata=None, dtype=torch.float32):
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    weights = {key: value.detach().to("cpu", dtype).contiguous().clone() for key, value in model.clip.state_dict().items()}
+    weights = {key: value.to("cpu", dtype).contiguous().clone() for key, value in plain_state(model.clip).items()}
     save_file(weights, temporary / "model.safetensors")
     (temporary / "open_clip_config.json").write_text(json.dumps(model.config, indent=2))
     if hasattr(model.tokenizer, "save_pretrained"):

@@ -7,6 +7,7 @@ and is not attacked (trap I8); one that is broken leaves the search. Text featur
 batch, so memory does not grow with the data set, and finished batches are kept on disk where `resume` names a folder.
 """
 
+import functools
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -19,10 +20,11 @@ from mmcoa.attacks.multimodal import Batch, alternate, whole_searches
 from mmcoa.attacks.scores import LabelledFeatures
 from mmcoa.attacks.text import attack_prompts
 from mmcoa.checks import self_check, verdict
-from mmcoa.clip import check_prompts, load_model
+from mmcoa.clip import check_prompts, frozen_model
 from mmcoa.errors import UserError
 from mmcoa.outcomes import Journal
 from mmcoa.rows import SCHEMA_VERSION, make_row
+from mmcoa.runtime import release_memory
 from mmcoa.threat import default_threat
 
 DEFAULT = ("clean", "image", "text", "multimodal")
@@ -109,6 +111,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         batch = Batch(model, images, dataset.labels[index].to(model.device), dataset.ids[index], features, threat, whole)
         frame = batch_outcomes(batch, asked, parts)
         journal.add(frame.assign(epsilon=threat.epsilon), dict(batch.seconds))
+        release_memory()
         if progress:
             progress(journal.done)
     outcomes = journal.outcomes()
@@ -158,10 +161,7 @@ def prompt_features(model, dataset, leaves, threat, attacker):
         features = {"clean": model.encode_text(dataset.prompts)}
     texts, seconds = {}, defaultdict(float)
     needed = {prompts for leaf in leaves for prompts in (leaf.sees, leaf.judged)}
-
-    def frozen():
-        return frozen_model(model)
-
+    frozen = functools.partial(frozen_model, model)
     for kind in ("text", "joint"):
         if kind not in needed:
             continue
@@ -215,14 +215,3 @@ def _seconds(attack, parts, seconds, before):
     names = {attack.name, *parts.get(attack.name, ())}
     kinds = {find(name).judged for name in parts.get(attack.name) or (attack.name,)}
     return sum(seconds.get(name, 0.0) for name in names) + sum(before[kind] for kind in kinds)
-
-
-def frozen_model(model):
-    """The model before fine-tuning, whose token embedding gives `neighbours`; the model itself where it has no base."""
-    base = model.metadata.get("base_model")
-    if not base or base == model.name:
-        return model
-    try:
-        return load_model(base, model.device)
-    except UserError:
-        return model

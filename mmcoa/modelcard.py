@@ -1,11 +1,13 @@
-"""Publish a pre-trained model: half-precision checkpoint, its defaults and fingerprints, a model card."""
+"""Model cards: of a fine-tuned model, written at the end of its training, and of the published pre-trained one."""
 
+import json
 import platform
 from pathlib import Path
 
 import torch
 
 from mmcoa.clip import save_checkpoint
+from mmcoa.threat import ThreatModel
 
 PROMPTS = ["This is a photo of a parrot", "This is a photo of a bicycle", "This is a photo of a hammer"]
 
@@ -30,6 +32,45 @@ photographs and not meant for use on people.
 
 Macro mean over the {count} groups of pre-training: **{macro:.1f} %**.
 """
+
+
+TUNED = """# {name}
+
+`{base}` fine-tuned with the defence `{defense}` on {data}, for the study of adversarial robustness; not meant for use on people.
+
+- **Load**: `open_clip.create_model("local-dir:FOLDER")`, or by its folder with `mmcoa evaluate --model FOLDER`. For transformers:
+  `mmcoa export FOLDER OUTPUT`.
+- **Trained**: {what}, {steps} steps of {batch_size} pictures, AdamW, peak lr {lr:g}, weight decay {weight_decay:g}, {precision}, seed {seed};
+  {seconds:.0f} s, {images} pictures.
+- **Inner attack**: {threat}.
+{course}
+Pictures, not this card, say how robust it is: `mmcoa evaluate --model FOLDER --dataset NAME`. Everything else is in `mmcoa.json`, the
+course of training in `log.csv`.
+"""
+
+
+def write_card(folder):
+    """Write README.md of a trained checkpoint folder from its mmcoa.json; returns the path."""
+    folder = Path(folder)
+    info = json.loads((folder / "mmcoa.json").read_text())
+    config, threat = info["training"]["config"], info["training"]["threat"]
+    what = "the towers of the defence" if config["trains"] is None else f"`{config['trains']}`"
+    what += f", last {config['last_blocks']} blocks" if config["last_blocks"] else ""
+    what += f", low-rank changes of rank {config['lora_rank']}" if config["lora_rank"] else ""
+    lines = ""
+    if measured := info.get("held_out"):
+        lines = f"- **Held-out slice of the training set** ({measured['samples']} pictures, percent right):\n"
+        for which in ("final", "best"):
+            values = measured[which]
+            step = f" (after step {values['step']}{', in `best/`' if values['step'] < config['steps'] else ''})" if which == "best" else ""
+            numbers = ", ".join(f"{name} {values[name]:.1f}" for name in ("clean", "image", "text", "robust"))
+            lines += f"  {which}{step}: {numbers}.\n"
+    text = TUNED.format(
+        name=info.get("name", folder.name), base=info.get("base_model", "a model"), data=info.get("trained_on", "its own data"), what=what,
+        threat=ThreatModel(**threat).describe() if threat else "none", course=lines, **{**info, **config},
+    )  # fmt: skip
+    (folder / "README.md").write_text(text, encoding="utf8")
+    return folder / "README.md"
 
 
 def publish(model, folder, rows, training, glyphs, hardware=None):

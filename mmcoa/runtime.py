@@ -20,27 +20,12 @@ def tune_allocator():
         return False
 
 
-def releasing(progress=None, every=16):
-    """A progress callback that also hands freed memory back to the system at each `every`-th call.
+def release_memory():
+    """Hand freed memory back to the system, where there is a glibc. Returns whether it could be asked.
 
     With `tune_allocator` the heap keeps what is freed, and fragments: over thousands of samples an evaluation would grow by a
     fifth without holding one tensor more. A trim costs milliseconds.
     """
-    calls = 0
-
-    def advance(*arguments):
-        nonlocal calls
-        calls += 1
-        if calls % every == 0:
-            release_memory()
-        if progress is not None:
-            progress(*arguments)
-
-    return advance
-
-
-def release_memory():
-    """Hand freed memory back to the system, where there is a glibc. Returns whether it could be asked."""
     if not sys.platform.startswith("linux"):
         return False
     try:

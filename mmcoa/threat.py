@@ -13,17 +13,18 @@ ATTACKABLE = ("content", "class_name")
 
 
 def parse_epsilon(text):
-    """`"2/255"`, `"0.01"` or a number -> float. Raises `UserError` for anything else."""
+    """`"2/255"`, `"0.5/255"`, `"0.01"` or a number -> float. Raises `UserError` for anything else."""
+    over, slash, under = str(text).replace(" ", "").partition("/")
     try:
-        return float(Fraction(str(text).replace(" ", "")))
+        return float(Fraction(over) / (Fraction(under) if slash else 1))
     except (ValueError, ZeroDivisionError) as error:
         raise UserError(f"epsilon '{text}' is not a number such as 2/255 or 0.0078") from error
 
 
 def format_epsilon(epsilon):
-    """0.00784... -> `2/255`; anything that is no whole number of 255ths as a decimal."""
+    """0.00784... -> `2/255`, 1/510 -> `0.5/255`; anything that is no whole number of half 255ths as a decimal."""
     steps = epsilon * 255
-    return f"{round(steps)}/255" if abs(steps - round(steps)) < 1e-6 else f"{epsilon:.4g}"
+    return f"{round(2 * steps) / 2:g}/255" if abs(2 * steps - round(2 * steps)) < 1e-6 else f"{epsilon:.4g}"
 
 
 @dataclass(frozen=True)

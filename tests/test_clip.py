@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 import mmcoa
+from mmcoa import towers
 from mmcoa.clip import embedded_folder, save_checkpoint
 from mmcoa.errors import UserError
 
@@ -132,3 +133,31 @@ def test_the_embedded_model_is_the_published_one(embedded):
         logits = embedded.logits(pixels, embedded.encode_text(card["logit_fingerprint"]["prompts"]))
     torch.testing.assert_close(logits[0], torch.tensor(card["logit_fingerprint"]["logits"]), atol=2e-2, rtol=0)
     assert sum(f.stat().st_size for f in embedded_folder("openmoji-clip").iterdir()) < 10e6
+
+
+@pytest.mark.parametrize("architecture", ["openmoji-clip", "ViT-B-32-quickgelu"])
+def test_towers_give_the_values_and_gradients_of_open_clip(architecture):
+    """Of the last block only one row is computed: nothing that is read changes."""
+    if architecture == "openmoji-clip":
+        model = mmcoa.load_model(architecture)
+        clip, tokenizer, size = model.clip, model.tokenizer, 64
+    else:
+        torch.manual_seed(0)
+        config = open_clip.get_model_config(architecture)
+        config["vision_cfg"]["layers"] = config["text_cfg"]["layers"] = 3
+        clip, tokenizer, size = open_clip.CLIP(**config).eval(), open_clip.get_tokenizer("ViT-B-32"), 224
+    pixels = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    tokens = tokenizer(["a cat", "This is a photo of a very long name of a thing", ""])
+    assert towers.image_is_plain(clip.visual) and towers.text_is_plain(clip)
+    for ours, theirs, given in ((towers.encode_image, clip.encode_image, pixels), (towers.encode_text, clip.encode_text, tokens)):
+        found = []
+        for function in (lambda x: ours(clip.visual if ours is towers.encode_image else clip, x), theirs):
+            clip.zero_grad(set_to_none=True)
+            x = given.clone().requires_grad_() if given.is_floating_point() else given
+            out = function(x)
+            out.square().sum().backward()
+            gradients = [p.grad.flatten() for p in clip.parameters() if p.grad is not None]
+            found.append((out.detach(), torch.cat(gradients + ([x.grad.flatten()] if given.is_floating_point() else []))))
+        (a, first), (b, second) = found
+        assert torch.allclose(a, b, atol=1e-4 * float(b.abs().max()))
+        assert torch.allclose(first, second, atol=1e-4 * float(second.abs().max()))

@@ -6,12 +6,12 @@ from mmcoa.errors import UserError
 from mmcoa.threat import ThreatModel, format_epsilon, parse_epsilon
 
 
-@pytest.mark.parametrize("text,value", [("1/255", 1 / 255), (" 2 / 255", 2 / 255), ("0.5", 0.5), (0.25, 0.25)])
+@pytest.mark.parametrize("text,value", [("1/255", 1 / 255), (" 2 / 255", 2 / 255), ("0.5", 0.5), (0.25, 0.25), ("0.5/255", 0.5 / 255)])
 def test_epsilon_is_parsed(text, value):
     assert parse_epsilon(text) == pytest.approx(value)
 
 
-@given(st.integers(1, 255))
+@given(st.integers(1, 510).map(lambda halves: halves / 2))
 def test_epsilon_survives_being_printed(steps):
     assert parse_epsilon(format_epsilon(steps / 255)) == pytest.approx(steps / 255)
 

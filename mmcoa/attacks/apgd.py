@@ -90,7 +90,7 @@ def _climb(objective, rows, here, start, threat, best, best_score, stop):
         adversarial = (here + delta).clamp(0, 1).requires_grad_(differentiate)
         with torch.set_grad_enabled(differentiate):
             loss, score = objective(adversarial, rows)
-        gradient = torch.autograd.grad(loss.sum(), adversarial)[0] if differentiate else None
+            gradient = torch.autograd.grad(loss.sum(), adversarial)[0] if differentiate else None
         _keep(best, best_score, rows, adversarial.detach(), score)
         return loss.detach(), gradient
 
@@ -106,7 +106,7 @@ def _climb(objective, rows, here, start, threat, best, best_score, stop):
         "top_delta": delta,  # the point of the largest loss, its gradient and its loss
         "top_gradient": gradient,
         "top_loss": loss,
-        "size": torch.full_like(loss, 2 * threat.epsilon),  # of a step
+        "size": here.new_full((len(here),), 2 * threat.epsilon),  # of a step
         "rises": torch.zeros_like(loss),  # steps since the last checkpoint that raised the loss
         "halved": torch.zeros_like(loss, dtype=torch.bool),  # whether the size was halved at the last checkpoint
         "loss_then": loss,  # top_loss at the last checkpoint
@@ -134,8 +134,8 @@ def _climb(objective, rows, here, start, threat, best, best_score, stop):
 
 def _move(s, threat, first):
     """The next point, [n, 3, H, W]: a projected step and the last move, mixed, projected again."""
-    size = s["size"][:, None, None, None].to(s["delta"].dtype)
-    stepped = project(s["delta"] + size * step_direction(s["gradient"], threat.norm), s["here"], threat)
+    step = s["size"][:, None, None, None] * step_direction(s["gradient"], threat.norm)
+    stepped = project(s["delta"] + step, s["here"], threat)
     if first:
         return stepped
     mixed = s["delta"] + MOMENTUM * (stepped - s["delta"]) + (1 - MOMENTUM) * (s["delta"] - s["before"])

@@ -53,16 +53,18 @@ def cw(model, images, labels, text_features, threat, sample_ids=None, stop=False
     return pgd(model, images, labels, text_features, threat, sample_ids, stop, loss=margin)
 
 
-def feature(model, images, labels, text_features, threat, sample_ids=None, stop=False, distance="cosine", own_text=None):
+def feature(model, images, labels, text_features, threat, sample_ids=None, stop=False, distance="cosine", own_text=None, clean=None):
     """Push the embedding away from the clean picture's; knows neither labels nor prompts. Arguments as `pgd`.
 
     `cosine`: 1 - <f(x'), f(x)>; `l2`: squared distance before normalisation (FARE, Schlarmann et al., ICML 2024). The start
     is random: at x itself the gradient is zero. The iterate of the largest distance is kept, so `stop` has no effect.
-    `own_text`: unit embeddings [N, D] to move away from too (Co-Attack, Zhang et al., MM 2022).
+    `own_text`: unit embeddings [N, D] to move away from too (Co-Attack, Zhang et al., MM 2022). `clean`: embeddings [N, D] before
+    normalisation to move away from, where they are another model's.
     """
     check_pixels(images)
-    with torch.no_grad():
-        clean = model.encode_image_raw(images).float()
+    if clean is None:
+        with torch.no_grad():
+            clean = model.encode_image_raw(images).float()
 
     def loss_and_score(adversarial, rows):
         raw = model.encode_image_raw(adversarial).float()
@@ -108,13 +110,14 @@ def _climb(objective, rows, here, delta, threat, best, best_score, stop):
     for step in range(threat.steps + 1):
         last = step == threat.steps
         adversarial = (here + delta).clamp(0, 1).requires_grad_(not last)
-        with torch.set_grad_enabled(not last):
+        with torch.set_grad_enabled(not last):  # a caller may have switched gradients off
             loss, score = objective(adversarial, rows)
+            total = loss.sum()
         if threat.keep == "best":
             _keep(best, best_score, rows, adversarial.detach(), score)
         if last:
             break
-        (gradient,) = torch.autograd.grad(loss.sum(), adversarial)
+        (gradient,) = torch.autograd.grad(total, adversarial)
         delta = project(delta + threat.step_size * step_direction(gradient, threat.norm), here, threat)
         if stop and (best_score[rows] > BROKEN).any():
             standing = best_score[rows] <= BROKEN
@@ -134,7 +137,8 @@ def fgsm(model, images, labels, text_features, threat, sample_ids=None, stop=Fal
     """One step of size epsilon from the clean image (Goodfellow et al., ICLR 2015); arguments as `pgd`."""
     check_pixels(images)
     adversarial = images.clone().requires_grad_()
-    loss = cross_entropy(model.logits(adversarial, text_features.detach()).float(), labels).sum()
+    with torch.enable_grad():
+        loss = cross_entropy(model.logits(adversarial, text_features.detach()).float(), labels).sum()
     (gradient,) = torch.autograd.grad(loss, adversarial)
     delta = project(threat.epsilon * step_direction(gradient, threat.norm), images, threat)
     return (images + delta).clamp(0, 1)  # the sum may leave [0,1] by a rounding error

@@ -9,36 +9,14 @@ values are gathered. The result is that of `model.encode_text`, to rounding.
 import itertools
 from dataclasses import dataclass
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
+
+from mmcoa.towers import text_is_plain
 
 NODES = 16384  # of the tree in one batch: bounds the memory
 TEXTS = 1024  # encoded at once where prefixes cannot be shared
-
-
-def shares_prefixes(clip):
-    """Whether the text tower is open_clip's plain causal transformer that reads its embedding at the end token."""
-    return (
-        isinstance(clip, open_clip.CLIP)
-        and clip.text_pool_type == "argmax"
-        and clip.attn_mask is not None
-        and all(_is_plain(block) for block in clip.transformer.resblocks)
-    )
-
-
-def _is_plain(block):
-    attention = getattr(block, "attn", None)
-    return (
-        type(block) is ResidualAttentionBlock
-        and type(attention) is nn.MultiheadAttention
-        and attention.in_proj_weight is not None
-        and attention.bias_k is None
-        and not attention.add_zero_attn
-        and (attention.dropout == 0 or not block.training)
-    )
 
 
 @torch.no_grad()
@@ -49,7 +27,7 @@ def encode_texts(model, texts, tokens=None):
     """
     if tokens is None:
         tokens = model.tokenizer(list(texts))
-    if not shares_prefixes(model.clip):
+    if not text_is_plain(model.clip):
         parts = [model.encode_tokens(tokens[start : start + TEXTS].to(model.device)) for start in range(0, len(tokens), TEXTS)]
         return torch.cat(parts)
     rows, ends, inverse = sorted_rows(tokens.cpu())

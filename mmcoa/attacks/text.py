@@ -62,9 +62,9 @@ class Variants:
         kept = torch.cat([self.owner[:0], *(rows[i] for i in chosen)])
         owner = torch.cat([self.owner[:0], *(torch.full_like(rows[i], place) for place, i in enumerate(chosen))])
         lists = {key: [getattr(self, key)[i] for i in chosen] for key in ("collisions", "choices")}
-        return replace(self._rows(kept), prompts=list(prompts), owner=owner, **lists)
+        return replace(self.rows(kept), prompts=list(prompts), owner=owner, **lists)
 
-    def _rows(self, kept):
+    def rows(self, kept):
         """Some of the variants, int64 [K]."""
         lists = {key: [getattr(self, key)[v] for v in kept.tolist()] for key in ("texts", "edits")}
         tensors = {key: getattr(self, key) for key in ("owner", "similarity", "tokens")}
@@ -94,7 +94,7 @@ class Variants:
         if self.floor is None or not texts:
             return wider
         similarity = self.floor.similarity(texts, [self.prompts[i] for i in owner.tolist()])
-        return replace(wider, similarity=similarity)._rows((similarity >= self.floor.minimum).nonzero()[:, 0])
+        return replace(wider, similarity=similarity).rows((similarity >= self.floor.minimum).nonzero()[:, 0])
 
     def _further(self, index, parent):
         """Edits of the words that `parent` leaves alone."""

@@ -11,20 +11,31 @@ import torch
 
 from mmcoa.attacks.words import split_words, substitute
 from mmcoa.datasets import openmoji
+from mmcoa.errors import UserError
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images float [B, 3, H, W] in [0,1]; labels int64 [B] into `prompts`, the distinct prompts of all classes."""
+    """Images float [B, 3, H, W] in [0,1]; labels int64 [B] into `prompts`, the distinct prompts of all classes.
+
+    ids: int64 [B], a number for each sample that no other step repeats; default: from the step.
+    joined: labels of the whole batch of which this is one process's share; default: its own.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     prompts: list
     step: int
     seed: int
+    ids: torch.Tensor | None = None
+    joined: torch.Tensor | None = None
+
+    def __len__(self):
+        return len(self.labels)
 
     def to(self, device):
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        moved = {name: getattr(self, name).to(device) for name in ("images", "labels", "joined") if getattr(self, name) is not None}
+        return replace(self, **moved)
 
     def threat(self, threat):
         """The inner attack's threat model with random starts that differ from run to run."""
@@ -32,25 +43,50 @@ class Batch:
 
     def sample_ids(self):
         """A number for each sample that no other step repeats: names the random starts of the inner attack."""
-        return range(self.step * len(self.labels), (self.step + 1) * len(self.labels))
+        return torch.arange(self.step * len(self), (self.step + 1) * len(self)) if self.ids is None else self.ids
 
     def present(self):
-        """(prompts that occur in the batch, labels into them): no need to encode the others."""
-        classes, labels = self.labels.unique(return_inverse=True)
+        """(prompts that occur in the whole batch, its labels into them): no need to encode the others."""
+        classes, labels = (self.labels if self.joined is None else self.joined).unique(return_inverse=True)
         return [self.prompts[c] for c in classes.tolist()], labels
+
+    def parts(self, count):
+        """The batch in `count` batches of equal size, for gradient accumulation: each is contrasted within itself."""
+        return [self._slice(rows) for rows in self._rows(count, "parts")]
+
+    def share(self, process, processes):
+        """What one of several processes works on; it still knows the labels of all."""
+        return replace(self._slice(self._rows(processes, "processes")[process]), joined=self.labels)
+
+    def _rows(self, count, what):
+        if len(self) % count:
+            raise UserError(f"a batch of {len(self)} does not divide into {count} {what} of equal size; choose another batch size")
+        return torch.arange(len(self)).view(count, -1)
+
+    def _slice(self, rows):
+        return replace(self, images=self.images[rows], labels=self.labels[rows], ids=self.sample_ids()[rows])
 
 
 class ShuffledDataset:
-    """Batches of a data set in memory: each epoch is a new permutation, the last incomplete batch is filled from the next."""
+    """Batches of a data set: each epoch is a new permutation, the last incomplete batch is filled from the next.
 
-    def __init__(self, dataset, batch_size, seed):
+    device: where the pictures are kept if they are in memory: a small data set is copied to a GPU once, not batch by batch.
+    Raises `UserError` where there is nothing to contrast: fewer than two samples or one class.
+    """
+
+    def __init__(self, dataset, batch_size, seed, device="cpu"):
+        if batch_size < 2 or len(dataset) < 2:
+            raise UserError(f"a batch needs at least two samples; batch size {batch_size}, '{dataset.name}' has {len(dataset)} samples")
+        if len(dataset.labels.unique()) < 2:
+            raise UserError(f"the samples of '{dataset.name}' are all of one class: there is nothing to tell apart")
         self.dataset, self.batch_size, self.seed = dataset, min(batch_size, len(dataset)), seed
+        self.images = dataset.images.to(device) if isinstance(dataset.images, torch.Tensor) else dataset.images
 
     def __call__(self, step):
         n, places = len(self.dataset), np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = {epoch: np.random.default_rng([self.seed, epoch]).permutation(n) for epoch in np.unique(places // n)}
         index = torch.from_numpy(np.array([epochs[place // n][place % n] for place in places]))
-        images = self.dataset.images[index].float() / 255
+        images = self.images[index.to(self.images.device) if isinstance(self.images, torch.Tensor) else index].float() / 255
         return Batch(images, self.dataset.labels[index], self.dataset.prompts, step, self.seed)
 
 

@@ -2,7 +2,9 @@
 
 import torch
 import torch.nn.functional as F
+from open_clip.loss import ClipLoss
 
+from mmcoa.distributed import gather
 from mmcoa.errors import unknown
 
 POSITIVES = ("class", "index")
@@ -12,18 +14,17 @@ def contrastive(image_features, text_features, labels, scale, positives="class")
     """Symmetric contrastive loss CE(image -> text) + CE(text -> image), a scalar (arXiv 2404.19287; CLIP's loss times 2).
 
     Arguments
-        image_features: unit embeddings [B, D].
+        image_features: unit embeddings [B, D]; of several processes, each gives its share and the loss is that of all.
         text_features: unit embeddings [U, D] of the distinct prompts that the batch contains.
-        labels: int64 [B], which of them belongs to which image.
+        labels: int64 [B], which of them belongs to which image of the whole batch.
         scale: exp(logit_scale).
         positives: `index`, the paper's literal reading: image i matches text i alone, so two images of one class are each
             other's negatives (trap T2); `class`: CE over the distinct prompts present, and for each prompt minus the log of
             the probability summed over all images of its class.
     """
+    image_features = gather(image_features)
     if positives == "index":
-        logits = scale * image_features @ text_features[labels].T
-        target = torch.arange(len(labels), device=labels.device)
-        return F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)
+        return 2 * ClipLoss()(image_features, text_features[labels], scale)
     if positives != "class":
         raise unknown("positives", positives, POSITIVES)
     logits = scale * image_features @ text_features.T

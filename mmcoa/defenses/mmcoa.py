@@ -9,14 +9,14 @@ with adversarial images, adversarial text with clean images.
 import functools
 from dataclasses import replace
 
-import torch
-
 from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.pgd import pgd
 from mmcoa.attacks.prefix import encode_texts
 from mmcoa.attacks.scores import LabelledFeatures, make_score
 from mmcoa.attacks.text import attackable_positions, enumerate_variants, make_floor, search
+from mmcoa.defenses.features import class_features
 from mmcoa.defenses.losses import contrastive
+from mmcoa.distributed import gather
 
 TRAINS = ("image", "text")
 
@@ -31,8 +31,7 @@ def objective(model, frozen, batch, threat, settings):
 
 def adversarial_image_term(model, batch, threat, positives):
     """L(f(x'), g(t)), scalar; x' against all class prompts of the data set."""
-    with torch.no_grad():
-        text = model.encode_text(batch.prompts)
+    text = class_features(model, batch.prompts)
     adversarial = pgd(model, batch.images, batch.labels, text, batch.threat(threat), batch.sample_ids())
     prompts, labels = batch.present()
     return contrastive(model.encode_image(adversarial), model.encode_text(prompts), labels, model.scale, positives)
@@ -45,14 +44,14 @@ def adversarial_text_term(model, frozen, batch, threat, positives):
     """
     prompts, labels = batch.present()
     images = model.encode_image(batch.images)
-    variants = _variants(tuple(batch.prompts), threat, frozen, model.tokenizer).of(prompts)
-    score = make_score(threat, encode_texts(model, prompts), LabelledFeatures(images.detach(), labels))
+    variants = prompt_variants(tuple(batch.prompts), threat, frozen, model.tokenizer).of(prompts)
+    score = make_score(threat, encode_texts(model, prompts), LabelledFeatures(gather(images.detach()), labels))
     adversarial = search(model, variants, threat, score).prompts
     return contrastive(images, model.encode_text(adversarial), labels, model.scale, positives)
 
 
 @functools.lru_cache(maxsize=8)
-def _variants(prompts, threat, frozen, tokenizer):
+def prompt_variants(prompts, threat, frozen, tokenizer):
     prompts, get_frozen = list(prompts), None if frozen is None else lambda: frozen
     table = CandidateTable(threat.candidate_source, get_frozen, prompts)
     positions = attackable_positions(prompts, threat)

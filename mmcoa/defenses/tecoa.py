@@ -3,18 +3,17 @@
     loss = CE(logits(x'), y),  x' = PGD on the same cross-entropy over all class prompts, text features frozen
 """
 
-import torch
 import torch.nn.functional as F
 
 from mmcoa.attacks.pgd import pgd
+from mmcoa.defenses.features import class_features
 
 TRAINS = ("image",)
 
 
 def objective(model, frozen, batch, threat, settings):
     """Loss of one batch (scalar) and what to log."""
-    with torch.no_grad():
-        text = model.encode_text(batch.prompts)
+    text = class_features(model, batch.prompts)
     adversarial = pgd(model, batch.images, batch.labels, text, batch.threat(threat), batch.sample_ids())
     loss = F.cross_entropy(model.logits(adversarial, text), batch.labels)
     return loss, {"tecoa": loss.item()}

@@ -21,7 +21,8 @@ from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation import evaluate
 from mmcoa.finetune import fine_tune
-from mmcoa.runtime import releasing, tune_allocator
+from mmcoa.runtime import tune_allocator
+from mmcoa.study import ablations
 from mmcoa.study.cells import evaluate_cells, train_cell
 from mmcoa.study.records import is_current, provenance, read_record, write_atomic, write_record
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
@@ -47,6 +48,11 @@ def run_train_cell(
     lambda_image=None,
     lambda_text=None,
     positives=None,
+    trains=None,
+    last_blocks=None,
+    lora_rank=None,
+    precision=None,
+    fault=None,
     candidate_source="table:train",
     seed=0,
     device="auto",
@@ -65,17 +71,20 @@ def run_train_cell(
     output, name = Path(output), name or f"{defense}-seed{seed}"
     settings = dict(defense=defense, dataset=dataset, split=split, samples=samples, shots=shots, steps=steps, batch_size=batch_size)
     settings |= dict(inner_steps=inner_steps, epsilon=epsilon, lr=lr, lambda_image=lambda_image, lambda_text=lambda_text)
-    settings |= dict(positives=positives, candidate_source=candidate_source, seed=seed)
+    settings |= dict(positives=positives, trains=trains, last_blocks=last_blocks, lora_rank=lora_rank, precision=precision)
+    settings |= dict(candidate_source=candidate_source, seed=seed)
     device = str(resolve_device(device))
+    run = dict(model=model, output=output, device=device, name=name, progress=progress, change=ablations.change(fault), **settings)
     if results is None:
-        return fine_tune(model=model, output=output, device=device, name=name, progress=progress, **settings)
-    cell = train_cell(name, model, **settings)
+        return fine_tune(**run)
+    cell = train_cell(name, model, **settings, fault=fault)
     claim_folder(output, cell)
-    fine_tune(model=model, output=output, device=device, name=name, progress=progress, **settings)
+    fine_tune(**run)
     if not is_current(read_record(results, cell.id), cell.hash):
         trained = json.loads((output / "mmcoa.json").read_text())
         made = provenance(started, time.monotonic() - began, seed, device, torch.get_num_threads())
-        write_record(results, cell, made, training={"seconds": trained["seconds"], "images": trained["images"]})
+        kept = {key: trained[key] for key in ("seconds", "images", "held_out") if key in trained}
+        write_record(results, cell, made, training=kept)
     return output
 
 
@@ -161,7 +170,7 @@ def compute(cell, loaded, output, progress):
     # Parts of an unfinished evaluation count for the same code and inputs alone: the hash is part of their place.
     parts = None if output is None else Path(output) / "partial" / cell.id
     resume = None if output is None else parts / cell.hash[:16]
-    found = evaluate(loaded, dataset, settings["attacks"], threat, progress=releasing(report), attacker=attacker, resume=resume, check=check)
+    found = evaluate(loaded, dataset, settings["attacks"], threat, progress=report, attacker=attacker, resume=resume, check=check)
     rows = [{**row, "sweep": cell.sweep, "sweep_value": cell.sweep_value} for row in found]
     if output is not None:
         write_outcomes(found.outcomes, Path(output) / "outcomes", cell.id)

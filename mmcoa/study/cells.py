@@ -49,9 +49,9 @@ def train_cell(name, model, **parameters):
     parameters = _canonical(parameters)
     if parameters["defense"] not in defenses.names():
         raise unknown("defence", parameters["defense"], defenses.names())
-    source = parameters["candidate_source"]
+    source, fault = parameters["candidate_source"], ["mmcoa.study.ablations"] if parameters.get("fault") else []
     inputs = {
-        "code": code_hash("mmcoa.finetune", f"mmcoa.defenses.{parameters['defense']}", *candidates_code(source)),
+        "code": code_hash("mmcoa.finetune", f"mmcoa.defenses.{parameters['defense']}", *candidates_code(source), *fault),
         "model": model_hash(model),
         "dataset": dataset_hash(parameters["dataset"]),
         "candidates": candidates_hash(source),

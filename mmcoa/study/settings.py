@@ -24,6 +24,7 @@ from mmcoa import defenses
 from mmcoa.attacks import catalog
 from mmcoa.datasets import records as dataset_records
 from mmcoa.errors import UserError, unknown
+from mmcoa.study.faults import FAULTS
 from mmcoa.threat import PRESETS, ThreatModel, format_epsilon, parse_epsilon
 
 CANDIDATE_SOURCES = ("table:train", "table:eval", "table:synonyms", "neighbours", "mlm", "wordnet", "characters")
@@ -138,6 +139,11 @@ class TrainSettings(Strict):
     lambda_image: Annotated[float, Field(ge=0)] | None = None
     lambda_text: Annotated[float, Field(ge=0)] | None = None
     positives: Literal["class", "index"] | None = None
+    trains: Literal["image", "text", "both"] | None = None
+    last_blocks: Count | None = None
+    lora_rank: Count | None = None
+    precision: Literal["fp32", "bf16"] | None = None
+    fault: Annotated[str, _checked(_known("fault", lambda: FAULTS))] | None = None  # of the released code: study/ablations.py
     candidate_source: CandidateSource = "table:train"
 
 

@@ -95,6 +95,16 @@ def test_no_gradient_is_left(tiny, small_birds, name):
     assert text.grad is None and all(parameter.grad is None for parameter in tiny.parameters())
 
 
+@by_name
+def test_a_caller_without_gradients_gets_the_same(model, case, name):
+    images, labels, text, ids = case
+    threat = short(steps=2, apgd_steps=3, queries=5, targets=1)
+    attack = FUNCTIONS[name]
+    with torch.no_grad():
+        inside = attack(model, images, labels, text, threat, ids)
+    assert torch.equal(inside, attack(model, images, labels, text, threat, ids))
+
+
 @by_name_and_targets
 @by_norm
 def test_batch_size_does_not_change_the_attack(model, case, name, norm, targets):

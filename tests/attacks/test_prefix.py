@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from mmcoa.attacks import prefix
 from mmcoa.attacks.candidates import CandidateTable
-from mmcoa.attacks.prefix import build_tree, encode_texts, shares_prefixes, sorted_rows
+from mmcoa.attacks.prefix import build_tree, encode_texts, sorted_rows
 from mmcoa.attacks.text import enumerate_variants
 from mmcoa.clip import ImageTextModel
+from mmcoa.towers import text_is_plain
 
 TEXTS = enumerate_variants(
     [f"This is a photo of a {name}." for name in ("parrot", "car", "polar bear")], CandidateTable("table:eval")
@@ -49,7 +50,7 @@ def whole(model, texts):
 
 def test_equals_the_text_encoder(vit):
     found, expected = encode_texts(vit, TEXTS), whole(vit, TEXTS)
-    assert shares_prefixes(vit.clip) and found.dtype == expected.dtype
+    assert text_is_plain(vit.clip) and found.dtype == expected.dtype
     assert (found - expected).abs().max() < (1e-5 if found.dtype == torch.float32 else 0.02)
 
 
@@ -96,7 +97,7 @@ def test_other_text_towers_are_encoded_whole(monkeypatch):
     monkeypatch.setattr(prefix, "TEXTS", 16)
     for changes in ({"pool_type": "last"}, {"no_causal_mask": True}):
         model = small_vit(**changes)
-        assert not shares_prefixes(model.clip)
+        assert not text_is_plain(model.clip)
         assert (encode_texts(model, TEXTS) - whole(model, TEXTS)).abs().max() < 1e-5
 
 

@@ -123,7 +123,7 @@ def test_epsilon_is_written_one_way_and_keeps_its_value(tmp_path):
     decimal = yaml.safe_dump(2 / 255).splitlines()[0]
     assert load(tmp_path, GOOD.replace("2/255", decimal)).train.epsilon == "2/255"
     half = load(tmp_path, GOOD.replace("2/255", "1/510")).train.epsilon
-    assert half == "1/510" and parse_epsilon(half) == 0.5 / 255
+    assert half == "0.5/255" and parse_epsilon(half) == 0.5 / 255
 
 
 def test_settings_of_an_evaluation_are_those_of_the_threat_model(tmp_path):
