@@ -66,8 +66,10 @@ def write_card(folder):
             numbers = ", ".join(f"{name} {values[name]:.1f}" for name in ("clean", "image", "text", "robust"))
             lines += f"  {which}{step}: {numbers}.\n"
     text = TUNED.format(
-        name=info.get("name", folder.name), base=info.get("base_model", "a model"), data=info.get("trained_on", "its own data"), what=what,
-        threat=ThreatModel(**threat).describe() if threat else "none", course=lines, **{**info, **config},
+        **info | config | {
+            "name": info.get("name", folder.name), "base": info.get("base_model", "a model"), "data": info.get("trained_on", "its own data"),
+            "what": what, "threat": ThreatModel(**threat).describe() if threat else "none", "course": lines,
+        },
     )  # fmt: skip
     (folder / "README.md").write_text(text, encoding="utf8")
     return folder / "README.md"
