@@ -63,8 +63,9 @@ def run_train_cell(
     """Fine-tune `model` on `dataset` and write the checkpoint folder `output`; None: the model's own default.
 
     `name`: what results call the model (default DEFENSE-seedSEED). With `results` (results/PROFILE) the record of the cell
-    is written there. A finished checkpoint of the same cell is kept, an unfinished one continued; in a study, one of an
-    outdated cell is removed first. Returns the folder; see `mmcoa.finetune.fine_tune` for the parameters.
+    is written there, and the log of the training as training/NAME.csv. A finished checkpoint of the same cell is kept, an
+    unfinished one continued; in a study, one of an outdated cell is removed first. Returns the folder; see
+    `mmcoa.finetune.fine_tune` for the parameters.
     """
     tune_allocator()
     began, started = time.monotonic(), time.time()
@@ -80,10 +81,11 @@ def run_train_cell(
     cell = train_cell(name, model, **settings, fault=fault)
     claim_folder(output, cell)
     fine_tune(**run)
+    write_atomic(Path(results) / "training" / f"{name}.csv", lambda path: shutil.copyfile(output / "log.csv", path))
     if not is_current(read_record(results, cell.id), cell.hash):
         trained = json.loads((output / "mmcoa.json").read_text())
         made = provenance(started, time.monotonic() - began, seed, device, torch.get_num_threads())
-        kept = {key: trained[key] for key in ("seconds", "images", "held_out") if key in trained}
+        kept = {key: trained[key] for key in ("seconds", "images", "train_samples", "held_out") if key in trained}
         write_record(results, cell, made, training=kept)
     return output
 

@@ -45,6 +45,9 @@ def test_specs_run_without_jupyter_and_write_the_records_that_the_plan_expects(w
     assert len(outcomes) == 4 and outcomes["clean_correct"].sum() == record["rows"][0]["correct"]
     trained = read_record(OUTPUT, "train__tecoa-seed0")
     assert trained["kind"] == "train" and trained["rows"] == [] and trained["training"]["images"] == 8
+    assert trained["training"]["held_out"]["final"]["clean"] >= trained["training"]["held_out"]["final"]["robust"]
+    log = pd.read_csv(OUTPUT / "training" / "tecoa-seed0.csv")
+    assert log["loss"].notna().all() and log["held_out_clean"].iloc[-1] == trained["training"]["held_out"]["final"]["clean"]
 
 
 def test_a_current_cell_is_read_and_another_is_computed(project, monkeypatch):
