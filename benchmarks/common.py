@@ -47,14 +47,15 @@ def race(ours, baseline, repeats, baseline_repeats=None, device="cpu"):
 
 def timed(function, device="cpu"):
     """(seconds, result) of one call; on a GPU until its last kernel has ended."""
-    _wait(device)
+    synchronize(device)
     began = time.perf_counter()
     result = function()
-    _wait(device)
+    synchronize(device)
     return time.perf_counter() - began, result
 
 
-def _wait(device):
+def synchronize(device):
+    """Wait until a GPU has done what it was told."""
     if str(device).startswith("cuda"):
         torch.cuda.synchronize()
 
@@ -117,3 +118,25 @@ def print_table(rows, columns):
 def short(number):
     """Three significant digits without an exponent: 0.0123, 4.56, 789, 12300 -> `12300`."""
     return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
+
+
+def line(what, setting, ours, baseline, unit, target, ratio=None):
+    """One row; `ratio` is baseline / ours unless given."""
+    if ratio is None and baseline is not None:
+        ratio = baseline / ours
+    values = {
+        name: "" if value is None else short(value)
+        for name, value in (("ours", ours), ("baseline", baseline), ("ratio", ratio))
+    }
+    row = {"what": what, "setting": setting, **values, "unit": unit, "target": target}
+    print(
+        f"{what}: {values['ours']} {unit}, baseline {values['baseline'] or '-'}, ratio {values['ratio'] or '-'} (target {target or '-'})",
+        flush=True,
+    )
+    return row
+
+
+def require(same, what):
+    """Stop where both sides did not compute the same thing: a ratio of different things means nothing."""
+    if not same:
+        raise SystemExit(f"not the same result: {what}; the speed is not reported")

@@ -6,10 +6,12 @@ thing. `seconds` are of one PGD step or one whole search; the quick model is tin
     image       a PGD step with 100 class prompts on ViT-B/32, random weights; PGD of the embedded model
     text        the exhaustive text attack on 100 prompts, ViT-B/32
     training    the same on the 256 prompts of a training batch over 100 classes
+    step        an MMCoA training step on ViT-B/32; on a GPU also its share of the measured peak
+    epoch       an epoch of MMCoA, embedded model
     evaluation  PGD-20 of the embedded model against torchattacks
     memory      peak memory of evaluating 500 and 5,000 samples
 
-Writes FOLDER/<hardware>.csv; with --only the other lines of an earlier run stay. All: about 20 minutes on two idle cores.
+Writes FOLDER/<hardware>.csv; with --only the other lines of an earlier run stay. All: about 30 minutes on two idle cores.
 """
 
 import argparse
@@ -20,12 +22,14 @@ import baselines
 import memory
 import open_clip
 import torch
-from common import hardware, pooled, print_table, race, short, slug, timed, versions, write_csv
+import training_step
+from common import hardware, line, pooled, print_table, race, require, slug, timed, versions, write_csv
 
 import mmcoa
 from mmcoa.attacks.ball import project, random_start
 from mmcoa.attacks.candidates import embedded_table
 from mmcoa.attacks.pgd import pgd
+from mmcoa.attacks.prefix import encode_texts
 from mmcoa.attacks.text import attack_prompts
 from mmcoa.attacks.words import split_words
 from mmcoa.clip import ImageTextModel, resolve_device
@@ -35,7 +39,7 @@ from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel
 
 COLUMNS = ("what", "setting", "ours", "baseline", "ratio", "unit", "target", "versions", "hardware")
-PARTS = ("image", "text", "training", "evaluation", "memory")
+PARTS = ("image", "text", "training", "step", "epoch", "evaluation", "memory")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,10 @@ class Settings:
     baseline_repeats: int = 2
     one_by_one: int = 10  # prompts attacked one variant at a time
     training_batch: int = 256
+    step_batch: int = 32  # of an MMCoA step
+    inner_steps: int = 10
+    step_repeats: int = 2
+    epoch: int = 2000  # pictures
     evaluated: int = 210  # samples of the PGD-20 lines
     evaluation_steps: int = 20
     embedded_batch: int = 64
@@ -66,6 +74,10 @@ QUICK = Settings(
     baseline_repeats=1,
     one_by_one=1,
     training_batch=8,
+    step_batch=4,
+    inner_steps=2,
+    step_repeats=1,
+    epoch=16,
     evaluated=15,
     evaluation_steps=2,
     embedded_batch=4,
@@ -107,28 +119,6 @@ def candidates(word):
     return embedded_table("eval").get(word, [])[:10]
 
 
-def line(what, setting, ours, baseline, unit, target, ratio=None):
-    """One row; `ratio` is baseline / ours unless given."""
-    if ratio is None and baseline is not None:
-        ratio = baseline / ours
-    values = {
-        name: "" if value is None else short(value)
-        for name, value in (("ours", ours), ("baseline", baseline), ("ratio", ratio))
-    }
-    row = {"what": what, "setting": setting, **values, "unit": unit, "target": target}
-    print(
-        f"{what}: {values['ours']} {unit}, baseline {values['baseline'] or '-'}, ratio {values['ratio'] or '-'} (target {target or '-'})",
-        flush=True,
-    )
-    return row
-
-
-def require(same, what):
-    """Stop where both sides did not compute the same thing: a ratio of different things means nothing."""
-    if not same:
-        raise SystemExit(f"not the same result: {what}; the speed is not reported")
-
-
 def image_lines(settings, device):
     """PGD steps on a large model with random weights, and PGD of the embedded model."""
     model, prompts = random_model(settings.architecture, device), class_prompts(settings.classes)
@@ -145,8 +135,7 @@ def step_line(model, prompts, batch, target, settings, device):
     def attack(threat):
         model.requires_grad_(False)
         with torch.no_grad():
-            text = model.encode_text(prompts)
-        return pgd(model, images, labels, text, threat)
+            return pgd(model, images, labels, encode_texts(model, prompts), threat)
 
     def ours():
         return attack(short_run.changed(steps=settings.steps, keep="best"))
@@ -241,6 +230,10 @@ def training_lines(settings, device):
     return [line("text attack of a training batch", setting, seconds, baseline, "s", "20x")]
 
 
+def step_lines(settings, device):
+    return training_step.step_lines(settings, device, random_model, class_prompts(settings.classes), candidates)
+
+
 def evaluation_lines(settings, device):
     """PGD-20 of the undefended embedded model: samples leave as they break, against all samples for all steps.
 
@@ -297,6 +290,8 @@ LINES = {
     "image": image_lines,
     "text": text_lines,
     "training": training_lines,
+    "step": step_lines,
+    "epoch": training_step.epoch_lines,
     "evaluation": evaluation_lines,
     "memory": memory_lines,
 }

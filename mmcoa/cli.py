@@ -157,7 +157,7 @@ def compare(
 
 @app.command()
 def bench(
-    only: Annotated[str | None, typer.Option(help="image, text, training, evaluation or memory; default: all")] = None,
+    only: Annotated[str | None, typer.Option(help="image, text, training, step, epoch, evaluation or memory; default: all")] = None,
     output: Annotated[Path, typer.Option(help="folder of the table")] = Path("results/speed"),
     device: Device = "auto",
 ):
@@ -198,6 +198,44 @@ def status(profile: Annotated[str, typer.Argument(help="name of a shipped profil
     from mmcoa.study.status import show
 
     show(profile)
+
+
+@app.command()
+def results(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE; repeat for several, values of one column are alternatives")] = None,
+    columns: Annotated[str | None, typer.Option(help="columns to print, with commas; default: the usual ones")] = None,
+):
+    """Result rows of a study. Example: mmcoa results openmoji --where attack=image --where dataset=openmoji/birds"""
+    from mmcoa.study.query import COLUMNS, rows, shown
+
+    frame = rows(profile, where or ())
+    names = tuple(columns.split(",")) if columns else COLUMNS
+    for name in names:
+        if name not in frame.columns:
+            raise unknown("column", name, list(frame.columns))
+    print_table(*shown(frame, names))
+    console.print(f"{len(frame)} rows; accuracy in percent, 95 % Wilson intervals over samples")
+
+
+@app.command()
+def verify(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    cells: Annotated[int, typer.Option(help="finished cells to run again, chosen at random")] = 3,
+    seed: Annotated[int | None, typer.Option(help="of the choice; default: another one each time")] = None,
+    device: Device = "auto",
+):
+    """Run some finished cells again and compare with what is stored. Example: mmcoa verify quick --cells 3"""
+    from mmcoa.runtime import tune_allocator
+    from mmcoa.study.verify import verify as run_again
+
+    tune_allocator()
+    rows = run_again(profile, cells, seed, device, echo=console.print)
+    columns = ["cell", "attack", "n", "stored", "again", "moved", "place", "verdict"]
+    print_table(columns, [[*(row[key] for key in columns[:-1]), "ok" if row["passed"] else "DIFFERS"] for row in rows])
+    console.print("stored, again: samples right; moved: samples whose outcome changed; place: same hardware and versions as the record, or other")
+    if not all(row["passed"] for row in rows):
+        raise typer.Exit(1)
 
 
 @app.command()

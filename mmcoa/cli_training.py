@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmcoa.console import console
+from mmcoa.errors import UserError
 
 Model = Annotated[str, typer.Option(help="openmoji-clip, a checkpoint folder, ARCH/PRETRAINED of open_clip, or hf-hub:OWNER/NAME")]
 Data = Annotated[str, typer.Option(help="name of a data set (`mmcoa datasets`) or wds:FOLDER")]
@@ -50,6 +51,8 @@ def train(
     from mmcoa import defenses as package
 
     package.load(defense)
+    if steps is not None and epochs is not None:
+        raise UserError("give --steps or --epochs, not both")
     from mmcoa.finetune import fine_tune
     from mmcoa.runtime import tune_allocator
 

@@ -39,13 +39,13 @@ TUNED = """# {name}
 `{base}` fine-tuned with the defence `{defense}` on {data}, for the study of adversarial robustness; not meant for use on people.
 
 - **Load**: `open_clip.create_model("local-dir:FOLDER")`, or by its folder with `mmcoa evaluate --model FOLDER`. For transformers:
-  `mmcoa export FOLDER OUTPUT`.
+  `mmcoa export --model FOLDER OUTPUT`.
 - **Trained**: {what}, {steps} steps of {batch_size} pictures, AdamW, peak lr {lr:g}, weight decay {weight_decay:g}, {precision}, seed {seed};
   {seconds:.0f} s, {images} pictures.
 - **Inner attack**: {threat}.
 {course}
-Pictures, not this card, say how robust it is: `mmcoa evaluate --model FOLDER --dataset NAME`. Everything else is in `mmcoa.json`, the
-course of training in `log.csv`.
+How robust it is on test data: `mmcoa evaluate --model FOLDER --dataset NAME`. All settings are in `mmcoa.json`, the course of
+training in `log.csv`.
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmcoa.threat import ThreatModel
+from mmcoa.training import TrainConfig
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import baselines
@@ -16,6 +17,7 @@ import common
 import memory
 import speed
 import strength
+import training_step
 
 PROMPTS = ["a photo of a parrot.", "A photo of a Flamingo"]
 TABLE = {"photo": ["picture"], "parrot": ["flamingo", "bird"], "flamingo": ["heron"]}
@@ -30,6 +32,7 @@ def test_the_speed_table_is_complete(tmp_path, capsys):
     pytest.importorskip("torchattacks", reason="installed by `make test`")
     speed.main(["--quick", "--output", str(tmp_path), "--only", "image", "evaluation"])
     speed.main(["--quick", "--output", str(tmp_path), "--only", "text", "training"])  # the lines of the run before stay
+    speed.main(["--quick", "--output", str(tmp_path), "--only", "step", "epoch"])
     (path,) = (tmp_path / "quick").iterdir()  # never among the real tables
     rows = read(path)
     assert list(rows[0]) == list(speed.COLUMNS)
@@ -42,6 +45,8 @@ def test_the_speed_table_is_complete(tmp_path, capsys):
         ("text attack", "10x"),
         ("text attack, variants one by one", ""),
         ("text attack of a training batch", "20x"),
+        ("MMCoA step", "3x"),
+        ("MMCoA epoch, embedded model", "60 s"),
     ]
     assert all(float(row["ours"]) > 0 and "torch" in row["versions"] and "threads" in row["hardware"] for row in rows)
     for row in rows:
@@ -49,6 +54,17 @@ def test_the_speed_table_is_complete(tmp_path, capsys):
             assert float(row["ratio"]) == pytest.approx(float(row["baseline"]) / float(row["ours"]), rel=0.02)
     printed = capsys.readouterr().out
     assert "6 identical, 0 tied" in printed and "PGD-2 on openmoji/birds, n = 15: robust accuracy" in printed
+
+
+def test_the_share_of_the_peak_is_counted():
+    """What a GPU's run adds, at a size for this machine: FLOPs are those of the step, the rate is at most the product's."""
+    model, prompts = speed.random_model("tiny", "cpu"), speed.class_prompts(4)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    batch = training_step.random_batch(model, prompts, 4, "cpu")
+    threat = ThreatModel(epsilon="1/255", steps=1, candidate_source="table:eval")
+    row = training_step.peak_line(model, batch, threat, TrainConfig(defense="mmcoa"), "cpu", "tiny", side=256)
+    assert float(row["ours"]) > 0 and float(row["ratio"]) == pytest.approx(float(row["ours"]) / float(row["baseline"]), rel=0.05)
 
 
 def test_the_memory_line(tmp_path, monkeypatch):

@@ -2,9 +2,9 @@
 
     loss = mean ||g(t') - g0(t)||^2,  t' = the prompt with one letter of one word edited that moves the embedding furthest
 
-g: text embedding before normalisation, [U, D], of the U distinct prompts of the batch; g0: that of the frozen model. As in
-LEAF the inner search looks at a random sample of the edits, here of `EDITS` a prompt, and takes the best of them, measured
-as the cosine distance from g0(t).
+g: text embedding before normalisation, [U, D], of the U distinct prompts of the batch; g0: that of the frozen model. LEAF
+samples places in the sentence and then letters; here one sample of `EDITS` out of all single edits of content words is tried
+and the one furthest from g0(t), by cosine, is taken.
 """
 
 import functools

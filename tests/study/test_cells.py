@@ -10,6 +10,7 @@ from mmcoa.attacks.catalog import ATTACKS
 from mmcoa.errors import UserError
 from mmcoa.study import sources
 from mmcoa.study.cells import evaluate_cells, expand, train_cell
+from mmcoa.study.faults import FAULTS
 from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles
 from mmcoa.study.settings import CANDIDATE_SOURCES, EVALUATE_DEFAULTS
 
@@ -39,6 +40,10 @@ def test_shipped_profiles_expand_to_distinct_cells(name):
     assert len({cell.id for cell in cells}) == len(cells)
     assert sum(not cell.sweep for cell in cells) == len(trained) + len(models) * len(profile.evaluate.datasets)
     sweeps = {cell.sweep: cell for cell in cells if cell.sweep}
+    if name == "ablations":
+        faults = {cell.parameters["fault"] for cell in cells if cell.kind == "train"}
+        assert not sweeps and faults == {None, *FAULTS}
+        return
     assert list(sweeps) == ["attacks", "epsilon", "steps", "restarts", "budget", "source", "words"]
     assert {cell.model for cell in sweeps.values()} == {"none"}
     assert set(sweeps["attacks"].parameters["attacks"]) == ATTACKS.keys() - {"pgd"}  # `pgd` is another name of `image`

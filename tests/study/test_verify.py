@@ -1,0 +1,79 @@
+"""Stored results are run again and compared; rows are chosen from the command line."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmcoa import cli
+from mmcoa.errors import UserError
+from mmcoa.study import cell as study
+from mmcoa.study.plan import make_plan, write_specs
+from mmcoa.study.query import rows, shown
+from mmcoa.study.verify import candidates, verify
+
+OUTPUT = Path("results/mini")
+
+
+@pytest.fixture
+def finished(write_profile):
+    """A small study, run to its end."""
+    plan = make_plan(write_profile())
+    write_specs(plan)
+    for process in plan.pending:
+        study.run_spec(plan.spec(process))
+    return "mini.yaml"
+
+
+def test_finished_cells_are_reproduced(finished, capsys):
+    found, missing = candidates(finished)
+    assert found and not missing
+    said = []
+    compared = verify(finished, count=2, seed=1, device="cpu", echo=said.append)
+    assert len({row["cell"] for row in compared}) == 2 and said == [f"2 of {len(found)} finished cells, chosen with --seed 1"]
+    assert all(row["passed"] and row["place"] == "same" and row["moved"] == 0 and row["stored"] == row["again"] for row in compared)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify", finished, "--cells", "1", "--device", "cpu"])
+    assert stop.value.code in (0, None) and "ok" in capsys.readouterr().out
+
+
+def test_a_changed_outcome_is_found(finished):
+    for path in (OUTPUT / "outcomes").glob("*.parquet"):
+        frame = pd.read_parquet(path)
+        frame["clean_correct"] = ~frame["clean_correct"].astype(bool)
+        frame.to_parquet(path, index=False)
+    compared = verify(finished, count=1, seed=1, device="cpu", echo=lambda text: None)
+    assert {row["attack"]: row["passed"] for row in compared}["clean"] is False
+    assert all(row["moved"] == row["n"] for row in compared if row["attack"] == "clean")
+
+
+def test_missing_checkpoints_are_named(finished):
+    import shutil
+
+    shutil.rmtree("runs/mini/models")
+    said = []
+    found, missing = candidates(finished)
+    assert missing and all("train" not in cell.id for _, cell in found)
+    verify(finished, count=1, device="cpu", echo=said.append)
+    assert "checkpoints of" in said[0]
+
+
+def test_nothing_to_verify(write_profile):
+    with pytest.raises(UserError, match="start with: mmcoa run"):
+        verify(write_profile())
+
+
+def test_rows_are_chosen(finished, capsys):
+    everything = rows(finished)
+    some = rows(finished, ["attack=image", "attack=text", "dataset=openmoji/tools"])
+    assert 0 < len(some) < len(everything) and set(some["attack"]) == {"image", "text"} and set(some["dataset"]) == {"openmoji/tools"}
+    names, table = shown(some)
+    assert "sweep" not in names and isinstance(table[0][names.index("accuracy")], float)
+    for where, message in (["attack"], "COLUMN=VALUE"), (["atack=image"], "nearest: attack"):
+        with pytest.raises(UserError, match=message):
+            rows(finished, where)
+    with pytest.raises(UserError, match="start with: mmcoa run"):
+        rows("quick")
+    with pytest.raises(SystemExit):
+        cli.main(["results", finished, "--where", "attack=image", "--columns", "model,accuracy"])
+    assert "accuracy" in capsys.readouterr().out
