@@ -41,6 +41,7 @@ METHODS = {
     "tecoa": "TeCoA",
     "fare": "FARE",
     "pmg_aft": "PMG-AFT",
+    "leaf": "LEAF",
     "tga_zsr": "TGA-ZSR",
     "image_only": "image only",
     "text_only": "text only",

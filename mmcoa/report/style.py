@@ -39,6 +39,7 @@ METHODS = {
     "tecoa": (BLUE, "s"),
     "fare": (GREEN, "D"),
     "pmg_aft": (PINK, "X"),
+    "leaf": (GREEN, "p"),
     "image_only": (SKY, "<"),
     "text_only": (ORANGE, "^"),
     "mmcoa": (RED, "v"),

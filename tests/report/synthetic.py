@@ -10,10 +10,11 @@ from mmcoa.datasets import openmoji
 from mmcoa.prompts import class_prompts
 from mmcoa.rows import attack_settings
 from mmcoa.statistics import wilson
-from mmcoa.study.cells import expand
+from mmcoa.study.cells import Cell, expand
+from mmcoa.study.faults import FAULTS
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import write_record
-from mmcoa.study.settings import THREAT_FIELDS
+from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS
 from mmcoa.threat import ThreatModel
 
 PROFILE = """
@@ -105,19 +106,24 @@ def random(*key):
     return np.random.default_rng(int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), "big"))
 
 
-def write_evaluation(folder, cell, made, base_model):
-    """One made-up evaluate record with its outcomes."""
-    settings, defense = cell.parameters, cell.model.split("-")[0]
+def write_evaluation(folder, cell, made, base_model, like=None, bonus=0.0):
+    """One made-up evaluate record with its outcomes; returns its rows.
+
+    like: model whose luck with the pictures it shares, DEFENCE-seedN; bonus: added to every chance of a right prediction.
+    """
+    like = like or cell.model
+    settings, defense = cell.parameters, like.split("-")[0]
     records = openmoji.glyph_records()
     names = [records[i]["name"] for i in openmoji.glyph_indices(settings["dataset"].removeprefix("openmoji/"))]
     n = settings["samples"]
     threat = ThreatModel(**{key: settings[key] for key in THREAT_FIELDS if settings[key] is not None})
     outcomes = pd.DataFrame({"sample_id": np.arange(n), "label": np.arange(n) % len(names)})
-    rows, luck = [], random(cell.model, settings["dataset"]).random(1000)[:n]
-    right = luck < CHANCE[defense][0]
+    rows, luck = [], random(like, settings["dataset"]).random(1000)[:n]
+    right = luck < CHANCE[defense][0] + bonus
     for attack in settings["attacks"]:
         blur = 0.05 * random(cell.model, settings["dataset"], attack).random(1000)[:n]
-        correct = right & (luck + blur < chance(find(attack), defense, threat) + 0.025) if attack != "clean" else right
+        limit = chance(find(attack), defense, threat) + bonus + 0.025
+        correct = right & (luck + blur < limit) if attack != "clean" else right
         outcomes[f"{attack}_correct"] = correct
         outcomes[f"{attack}_prediction"] = outcomes.label
         rows.append(make_row(cell, base_model, defense, find(attack), threat, int(correct.sum()), n, len(names)))
@@ -127,6 +133,7 @@ def write_evaluation(folder, cell, made, base_model):
     changes = [make_change(index, name, threat) for index, name in enumerate(names)] if edited else []
     checks = make_checks(cell.model) if not cell.sweep else []
     write_record(folder, cell, made, rows, changes, checks=checks, notes=[])
+    return rows
 
 
 def chance(attack, defense, threat):
@@ -211,3 +218,61 @@ def write_benchmarks(results):
     (results / "strength" / "clean.csv").write_text(clean)
     (results / "speed" / "cpu.csv").write_text(SPEED_CSV)
     (results / "speed" / "cpu-quick.csv").write_text(SPEED_CSV)  # a trial run's: not shown
+
+
+def write_training(profile, results):
+    """Made-up training logs of every trained model, and records that know of a held-out slice."""
+    profile = load_profile(profile)
+    folder = results / profile.name
+    (folder / "training").mkdir(parents=True, exist_ok=True)
+    for cell in expand(profile, results=results):
+        if cell.kind != "train":
+            continue
+        seed = cell.parameters["seed"]
+        final = {"clean": 90.0, "image": 60.0, "text": 40.0, "robust": 30.0 + seed}
+        best = {"step": 2, **final} if seed else {"step": 1, **final, "robust": 35.0}
+        training = {"seconds": 1.5 + seed, "images": 16, "train_samples": 32, "held_out": {"samples": 8, "final": final, "best": best}}
+        write_record(folder, cell, {"device": "cpu", "threads": 1, "seconds": 2.0, "seed": 0}, training=training)
+        log = pd.DataFrame({"step": [0, 1], "loss": [4.0, 2.0 + seed], "lr": 1e-3, "gradient_norm": 1.0, "seconds": [0.5, 1.0]})
+        log = log.assign(images_per_second=16.0, **{f"held_out_{name}": [np.nan, value] for name, value in final.items()})
+        log.to_csv(folder / "training" / f"{cell.model}.csv", index=False)
+
+
+VARIANTS = {  # settings, seeds, and how many points better (made up)
+    "mmcoa": ({}, (0, 1, 2), 0.0),
+    "mmcoa-lambda25": ({"lambda_image": 0.25, "lambda_text": 0.75}, (0,), 0.1),
+    "mmcoa-lambda75": ({"lambda_image": 0.75, "lambda_text": 0.25}, (0,), 0.0),
+    "mmcoa-eps4": ({"epsilon": "4/255"}, (0,), 0.1),
+    "mmcoa-inner1": ({"inner_steps": 1}, (1,), -0.1),
+    "mmcoa-last1": ({"last_blocks": 1}, (0,), -0.2),
+    "mmcoa-lr": ({"lr": 0.001}, (0,), 0.0),
+    "gradient-leak": ({"fault": "gradient_leak"}, (0, 1, 2), -0.15),
+    "index-positives": ({"fault": "index_positives"}, (0, 1, 2), 0.0),
+    "all-faults": ({"fault": "all_faults"}, (0, 1), -0.25),
+}
+SETTINGS = {"defense": "mmcoa", "dataset": "openmoji/others", "split": "train", "steps": 2, "batch_size": 8, "inner_steps": 3}
+SETTINGS |= dict.fromkeys(("lr", "lambda_image", "lambda_text", "positives", "trains", "last_blocks", "lora_rank", "fault"))
+SETTINGS |= {"epsilon": "2/255", "candidate_source": "table:train"}
+
+
+def write_ablations(results, variants=VARIANTS, datasets=DATASETS, samples=24):
+    """A made-up results/ablations: variants of one model that share its luck with the pictures."""
+    folder, rows = results / "ablations", []
+    made = {"git_commit": "0123456789abcdef", "device": "cpu", "threads": 2, "seconds": 2.0, "seed": 0}
+    for variant, (settings, seeds, bonus) in variants.items():
+        assert settings.get("fault", "all_faults") in FAULTS
+        for seed in seeds:
+            name = f"{variant}-seed{seed}"
+            parameters = {**SETTINGS, **settings, "seed": seed}
+            write_record(folder, Cell(f"train__{name}", "train", name, parameters, {}), made, training={"seconds": 1.5, "images": 16})
+            for dataset in datasets:
+                cell_id = f"{name}__{dataset.replace('/', '-')}"
+                parameters = {**EVALUATE_DEFAULTS, "dataset": dataset, "samples": samples, "attacks": list(ATTACKS), "epsilon": "2/255"}
+                cell = Cell(cell_id, "evaluate", name, parameters, {})
+                found = write_evaluation(folder, cell, made, "openmoji-clip", like=f"mmcoa-seed{seed}", bonus=bonus)
+                rows += [{**row, "cell": cell_id} for row in found]
+    frame = pd.DataFrame(rows)
+    frame["defense"] = "mmcoa"
+    frame["trained_on"] = SETTINGS["dataset"]
+    frame.to_csv(folder / "rows.csv", index=False)
+    return folder

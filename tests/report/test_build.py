@@ -1,6 +1,7 @@
 """The book end to end on synthetic results, and its sources."""
 
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -9,11 +10,15 @@ import yaml
 
 from mmcoa.errors import UserError
 from mmcoa.report import build
+from mmcoa.report.ablations import GROUPS
 from mmcoa.report.names import SWEEPS
 
+from . import synthetic
+
 ROOT = Path(__file__).parents[2]
-REPORTS = ("report_impact", "report_strength", "report_finetuning")
+REPORTS = ("report_impact", "report_strength", "report_finetuning", "report_training", "report_ablations", "report_released")
 KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed"}
+KEYS |= {"training-logs", "held-out", "ablations", "all-ablations", "faults", "all-faults", *(f"ablation-{name}" for name in GROUPS)}
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +28,11 @@ def in_project(monkeypatch):
 
 @pytest.fixture(scope="module")
 def site(synthetic_profile, tmp_path_factory):
-    """Folder of the built pages."""
+    """Folder of the built pages, of a study with everything: training logs and ablations too."""
     profile, results = synthetic_profile
+    results = shutil.copytree(results, tmp_path_factory.mktemp("everything") / "results")
+    synthetic.write_training(profile, results)
+    synthetic.write_ablations(results)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         return build.build_book(profile, tmp_path_factory.mktemp("book"), results).parent
@@ -87,7 +95,10 @@ def test_pages_need_no_network(site):
     assert re.search(r'src="_static/\.\./mathjax/tex-mml-chtml\.js[?"]', (site / "method.html").read_text(encoding="utf8"))
 
 
-COUNTS = (("index", 1, 1), ("report_impact", 7, 3), ("report_strength", 8, 2), ("report_finetuning", 4, 4))
+COUNTS = (
+    *(("index", 1, 1), ("report_impact", 7, 3), ("report_strength", 8, 2), ("report_finetuning", 4, 4)),
+    *(("report_training", 2, 1), ("report_ablations", 6, 0), ("report_released", 1, 0)),
+)
 
 
 @pytest.mark.parametrize(("page", "full", "least"), COUNTS)
@@ -124,6 +135,21 @@ def test_a_study_without_sweeps_says_so(plain_site, site):
         assert said in text
     full = text_of((site / "report_impact.html").read_text(encoding="utf8"))
     assert "no such sweep" not in full and "How large a perturbation" in full
+
+
+def test_a_study_without_ablations_and_logs_says_so(plain_site, site):
+    for page, said in (
+        ("report_training", ("No training logs are at hand", "hold no accuracy on held-out training pictures", "mmcoa run PROFILE")),
+        ("report_ablations", ("This part was not run", "mmcoa run ablations")),
+        ("report_released", ("This part was not run", "mmcoa run ablations")),
+    ):
+        text = text_of((plain_site / f"{page}.html").read_text(encoding="utf8"))
+        full = text_of((site / f"{page}.html").read_text(encoding="utf8"))
+        assert all(words in text for words in said), page
+        assert said[0] not in full, page
+    text = text_of((site / "report_released.html").read_text(encoding="utf8"))
+    assert "has no finished results: misaligned candidates, corner steps and coupled decay; models" in text
+    assert re.search(r"gradient leak: clean −\d", text) and "intervals cover zero" in text
 
 
 def test_verdicts_reach_the_page(site):

@@ -1,0 +1,95 @@
+"""Tables of the ablations, as text ready to print, and the forest plot of the faults."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from mmcoa.report import style
+from mmcoa.report.ablations import GROUPS, REFERENCE, faults, label
+from mmcoa.report.names import attack_label, listed
+from mmcoa.report.sweeps import signed_interval
+from mmcoa.study.faults import FAULTS
+
+
+def group_table(found, group, frame):
+    """One row a variant of a group, the reference first: accuracy, and points against the reference (Δ), under each attack.
+
+    frame: `ablations.group_effects` of the group.
+    """
+    own = {key: found.settings[REFERENCE].get(key) for key in GROUPS[group][1]}
+    text = label({key: value for key, value in own.items() if value is not None})
+    first = {"variant": f"{text} (reference)".strip(), **reference_cells(found)}
+    return pd.DataFrame([first, *({"variant": part.label.iloc[0], **effect_cells(part)} for part in by_variant(frame))])
+
+
+def faults_table(found, frame):
+    """One row a fault, the reference first: what it is, accuracy, faulty minus right (Δ), and where that interval covers zero.
+
+    frame: `ablations.fault_effects`.
+    """
+    rows = [{"fault": "none", "what it is": "the reference", **reference_cells(found), "Δ covers zero": "–"}]
+    for part in by_variant(frame):
+        meaning = FAULTS.get(faults(found)[part.variant.iloc[0]], "–")
+        row = {"fault": part.label.iloc[0], "what it is": re.sub(r" \([A-Z]\d+\)$", "", meaning)}  # numbers of a design page
+        covered = listed(map(attack_label, part.attack[part.covers]))
+        rows.append(row | effect_cells(part) | {"Δ covers zero": covered or "nowhere"})
+    return pd.DataFrame(rows)
+
+
+def by_variant(frame):
+    """The parts of `ablations.effects`, one a variant."""
+    return [part for _, part in frame.groupby("variant", sort=False)]
+
+
+def reference_cells(found):
+    """The reference's row: mean over all its seeds."""
+    own = found.outcomes[found.outcomes.method == REFERENCE]
+    cells = {"seeds": seeds_text(sorted(own.train_seed.unique()))}
+    cells["n"] = str(len(own[["dataset", "sample_id"]].drop_duplicates()))
+    for attack in found.attacks:
+        cells |= {attack_label(attack): f"{macro(own, attack):.1f}", f"Δ {attack_label(attack)}": "–"}
+    return cells
+
+
+def macro(outcomes, attack):
+    """Macro mean over data sets, in percent, of the outcomes of one or many seeds."""
+    return 100 * outcomes.groupby("dataset")[f"{attack}_correct"].mean().mean()
+
+
+def effect_cells(part):
+    """The row of one variant's effects."""
+    first = part.iloc[0]
+    cells = {"seeds": seeds_text(first.seeds), "n": str(first.n)}
+    for row in part.itertuples():
+        cells[attack_label(row.attack)] = f"{row.accuracy:.1f}"
+        cells[f"Δ {attack_label(row.attack)}"] = signed_interval(row.points, row.low, row.high)
+    return cells
+
+
+def seeds_text(seeds):
+    return ", ".join(str(seed) for seed in seeds)
+
+
+def forest(frame):
+    """Forest plot of `ablations.fault_effects`: one panel an attack, one row a fault; hollow where the interval covers zero."""
+    style.use()
+    parts = by_variant(frame)[::-1]
+    attacks = list(dict.fromkeys(frame.attack))
+    size = (style.WIDTH, 0.9 + 0.36 * len(parts))
+    figure, panels = plt.subplots(1, len(attacks), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axes, attack in zip(panels[0], attacks, strict=True):
+        color, marker = style.ATTACKS.get(attack, style.OTHER)
+        for y, part in enumerate(parts):
+            (row,) = part[part.attack == attack].itertuples()
+            errors = np.clip([[row.points - row.low], [row.high - row.points]], 0, None)
+            look = {"color": color, "ms": 5.5, "elinewidth": 1.1, "mec": color, "mfc": "white" if row.covers else color}
+            axes.errorbar([row.points], [y], xerr=errors, fmt=marker, **look)
+        axes.axvline(0, color=style.GREY, ls=(0, (4, 3)), lw=0.9, zorder=1)
+        axes.set(title=attack_label(attack), ylim=(-0.6, len(parts) - 0.4))
+        axes.grid(axis="y", visible=False)
+    panels[0][0].set_yticks(range(len(parts)), [part.label.iloc[0] for part in parts])
+    figure.supxlabel("faulty minus right (points of macro accuracy)", size=8.5)
+    figure.tight_layout(w_pad=0.6)
+    return figure

@@ -1,0 +1,202 @@
+"""What each part of MMCoA does, and what each fault of the released code does: variants beside the reference, one change each.
+
+The results of the profile `ablations`, whichever profile the book is made for. What a variant changes is read from the
+settings in its training record, not from its name.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+
+from mmcoa.errors import UserError
+from mmcoa.report import paired
+from mmcoa.report.results import method_of, read_outcomes
+from mmcoa.study.faults import FAULTS
+from mmcoa.study.records import read_record
+from mmcoa.training import TrainConfig
+
+PROFILE = "ablations"
+REFERENCE = "mmcoa"
+ATTACKS = ("clean", "image", "text", "sequential")
+GROUPS = {  # which settings belong together; a variant belongs where one of its changes does
+    "lambda": ("weights of the two terms", ("lambda_image", "lambda_text")),
+    "epsilon": ("epsilon of the inner image attack", ("epsilon",)),
+    "inner": ("steps of the inner image attack", ("inner_steps",)),
+    "trained": ("what is trained", ("trains", "last_blocks", "lora_rank")),
+    "positives": ("positives", ("positives",)),
+    "other": ("other settings", ()),  # of no group above
+}
+# A record leaves out what the defence does by default; both towers is the reference's (mmcoa/defenses/mmcoa.py).
+DEFAULTS = {key: getattr(TrainConfig, key) for key in ("lambda_image", "lambda_text", "positives")} | {"trains": "both"}
+SAID = {
+    "lambda_image": "λ image {}",
+    "lambda_text": "λ text {}",
+    "epsilon": "epsilon {}",
+    "inner_steps": "{} inner steps",
+    "trains": "{} tower alone",
+    "last_blocks": "last {} blocks of each tower",
+    "lora_rank": "LoRA of rank {}",
+    "positives": "positives by {}",
+}
+SINGULAR = {("inner_steps", 1): "1 inner step", ("last_blocks", 1): "last block of each tower", ("trains", "both"): "both towers"}
+
+
+class NotRun(UserError):
+    """The profile was not run, or not far enough."""
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Finished results. A variant is an entry of the profile's `models`: one model, or one a seed.
+
+    rows: result rows of the main evaluation, with `model_id` and `method` (the variant).
+    outcomes: one row a model, data set and sample: method, train_seed, dataset, sample_id, label, `ATTACK_correct`.
+    settings: {variant: its training's settings without the seed}, the reference first.
+    made: one dict a model: git_commit, device, threads.
+    unfinished: ids of models that lack an evaluation which the reference has; they are in nothing above.
+    """
+
+    rows: pd.DataFrame
+    outcomes: pd.DataFrame
+    settings: dict
+    made: list
+    unfinished: tuple = ()
+
+    @property
+    def attacks(self):
+        return [name for name in ATTACKS if name in set(self.rows.attack)]
+
+    @property
+    def groups(self):
+        """Names of the groups that have a variant."""
+        return [group for group in GROUPS if variants(self, group)]
+
+
+def load(results="results"):
+    """Read `results/ablations`. Raises `NotRun` where the reference has no finished results there."""
+    folder = Path(results) / PROFILE
+    rows = main_rows(folder)
+    wanted = set(rows.dataset[rows.method == REFERENCE])
+    if not wanted:
+        raise NotRun(f"no results of '{REFERENCE}' in {folder}; run: mmcoa run {PROFILE}")
+    sets = rows.groupby("model_id", sort=False).dataset.agg(set)
+    unfinished = [model for model, there in sets.items() if not wanted <= there]
+    rows = rows[~rows.model_id.isin(unfinished)].reset_index(drop=True)
+    settings, seeds, made = {REFERENCE: None}, {}, []
+    for model, method in rows[["model_id", "method"]].drop_duplicates().itertuples(index=False, name=None):
+        record = read_record(folder, f"train__{model}")
+        if record is None:
+            raise UserError(f"no training record of '{model}' in {folder / 'records'}; run: mmcoa run {PROFILE}")
+        given = {key: value for key, value in record["parameters"].items() if value is not None}
+        seeds[model] = given.pop("seed")
+        settings[method] = DEFAULTS | given
+        made.append({key: record["provenance"].get(key) for key in ("git_commit", "device", "threads")})
+    if settings[REFERENCE] is None:
+        raise NotRun(f"no finished results of '{REFERENCE}' in {folder}; run: mmcoa run {PROFILE}")
+    return Ablations(rows, outcomes_of(rows, seeds, folder), settings, made, tuple(unfinished))
+
+
+def main_rows(folder):
+    """rows.csv without sweeps and other defences, with `model_id` and `method`; empty where there is none."""
+    path = folder / "rows.csv"
+    if not path.is_file():
+        return pd.DataFrame(columns=["model_id", "method", "dataset"])
+    rows = pd.read_csv(path, keep_default_na=False)  # what a row leaves empty stays an empty text
+    rows = rows[(rows.sweep == "") & (rows.defense == REFERENCE)]
+    models = [cell.partition("__")[0] for cell in rows.cell]
+    return rows.assign(model_id=models, method=[method_of(model, REFERENCE) for model in models])
+
+
+def outcomes_of(rows, seeds, folder):
+    """Outcomes of the cells of these rows; `seeds`: {model id: training seed}."""
+    parts = []
+    for row in rows.drop_duplicates("cell").itertuples():
+        part = read_outcomes(folder, SimpleNamespace(id=row.cell), PROFILE)
+        parts.append(part.assign(method=row.method, train_seed=seeds[row.model_id], dataset=row.dataset))
+    return pd.concat(parts, ignore_index=True)
+
+
+def keys(results="results"):
+    """What can be shown (see sections.py): `ablations`, `ablation-GROUP`, `all-ablations`, `faults`, `all-faults`."""
+    try:
+        found = load(results)
+    except NotRun:
+        return set()
+    shown = {f"ablation-{group}" for group in found.groups} | ({"ablations"} if found.groups else set())
+    complete = not found.unfinished
+    shown |= {"all-ablations"} if complete and {*GROUPS} - {"other"} <= set(found.groups) else set()
+    shown |= {"faults"} if faults(found) else set()
+    return shown | ({"all-faults"} if complete and set(FAULTS) <= set(faults(found).values()) else set())
+
+
+def changes(found, variant):
+    """{setting: value} in which a variant differs from the reference."""
+    reference, own = found.settings[REFERENCE], found.settings[variant]
+    return {key: own.get(key) for key in {**reference, **own} if own.get(key) != reference.get(key)}
+
+
+def variants(found, group):
+    """{variant: what it changes} of a group. The fault `index_positives` is a choice of positives, so it is there as well."""
+    own = {}
+    for variant in found.settings:
+        changed = changes(found, variant)
+        if changed.get("fault") == "index_positives":
+            changed = {key: value for key, value in changed.items() if key != "fault"} | {"positives": "index"}
+        if group_of(changed) == group:
+            own[variant] = changed
+    return own
+
+
+def group_of(changed):
+    """The group of a variant with these changes; None for the reference and for faults."""
+    if not changed or changed.get("fault"):
+        return None
+    return next((name for name, (_, settings) in GROUPS.items() if changed.keys() & set(settings)), "other")
+
+
+def faults(found):
+    """{variant: name of its fault}, in the order of FAULTS."""
+    own = {variant: settings["fault"] for variant, settings in found.settings.items() if settings.get("fault")}
+    return dict(sorted(own.items(), key=lambda item: [*FAULTS, item[1]].index(item[1])))
+
+
+def label(changed):
+    """Changed settings in words: `λ image 0.25, λ text 0.75`."""
+    return ", ".join(said(key, value) for key, value in changed.items())
+
+
+def said(key, value):
+    """One setting in words; one that is not listed in its own."""
+    return SINGULAR.get((key, value)) or SAID.get(key, key.replace("_", " ") + " {}").format(value)
+
+
+def group_effects(found, group):
+    """`effects` of a group's variants."""
+    return effects(found, {variant: label(changed) for variant, changed in variants(found, group).items()})
+
+
+def fault_effects(found):
+    """`effects` of the variants with a fault; the label names it, and whatever else differs from the reference."""
+    names = {}
+    for variant, fault in faults(found).items():
+        others = {key: value for key, value in changes(found, variant).items() if key != "fault"}
+        names[variant] = ", ".join(filter(None, (fault.replace("_", " "), label(others))))
+    return effects(found, names)
+
+
+def effects(found, names):
+    """What sets some variants {variant: label} apart from the reference.
+
+    Returns one row a variant and attack: variant, label, attack, what `paired.effect` returns, and `covers`: whether the
+    interval covers zero, so that no effect is shown.
+    """
+    outcomes = dict(list(found.outcomes.groupby("method")))
+    rows = []
+    for variant, text in names.items():
+        for attack in found.attacks:
+            effect = paired.effect(outcomes[variant], outcomes[REFERENCE], attack)
+            covers = effect["low"] <= 0 <= effect["high"]
+            rows.append({"variant": variant, "label": text, "attack": attack, **effect, "covers": covers})
+    return pd.DataFrame(rows)

@@ -1,0 +1,75 @@
+"""Phrases about training, as facts.py has them about the main evaluation."""
+
+import pandas as pd
+
+from mmcoa.report import training
+from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered
+from mmcoa.report.strength_facts import counted, span
+from mmcoa.report.sweeps import merged, symbols
+from mmcoa.threat import ThreatModel
+
+HELD_OUT_STEPS = 10  # of the image attack on the held-out slice, whatever the training's own (mmcoa/heldout.py)
+
+
+def of_training(study, results="results"):
+    """What captions and prose of the page say; see facts.py."""
+    frame, costs = training.trained(study), training.cost(study)
+    machines = frame[["device", "threads"]].drop_duplicates().sort_values(["device", "threads"])
+    dear, cheap = costs.loc[costs.seconds.idxmax()], costs.loc[costs.seconds.idxmin()]
+    found = {
+        "inner_threat": inner_threat(study),
+        "cost_unit": training.unit(study),
+        "cost_devices": listed(f"{row.device}, {counted(row.threads, 'thread')}" for row in machines.itertuples()),
+        "cost_says": " and ".join(
+            f"{method_label(row.method)} {how} ({training.short(row.seconds)})" for row, how in ((cheap, "least"), (dear, "most"))
+        ),
+        "base_sets": listed(dict.fromkeys(map(dataset_label, frame.dataset))),
+        "tradeoff_attack": attack_label(training.robust_attack(study)),
+        "tradeoff_says": tradeoff_says(training.tradeoff(study)),
+    }
+    log, slices = training.logs(study, results), training.held_out(study)
+    if len(log):
+        found |= {"loss_runs": str(log.model_id.nunique()), "loss_says": loss_says(training.loss_curves(log))}
+    if len(slices):
+        found |= {"held_out_n": span(slices.samples), "held_out_threat": inner_threat(study, HELD_OUT_STEPS)}
+        found["held_out_says"] = held_out_says(slices)
+    return found
+
+
+def inner_threat(study, steps=None):
+    """Threat model of the inner attacks, for captions; `steps`: of the image attack where it is not the training's own."""
+    texts = []
+    for row in study.training[["epsilon", "inner_steps", "candidate_source"]].drop_duplicates().itertuples():
+        if pd.isna(row.epsilon) or (steps is None and pd.isna(row.inner_steps)):
+            return "that of the base model's own defaults"
+        threat = ThreatModel(epsilon=row.epsilon, steps=steps or int(row.inner_steps), candidate_source=row.candidate_source)
+        texts.append(threat.describe())
+    return symbols(merged(texts))
+
+
+def loss_says(curves):
+    """Where the median of each method ends: `TeCoA 0.45, MMCoA 0.61`."""
+    last = curves.sort_values("step").groupby("method").tail(1).set_index("method")["median"]
+    return listed(f"{method_label(name)} {last[name]:.2f}" for name in ordered(last.index, METHODS))
+
+
+def held_out_says(slices):
+    """For how many models the last state is the best, and what the best is better by, on average over the others."""
+    wide = slices.pivot(index="model_id", columns="state", values="robust")
+    gain = (wide.best - wide.final)[wide.best > wide.final]
+    better = f"; in the others an earlier state is better, by {gain.mean():.1f} points on average" if len(gain) else ""
+    return f"in {len(wide) - len(gain)} of {len(wide)} models the last state is as robust there as any measured before{better}"
+
+
+def tradeoff_says(frame):
+    """The most robust model, and on which side of the undefended one the others lie."""
+    best, base, tuned = frame.loc[frame.robust.idxmax()], frame[frame.method == "none"], frame[frame.method != "none"]
+    text = f"most robust is {method_label(best.method)} ({best.robust:.1f} %, clean {best.clean:.1f} %)"
+    if base.empty:
+        return text
+    base = base.iloc[0]
+    above, right = int((tuned.robust > base.robust).sum()), int((tuned.clean >= base.clean).sum())
+    return (
+        f"{text}; undefended has {base.robust:.1f} % (clean {base.clean:.1f} %). Of {len(tuned)} fine-tuned models {above} "
+        f"are more robust than undefended, and {right} keep at least its clean accuracy"
+    )

@@ -1,0 +1,130 @@
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from mmcoa.errors import UserError
+from mmcoa.report import results, sections, style, tables, training, training_facts
+from mmcoa.statistics import wilson
+
+from . import synthetic
+
+
+@pytest.fixture(scope="module")
+def folder(synthetic_profile, tmp_path_factory):
+    """Results of their own, with training logs and held-out accuracy."""
+    made = shutil.copytree(synthetic_profile[1], tmp_path_factory.mktemp("trained") / "results")
+    synthetic.write_training(synthetic_profile[0], made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(synthetic_profile, folder):
+    return results.load(synthetic_profile[0], folder)
+
+
+def with_training(study, **columns):
+    return dataclasses.replace(study, training=study.training.assign(**columns))
+
+
+def test_losses_are_relative_to_the_first_of_each_model(trained, folder):
+    logs = training.logs(trained, folder)
+    assert set(logs.model_id) == {"tecoa-seed0", "mmcoa-seed0", "mmcoa-seed1"} and {"lr", "held_out_robust"} <= set(logs)
+    last = logs[logs.step == 1].set_index("model_id").relative
+    assert last.to_dict() == {"tecoa-seed0": 0.5, "mmcoa-seed0": 0.5, "mmcoa-seed1": 0.75}
+    curve = training.loss_curves(logs).set_index(["method", "step"])
+    assert curve.loc[("mmcoa", 1), ["median", "low", "high", "seeds"]].tolist() == [0.625, 0.5, 0.75, 2]
+    assert training_facts.loss_says(training.loss_curves(logs)) == "TeCoA 0.50 and MMCoA 0.62"
+
+
+def test_a_first_loss_of_zero_is_no_scale(trained, folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "results")
+    path = copy / trained.profile / "training" / "tecoa-seed0.csv"
+    path.write_text(path.read_text().replace("4.0", "0.0", 1))
+    assert set(training.loss_curves(training.logs(trained, copy)).method) == {"mmcoa"}
+
+
+def test_what_there_is_to_show(trained, folder, study, synthetic_profile):
+    assert {"training-logs", "held-out"} <= sections.available(trained, folder)
+    assert not {"training-logs", "held-out"} & sections.available(study, synthetic_profile[1])
+    assert training.logs(study, synthetic_profile[1]).empty and training.held_out(study).empty
+
+
+def test_cost_by_method(trained):
+    costs = training.cost(trained).set_index("method")
+    assert costs.loc["tecoa", "seconds"] == pytest.approx(1000 * 1.5 / 16)
+    assert costs.loc["mmcoa", ["low", "seconds", "high"]].tolist() == [93.75, 125, 156.25]
+    assert costs.loc["tecoa", "per_second"] == pytest.approx(16 / 1.5)
+    assert costs.loc["tecoa", "epoch"] == pytest.approx(3.0)  # 32 pictures
+    assert costs.ratio.isna().all()
+    table = training.cost_table(trained).set_index("method")
+    assert table.loc["MMCoA", "device-seconds per 1,000 pictures"] == "125 (93.8 to 156)"
+    assert "ratio to clean fine-tuning" not in table and table.loc["TeCoA", "device-seconds per epoch"] == "3.00"
+
+
+def test_cost_beside_clean_fine_tuning_and_on_a_gpu(trained):
+    method = trained.training.method.replace("tecoa", "clean")
+    table = training.cost_table(with_training(trained, method=method, device="cuda:0")).set_index("method")
+    assert table["ratio to clean fine-tuning"].tolist() == ["1.00", "1.33"]
+    assert "GPU seconds per 1,000 pictures" in table
+
+
+def test_cost_where_the_size_of_the_set_is_unknown(study):
+    assert list(training.cost_table(study)) == ["method", "seeds", "device-seconds per 1,000 pictures", "pictures/s"]
+
+
+def test_nothing_trained(study):
+    with pytest.raises(UserError, match="trains nothing"):
+        training.cost(dataclasses.replace(study, training=study.training.iloc[:0]))
+
+
+def test_held_out_states(trained):
+    table = training.held_out_table(trained).set_index(["method", "state"])
+    assert list(table.index) == [("TeCoA", "final"), ("TeCoA", "best"), ("MMCoA", "final"), ("MMCoA", "best")]
+    assert table.loc[("MMCoA", "final"), "robust"] == tables.number(30.5, *wilson(0.305 * 8, 8))
+    assert table.loc[("MMCoA", "best"), ["step", "seeds", "n"]].tolist() == ["1 to 2", "2", "8"]
+    says = training_facts.held_out_says(training.held_out(trained))
+    assert says.startswith("in 1 of 3 models the last state") and "by 5.0 points on average" in says
+
+
+def test_tradeoff_has_a_point_a_model(trained):
+    points = training.tradeoff(trained).set_index("model_id")
+    assert set(points.index) == {"none", "tecoa-seed0", "mmcoa-seed0", "mmcoa-seed1"}
+    assert training.robust_attack(trained) == "sequential"  # this study has no worst case
+    own = trained.rows[(trained.rows.model_id == "mmcoa-seed1") & (trained.rows.attack == "sequential")]
+    assert points.loc["mmcoa-seed1", "robust"] == pytest.approx(own.accuracy.mean())
+    assert points.loc["none", "n"] == 72
+    rows = trained.rows.assign(attack=trained.rows.attack.replace("image", "multimodal"))
+    assert training.robust_attack(dataclasses.replace(trained, rows=rows)) == "multimodal"
+
+
+def test_tradeoff_in_words(trained):
+    points = training.tradeoff(trained)
+    assert training_facts.tradeoff_says(points).startswith("most robust is ")
+    assert "Of 3 fine-tuned models" in training_facts.tradeoff_says(points)
+    assert ";" not in training_facts.tradeoff_says(points[points.method != "none"])
+
+
+def test_facts_are_texts(trained, folder, study, synthetic_profile):
+    found = training_facts.of_training(trained, folder)
+    assert all(isinstance(text, str) and text for text in found.values())
+    assert found["loss_runs"] == "3" and found["held_out_n"] == "8" and found["cost_devices"] == "cpu, 1 thread"
+    assert "2/255" in found["inner_threat"] and "table:train" in found["inner_threat"] and "1 steps" in found["inner_threat"]
+    assert "10 steps" in found["held_out_threat"]
+    assert not {"loss_says", "held_out_says"} & training_facts.of_training(study, synthetic_profile[1]).keys()
+
+
+def test_inner_attack_of_the_models_own_defaults(trained):
+    assert "own defaults" in training_facts.inner_threat(with_training(trained, epsilon=np.nan))
+
+
+def test_figures(trained, folder, tmp_path):
+    logs = training.logs(trained, folder)
+    for draw in (lambda: training.losses(logs), lambda: training.scatter(trained)):
+        first, second = (style.save(draw(), tmp_path / f"{name}.svg").read_bytes() for name in "ab")
+        assert first == second and len(first) > 5000
+
+
+def test_short():
+    assert [training.short(value) for value in (0.3456, 12.34, 1234.5, np.nan)] == ["0.35", "12.3", "1,234", "–"]
