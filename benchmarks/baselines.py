@@ -11,6 +11,12 @@ import torch.nn.functional as F
 from mmcoa.attacks.words import STOP_WORDS
 
 
+def logits(model, pixels, text_features):
+    """Logits [N, C] through open_clip's own image tower, all rows of the last block included."""
+    embeddings = model.clip.encode_image((model.resized(pixels) - model.mean) / model.std)
+    return model.scale * F.normalize(embeddings, dim=-1) @ text_features.T
+
+
 def pgd_public(model, images, labels, prompts, threat, start):
     """l_inf PGD from `start` [N, 3, H, W], last iterate: prompts through the text tower at each step, `loss.backward()`.
 
@@ -20,7 +26,7 @@ def pgd_public(model, images, labels, prompts, threat, start):
     for _ in range(threat.steps):
         delta.requires_grad_()
         text = F.normalize(model.clip.encode_text(model.tokenizer(prompts).to(images.device)), dim=-1)
-        loss = F.cross_entropy(model.logits(images + delta, text), labels)
+        loss = F.cross_entropy(logits(model, images + delta, text), labels)
         loss.backward()
         with torch.no_grad():
             delta = (delta + threat.step_size * delta.grad.sign()).clamp(-threat.epsilon, threat.epsilon)
@@ -83,4 +89,4 @@ class Classifier(torch.nn.Module):
         self.model, self.text_features = model, text_features
 
     def forward(self, pixels):
-        return self.model.logits(pixels, self.text_features)
+        return logits(self.model, pixels, self.text_features)
