@@ -12,6 +12,7 @@ import torch
 
 import mmcoa
 from mmcoa.datasets import Dataset, openmoji_names
+from mmcoa.runtime import tune_allocator, usual_allocator
 
 
 def pooled(samples):
@@ -31,7 +32,8 @@ def pooled(samples):
 def race(ours, baseline, repeats, baseline_repeats=None, device="cpu"):
     """Run two functions without arguments in turn: (shortest seconds of ours, of the baseline, result of ours, of the baseline).
 
-    In turn, so that a machine that gets slower or busier hurts both. `baseline_repeats` may be smaller: it takes minutes.
+    In turn, so that a machine that gets slower or busier hurts both. `baseline_repeats` may be smaller: it takes minutes. The
+    baseline runs with the memory allocator as a process has it that does not tune it.
     """
     if baseline_repeats is None:
         baseline_repeats = repeats
@@ -40,9 +42,18 @@ def race(ours, baseline, repeats, baseline_repeats=None, device="cpu"):
         for side, (function, count) in enumerate(((ours, repeats), (baseline, baseline_repeats))):
             if turn < count:
                 results[side] = None  # the last result must not make this run slower
-                seconds, results[side] = timed(function, device)
+                seconds, results[side] = timed(function, device) if side == 0 else usual(function, device)
                 times[side].append(seconds)
     return min(times[0]), min(times[1]), *results
+
+
+def usual(function, device="cpu"):
+    """`timed` with the allocator's usual settings."""
+    usual_allocator()
+    try:
+        return timed(function, device)
+    finally:
+        tune_allocator()
 
 
 def timed(function, device="cpu"):

@@ -23,7 +23,7 @@ import memory
 import open_clip
 import torch
 import training_step
-from common import hardware, line, pooled, print_table, race, require, slug, timed, versions, write_csv
+from common import hardware, line, pooled, print_table, race, require, slug, timed, usual, versions, write_csv
 
 import mmcoa
 from mmcoa.attacks.ball import project, random_start
@@ -51,7 +51,7 @@ class Settings:
     batches: tuple = ((16, "10x"), (64, "3.5x"))  # pictures, target
     steps: int = 10  # of ours, prompts encoded once for all of them
     baseline_steps: int = 2
-    repeats: int = 5
+    repeats: int = 3
     baseline_repeats: int = 2
     one_by_one: int = 10  # prompts attacked one variant at a time
     training_batch: int = 256
@@ -196,7 +196,7 @@ def text_lines(settings, device):
     count = sum(len(baselines.variants_of(prompt, candidates, taken)) for prompt in prompts)
     print(f"text attack: {len(prompts)} prompts, {count} variants, {len(prompts) - ties} identical, {ties} tied")
     some = prompts[:: len(prompts) // settings.one_by_one][: settings.one_by_one]
-    single, found = timed(lambda: baselines.attack_prompts_slowly(model, some, candidates, prompts, one_by_one=True), device)
+    single, found = usual(lambda: baselines.attack_prompts_slowly(model, some, candidates, prompts, one_by_one=True), device)
     compare_prompts(model, [ours[prompts.index(prompt)] for prompt in some], found, some)
     setting = f"{settings.architecture}, {len(prompts)} prompts, {count} variants"
     per_prompt = f"{setting}; baseline one variant at a time, {len(some)} prompts measured"
