@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.errors import UserError
+from mmcoa.heldout import MEASURED
 from mmcoa.report import style
 from mmcoa.report.names import METHODS, attack_label, method_label, ordered
 from mmcoa.report.strength_facts import span
 from mmcoa.report.tables import number
 from mmcoa.statistics import wilson
-
-MEASURED = ("clean", "image", "text", "robust")  # on the held-out slice
 
 
 def logs(study, results="results"):

@@ -83,3 +83,11 @@ def test_provenance_works_without_git(monkeypatch):
     assert made["git_commit"] is None and made["git_dirty"] is None
     assert made["started"] == "1970-01-01T00:00:00+00:00" and made["seconds"] == 1.23
     assert {"python", "torch", "open_clip", "mmcoa"} == made["versions"].keys() and all(made["versions"].values())
+
+
+def test_the_committed_study_holds_what_its_profile_names_and_nothing_else():
+    """A cell that was renamed or left the profile must not stay behind: nobody would know what it belongs to."""
+    folder, cells = Path(__file__).parents[2] / "results" / "openmoji", expand("openmoji")
+    assert {path.stem for path in (folder / "records").iterdir()} == {cell.id for cell in cells}
+    assert {path.stem for path in (folder / "outcomes").iterdir()} == {cell.id for cell in cells if cell.kind == "evaluate"}
+    assert {path.stem for path in (folder / "training").iterdir()} == {cell.model for cell in cells if cell.kind == "train"}
