@@ -10,6 +10,7 @@ thing. `seconds` are of one PGD step or one whole search; the quick model is tin
     epoch       an epoch of MMCoA, embedded model
     evaluation  PGD-20 of the embedded model against torchattacks
     memory      peak memory of evaluating 500 and 5,000 samples
+    reading     many small pictures, first and from the cache; 224-pixel JPEGs beside torchvision's decoder
 
 Writes FOLDER/<hardware>.csv; with --only the other lines of an earlier run stay. All: about 30 minutes on two idle cores.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 import baselines
 import memory
 import open_clip
+import reading
 import torch
 import training_step
 from common import hardware, line, pooled, print_table, race, require, slug, timed, usual, versions, write_csv
@@ -32,14 +34,15 @@ from mmcoa.attacks.pgd import pgd
 from mmcoa.attacks.prefix import encode_texts
 from mmcoa.attacks.text import attack_prompts
 from mmcoa.attacks.words import split_words
-from mmcoa.clip import ImageTextModel, resolve_device
+from mmcoa.clip import ImageTextModel
 from mmcoa.datasets import openmoji, openmoji_names
 from mmcoa.errors import UserError
+from mmcoa.loading import resolve_device
 from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel
 
 COLUMNS = ("what", "setting", "ours", "baseline", "ratio", "unit", "target", "versions", "hardware")
-PARTS = ("image", "text", "training", "step", "epoch", "evaluation", "memory")
+PARTS = ("image", "text", "training", "step", "epoch", "evaluation", "memory", "reading")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Settings:
     evaluation_steps: int = 20
     embedded_batch: int = 64
     memory: tuple = (500, 5000)
+    small: int = 20_000  # pictures of 32 px
+    streamed: int = 1024  # of 224 px
 
 
 QUICK = Settings(
@@ -82,6 +87,8 @@ QUICK = Settings(
     evaluation_steps=2,
     embedded_batch=4,
     memory=(4, 8),
+    small=64,
+    streamed=16,
 )
 TINY = {
     "embed_dim": 32,
@@ -294,6 +301,7 @@ LINES = {
     "epoch": training_step.epoch_lines,
     "evaluation": evaluation_lines,
     "memory": memory_lines,
+    "reading": reading.reading_lines,
 }
 
 

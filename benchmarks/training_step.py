@@ -12,7 +12,6 @@ from mmcoa import defenses
 from mmcoa.attacks.ball import project, random_start
 from mmcoa.datasets.batches import Batch, ShuffledDataset
 from mmcoa.defenses.losses import contrastive
-from mmcoa.heldout import subset
 from mmcoa.threat import ThreatModel
 from mmcoa.training import TrainConfig, make_optimizer, train
 
@@ -110,7 +109,7 @@ def peak_line(model, batch, threat, config, device, setting, side=MATRIX):
 def epoch_lines(settings, device):
     """One epoch of MMCoA on the embedded model, PGD-3, checkpoints and log included."""
     data = mmcoa.load_dataset("openmoji/others", "train", samples=settings.epoch)
-    data = subset(data, torch.arange(min(settings.epoch, len(data))))
+    data = data.prefix(settings.epoch)
     model, frozen = (mmcoa.load_model("openmoji-clip", device) for _ in range(2))
     source = ShuffledDataset(data, settings.embedded_batch, 0, device)
     config = TrainConfig(defense="mmcoa", steps=-(-len(data) // source.batch_size), batch_size=source.batch_size)

@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 
 # Loaded at first use: `mmcoa status` and the lists must not wait for torch.
 _EXPORTS = {
-    "load_model": "mmcoa.clip",
-    "save_checkpoint": "mmcoa.clip",
+    "load_model": "mmcoa.loading",
+    "save_checkpoint": "mmcoa.loading",
     "ImageTextModel": "mmcoa.clip",
     "load_dataset": "mmcoa.datasets",
     "Dataset": "mmcoa.datasets",

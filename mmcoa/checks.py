@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from mmcoa.attacks.ball import project, random_start, step_direction
-from mmcoa.attacks.candidate_files import cached
 from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.catalog import find
 from mmcoa.attacks.images import FUNCTIONS
 from mmcoa.attacks.losses import margin
 from mmcoa.attacks.text import attack_prompts, enumerate_variants
-from mmcoa.clip import frozen_model
+from mmcoa.cache import cached
+from mmcoa.loading import frozen_model
 from mmcoa.threat import preset
 
 NOISE_DRAWS = 10

@@ -7,17 +7,19 @@ from typing import Annotated
 
 import typer
 
-from mmcoa import cli_candidates, cli_training
+from mmcoa import cli_candidates, cli_data, cli_training
 from mmcoa.console import console, print_rows, print_table, progress_bar, write_json
 from mmcoa.errors import UserError, unknown
 
 HELP = "Attack, defend and evaluate CLIP through its images, its prompts or both; run studies and build their reports."
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=HELP)
 app.add_typer(cli_candidates.app, name="candidates")
+app.add_typer(cli_data.app, name="data")
 UsageError = typer.BadParameter.__base__  # typer may bring its own copy of click: take the class from there
 
 Model = Annotated[str, typer.Option(help="openmoji-clip, a checkpoint folder, ARCH/PRETRAINED of open_clip, or hf-hub:OWNER/NAME")]
 Data = Annotated[str, typer.Option(help="name of a data set (`mmcoa datasets`) or wds:FOLDER")]
+Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $MMCOA_DATA, else the user's cache")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Seed = Annotated[int, typer.Option(help="seed of everything random")]
 
@@ -39,11 +41,9 @@ def models():
 @app.command()
 def datasets():
     """List the data sets. Example: mmcoa datasets"""
-    from mmcoa.datasets import records
+    from mmcoa.cli_data import datasets_table
 
-    rows = [[name, r["classes"], ", ".join(r["splits"]), r.get("note", r["template"]), r["licence"]] for name, r in records().items()]
-    rows.append(["wds:FOLDER", "", "its own", "any folder in the clip-benchmark WebDataset layout", "its own"])
-    print_table(["data set", "classes", "splits", "prompt / note", "licence"], rows)
+    print_table(*datasets_table())
 
 
 @app.command()
@@ -89,6 +89,11 @@ def evaluate(
     text_score: Annotated[str, typer.Option(help="embedding: cosine distance, or margin: labelled pictures of the train split")] = "embedding",
     min_similarity: Annotated[float | None, typer.Option(help="least cosine of clean and changed prompt, by the frozen model")] = None,
     template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
+    prompts: Annotated[str, typer.Option(help="reference: the paper's rule, or openclip: the ensemble CLIP was published with")] = "reference",
+    transform: Annotated[str, typer.Option(help="pictures of varying size: reference (256, crop 224), or openclip (CLIP's own)")] = "reference",
+    root: Root = None,
+    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="leave damaged pictures out, and count them")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="classes that share a prompt are an error")] = False,
     resize: Annotated[str, typer.Option(help="openclip (anti-aliased) or reference")] = "openclip",
     precision: Annotated[str, typer.Option(help="fp32, or bf16 for the search; what it breaks is verified in fp32")] = "fp32",
     batch_size: Annotated[int, typer.Option(help="samples attacked at once; no influence on results")] = 64,
@@ -106,23 +111,29 @@ def evaluate(
     names = attack or ["clean", "image", "text", "multimodal"]
     for name in names:
         find(name)
-    from mmcoa.clip import load_model
-    from mmcoa.datasets import attacker_dataset, load_dataset
+    from mmcoa.datasets import attacker_dataset, check_split, load_dataset
+    from mmcoa.datasets import find as find_dataset
+    from mmcoa.datasets.place import use_root
     from mmcoa.evaluation import evaluate as run_evaluation
+    from mmcoa.loading import load_model
     from mmcoa.runtime import tune_allocator
     from mmcoa.threat import default_threat
     from mmcoa.threat import preset as with_preset
 
     tune_allocator()
-    data = load_dataset(dataset, split, samples=samples, seed=seed, template=template, stream=True)
+    use_root(root)
+    check_split(find_dataset(dataset), split)
     loaded = load_model(model, device, resize, precision)
+    reading = dict(template=template, prompts=prompts, transform=transform, image_size=loaded.image_size[0])
+    reading |= dict(skip_unreadable=skip_unreadable)
+    data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
     settings = dict(
         steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries, attacked_space=attacked_space,
         candidate_source=candidates, text_budget=words, beam=beam, attackable=attackable, text_score=text_score,
         min_similarity=min_similarity, seed=seed,
     )  # fmt: skip
     threats = [with_preset(default_threat(loaded, epsilon=value, **settings), preset) for value in dict.fromkeys(epsilon or [None])]
-    attacker = attacker_dataset(dataset, threats[0], template) if split != "train" else None
+    attacker = attacker_dataset(dataset, threats[0], **reading) if split != "train" else None
     check = data.prefix(min(check_samples, 200)) if check_samples > 0 else None
     resume = output.with_name(f".{output.name}.unfinished") if output else None
     with progress_bar(f"{data.name} {split}", len(data) * len(threats)) as advance:
@@ -131,6 +142,8 @@ def evaluate(
             resume=resume, check=check,
         )  # fmt: skip
     console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}")
+    if data.skipped:
+        console.print(f"note: {data.skipped} unreadable pictures left out of n")
     print_rows(rows)
     for note in rows.notes:
         console.print(f"note: {note}")
@@ -157,7 +170,7 @@ def compare(
 
 @app.command()
 def bench(
-    only: Annotated[str | None, typer.Option(help="image, text, training, step, epoch, evaluation or memory; default: all")] = None,
+    only: Annotated[str | None, typer.Option(help="image, text, training, step, epoch, evaluation, memory or reading; default: all")] = None,
     output: Annotated[Path, typer.Option(help="folder of the table")] = Path("results/speed"),
     device: Device = "auto",
 ):
@@ -236,6 +249,23 @@ def verify(
     console.print("stored, again: samples right; moved: samples whose outcome changed; place: same hardware and versions as the record, or other")
     if not all(row["passed"] for row in rows):
         raise typer.Exit(1)
+
+
+@app.command()
+def adopt(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    cells: Annotated[int, typer.Option(help="evaluations to run again, at least; each data set, sweep and method is among them")] = 12,
+    trainings: Annotated[int, typer.Option(help="models to train again")] = 2,
+    seed: Annotated[int, typer.Option(help="of the choice")] = 0,
+    device: Device = "auto",
+):
+    """Keep results across a change of code, if cells that are run again come out the same. Example: mmcoa adopt openmoji --cells 24"""
+    from mmcoa.runtime import tune_allocator
+    from mmcoa.study.adopt import adopt as adopt_results
+
+    tune_allocator()
+    marked = adopt_results(profile, cells, trainings, seed, device, echo=console.print)
+    console.print(f"{marked} records are today's; each says what was run again")
 
 
 @app.command()

@@ -24,8 +24,8 @@ def build(
 ):
     """Write the candidates of a data set's prompts to a file. Example: mmcoa candidates build --source characters --output c.json"""
     from mmcoa.attacks import candidate_files
-    from mmcoa.clip import load_model
     from mmcoa.datasets import load_dataset
+    from mmcoa.loading import load_model
 
     rows = candidate_files.build(source, load_dataset(dataset, samples=1, template=template).prompts, output, lambda: load_model(model))
     count = sum(len(row["candidates"]) for row in rows)
@@ -42,8 +42,8 @@ def show(
 ):
     """Print candidates of a data set's prompts. Example: mmcoa candidates show --source table:eval --dataset openmoji/birds"""
     from mmcoa.attacks import candidate_files
-    from mmcoa.clip import load_model
     from mmcoa.datasets import load_dataset
+    from mmcoa.loading import load_model
 
     rows = candidate_files.show(source, load_dataset(dataset, samples=1, template=template).prompts[:prompts], lambda: load_model(model))
     columns = ["prompt", "position", "word", "source"]

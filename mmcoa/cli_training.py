@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mmcoa.console import console
+from mmcoa.datasets.place import use_root
 from mmcoa.errors import UserError
 
 Model = Annotated[str, typer.Option(help="openmoji-clip, a checkpoint folder, ARCH/PRETRAINED of open_clip, or hf-hub:OWNER/NAME")]
@@ -43,6 +44,7 @@ def train(
     checkpoint_every: Annotated[int | None, typer.Option(help="steps between checkpoints; default 50")] = None,
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    root: Annotated[Path | None, typer.Option(help="folder of the data sets; default: $MMCOA_DATA, else the user's cache")] = None,
 ):
     """Adversarial fine-tuning. Many GPUs: accelerate launch -m mmcoa.cli train ...
 
@@ -57,6 +59,7 @@ def train(
     from mmcoa.runtime import tune_allocator
 
     tune_allocator()
+    use_root(root)
 
     def report(step, total, row):
         numbers = " ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in ("step", "seconds") and value != "")
@@ -91,8 +94,8 @@ def export(
     output: Annotated[Path, typer.Argument(help="folder to write")],
 ):
     """A folder for transformers: CLIPModel.from_pretrained(FOLDER). Example: mmcoa export --model runs/mmcoa runs/mmcoa-hf"""
-    from mmcoa.clip import load_model
     from mmcoa.export import export as write
+    from mmcoa.loading import load_model
 
     console.print(f"transformers model in {write(load_model(model), output)}", soft_wrap=True)
 

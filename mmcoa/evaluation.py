@@ -8,23 +8,26 @@ batch, so memory does not grow with the data set, and finished batches are kept 
 """
 
 import functools
+import itertools
 import time
 from collections import defaultdict
 from dataclasses import replace
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 
 from mmcoa.attacks.catalog import find, usable_parts
 from mmcoa.attacks.multimodal import Batch, alternate, whole_searches
 from mmcoa.attacks.scores import LabelledFeatures
-from mmcoa.attacks.text import attack_prompts
+from mmcoa.attacks.text import TextAttack, attack_prompts
 from mmcoa.checks import self_check, verdict
-from mmcoa.clip import check_prompts, frozen_model
+from mmcoa.clip import check_prompts
 from mmcoa.errors import UserError
+from mmcoa.loading import frozen_model
 from mmcoa.outcomes import Journal
 from mmcoa.rows import SCHEMA_VERSION, make_row
-from mmcoa.runtime import release_memory
+from mmcoa.runtime import package_hash, release_memory
 from mmcoa.threat import default_threat
 
 DEFAULT = ("clean", "image", "text", "multimodal")
@@ -89,10 +92,12 @@ def check_dataset(model, dataset):
     if low < 0 or high >= len(dataset.prompts):
         wrong = low if low < 0 else high
         raise UserError(f"data set '{dataset.name}': label {wrong} is outside 0..{len(dataset.prompts) - 1}, the range of its class names")
-    check_prompts(model, dataset.prompts)
+    for prompts in dataset.prompt_sets():
+        check_prompts(model, prompts)
 
 
 def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check):
+    attacker = None if dataset.ensemble else attacker  # `joint` and `margin` search one prompt a class
     parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
     leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
     notes = refuse_or_note(asked, leaves, parts, dataset, attacker, threat)
@@ -100,7 +105,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     if attacker is not None and (threat.text_score == "margin" or any(leaf.judged == "joint" for leaf in leaves)):
         hashes["attacker"] = attacker.fingerprint()
     identity = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
-    journal = Journal(resume, {**identity, "schema": SCHEMA_VERSION})
+    journal = Journal(resume, {**identity, "schema": SCHEMA_VERSION, "code": package_hash()})
     features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)
     whole = whole_searches(leaves)
     while journal.done < len(dataset):
@@ -130,7 +135,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     changes = [
         {"class_name": name, "attack": kind, **change}
         for kind, text in texts.items()
-        for name, change in zip(dataset.class_names, text.changes, strict=True)
+        for name, change in zip(itertools.cycle(dataset.class_names), text.changes, strict=False)
     ]
     journal.discard()
     return Evaluation(rows, outcomes, changes, checks, notes)
@@ -139,9 +144,10 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
 def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
     """Notes about attacks that this data set cannot have; `UserError` where such a one was asked for by name."""
     wants_text = any(leaf.text for leaf in leaves)
+    lacking = "with one prompt a class, not an ensemble" if dataset.ensemble else f"which '{dataset.name}' does not have here"
     if attacker is None and (any(a.name == "joint" for a in asked) or (threat.text_score == "margin" and wants_text)):
         what = "attack 'joint'" if any(a.name == "joint" for a in asked) else "score 'margin'"
-        raise UserError(f"{what} learns from labelled pictures of a train split, which '{dataset.name}' does not have here")
+        raise UserError(f"{what} learns from labelled pictures of a train split, {lacking}")
     for attack in asked:
         needed = {"apgd-dlr": 3, "apgd-dlr-t": 4}.get(attack.name, 0)
         if len(dataset.class_names) < needed:
@@ -150,7 +156,7 @@ def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
     for attack in asked:
         left_out = [name for name in attack.parts if name not in parts[attack.name]]
         if left_out:
-            why = "no train split" if left_out == ["joint"] else f"{len(dataset.class_names)} classes"
+            why = "an ensemble of prompts" if dataset.ensemble else "no train split" if left_out == ["joint"] else f"{len(dataset.class_names)} classes"
             notes.append(f"{attack.name} on {dataset.name}: without {', '.join(left_out)} ({why})")
     return notes
 
@@ -158,7 +164,7 @@ def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
 def prompt_features(model, dataset, leaves, threat, attacker):
     """({"clean", "text", "joint": unit embeddings [C, D]}, {"text", "joint": TextAttack}, {kind: seconds}), what is needed of them."""
     with torch.no_grad():
-        features = {"clean": model.encode_text(dataset.prompts)}
+        features = {"clean": class_embeddings(model, dataset.prompt_sets())}
     texts, seconds = {}, defaultdict(float)
     needed = {prompts for leaf in leaves for prompts in (leaf.sees, leaf.judged)}
     frozen = functools.partial(frozen_model, model)
@@ -168,13 +174,22 @@ def prompt_features(model, dataset, leaves, threat, attacker):
         began = time.monotonic()
         if kind == "joint":
             text, ended = alternate(model, dataset.prompts, attacker, threat, frozen, dataset.class_names)
-            texts[kind] = replace(text, changes=[change | ended for change in text.changes])
+            found = [replace(text, changes=[change | ended for change in text.changes])]
         else:
-            texts[kind] = attack_prompts(model, dataset.prompts, threat, frozen, dataset.class_names, labelled(model, attacker, threat))
+            pictures = labelled(model, attacker, threat)
+            found = [attack_prompts(model, prompts, threat, frozen, dataset.class_names, pictures) for prompts in dataset.prompt_sets()]
         with torch.no_grad():
-            features[kind] = model.encode_text(texts[kind].prompts)
+            features[kind] = class_embeddings(model, [text.prompts for text in found])
+        texts[kind] = TextAttack(*([item for text in found for item in getattr(text, name)] for name in ("prompts", "changes")))
         seconds[kind] = time.monotonic() - began
     return features, texts, seconds
+
+
+def class_embeddings(model, prompt_sets):
+    """Unit embeddings [C, D]: of one prompt a class, or the normalised mean over an ensemble, as CLIP's own."""
+    if len(prompt_sets) == 1:
+        return model.encode_text(prompt_sets[0])
+    return F.normalize(torch.stack([model.encode_text(prompts) for prompts in prompt_sets]).mean(dim=0), dim=-1)
 
 
 def labelled(model, attacker, threat):

@@ -3,10 +3,10 @@
 import copy
 
 from mmcoa import heldout
-from mmcoa.clip import load_model
 from mmcoa.datasets import load_dataset
 from mmcoa.datasets.batches import ShuffledDataset
 from mmcoa.errors import UserError
+from mmcoa.loading import load_model
 from mmcoa.threat import default_threat
 from mmcoa.training import defaults_for, train
 

@@ -1,18 +1,17 @@
 """Accuracy on a slice of the training set that is not trained on: what a model is selected by, never the test set."""
 
-from dataclasses import replace
-
 import torch
 
 from mmcoa.attacks.pgd import pgd
 from mmcoa.attacks.prefix import encode_texts
 from mmcoa.attacks.text import search
-from mmcoa.datasets import balanced_order, few_shot
+from mmcoa.datasets.order import balanced_order, few_shot
 from mmcoa.defenses.features import class_features
 from mmcoa.defenses.mmcoa import prompt_variants
 from mmcoa.errors import UserError
 
 BATCH = 64
+STEPS = 10  # of the image attack here, whatever the training's own
 MEASURED = ("clean", "image", "text", "robust")
 
 
@@ -35,14 +34,9 @@ def split(dataset, count, shots=None, samples=None, seed=0):
             raise UserError(f"{shots} shots were asked for, but class '{name}' of '{dataset.name}' has {there} training samples")
         chosen = few_shot(dataset.labels, order, shots)[:samples]
         rest = order[~torch.isin(order, chosen)]
-        return subset(dataset, chosen), subset(dataset, rest[: min(count, len(chosen))])
+        return dataset.take(chosen), dataset.take(rest[: min(count, len(chosen))])
     count = min(count, len(order) // 5)
-    return subset(dataset, order[count:][:samples]), subset(dataset, order[:count])
-
-
-def subset(dataset, index):
-    """Some samples of a data set, int64 [K]; their ids stay."""
-    return replace(dataset, images=dataset.images[index], labels=dataset.labels[index], ids=dataset.ids[index])
+    return dataset.take(order[count:][:samples]), dataset.take(order[:count])
 
 
 def measure(model, dataset, threat, frozen):
@@ -57,7 +51,7 @@ def measure(model, dataset, threat, frozen):
     survives = {name: [] for name in ("clean", "image", "text")}
     for rows in torch.arange(len(dataset)).split(BATCH):
         images, labels = dataset.images[rows].to(model.device).float() / 255, dataset.labels[rows].to(model.device)
-        adversarial = pgd(model, images, labels, text, threat.changed(steps=10), dataset.ids[rows], stop=True)
+        adversarial = pgd(model, images, labels, text, threat.changed(steps=STEPS), dataset.ids[rows], stop=True)
         with torch.no_grad():
             survives["clean"].append(model.logits(images, text).argmax(dim=1) == labels)
             survives["image"].append(model.logits(adversarial, text).argmax(dim=1) == labels)

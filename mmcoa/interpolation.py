@@ -2,8 +2,9 @@
 
 import torch
 
-from mmcoa.clip import load_model, plain_state, save_checkpoint
+from mmcoa.clip import plain_state
 from mmcoa.errors import UserError
+from mmcoa.loading import load_model, save_checkpoint
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mmcoa.clip import save_checkpoint
+from mmcoa.loading import save_checkpoint
 from mmcoa.threat import ThreatModel
 
 PROMPTS = ["This is a photo of a parrot", "This is a photo of a bicycle", "This is a photo of a hammer"]

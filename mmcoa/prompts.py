@@ -3,19 +3,56 @@
 import re
 from collections import Counter
 
-from mmcoa.errors import UserError
+from mmcoa.errors import UserError, unknown
+
+PRESETS = ("reference", "openclip")
 
 
-def clean_name(name):
-    """The reference's cleaning: lower case; `_`, `-` and `/` become spaces."""
-    return re.sub(r"[_\-/]", " ", name).lower().strip()
+def clean_name(name, lower=True, keep="", rewrite=()):
+    """The reference's cleaning: lower case; `_`, `-` and `/` become spaces.
+
+    lower: False keeps the case; keep: which of the three characters stay; rewrite: (pattern, replacement) pairs that come first.
+    """
+    for pattern, replacement in rewrite:
+        name = re.sub(pattern, replacement, name)
+    name = "".join(" " if character in "_-/" and character not in keep else character for character in name)
+    return (name.lower() if lower else name).strip()
 
 
-def class_prompts(class_names, template):
-    """One prompt a class; the template's `{}` (or clip-benchmark's `{c}`) is replaced by the cleaned name."""
+def fill(template, name):
+    """A template with a name in it, at `{}` or clip-benchmark's `{c}`."""
     if "{}" not in template and "{c}" not in template:
         raise UserError(f"template '{template}' has no {{}} for the class name")
-    return [template.replace("{c}", "{}").replace("{}", clean_name(name)) for name in class_names]
+    return template.replace("{c}", "{}").replace("{}", name)
+
+
+def class_prompts(class_names, template, **cleaning):
+    """One prompt a class: the template with the cleaned name; `cleaning`: of `clean_name`."""
+    return [fill(template, clean_name(name, **cleaning)) for name in class_names]
+
+
+def record_prompts(record, class_names, preset="reference", template=None):
+    """Prompts of a data set: a list of T lists of C prompts, T > 1 for an ensemble.
+
+    preset: `reference`, the record's own rule, or `openclip`: the templates that CLIP was published with, as an ensemble, and
+        CLIP's class names, as they are, where the record names some. template: one of the caller's own, with the record's cleaning.
+    """
+    from mmcoa.datasets.records import class_list, template_list
+
+    rule = record.prompt
+    cleaning = {"lower": rule.lower, "keep": rule.keep, "rewrite": rule.rewrite}
+    if preset not in PRESETS:
+        raise unknown("prompt preset", preset, PRESETS)
+    if template is not None:
+        return [class_prompts(class_names, template, **cleaning)]
+    if preset == "reference":
+        return [class_prompts(class_names, rule.template, **cleaning)]
+    if record.openclip is None:
+        raise UserError(f"'{record.name}' has no prompts of the preset 'openclip'; use the reference's, or --template")
+    names = [clean_name(name, **cleaning) for name in class_names]
+    if record.openclip.names:
+        names = [name for _, name in class_list(record.openclip.names)]
+    return [[fill(one, name) for name in names] for one in template_list(record.openclip.templates)]
 
 
 def duplicate_prompts(prompts):

@@ -7,7 +7,7 @@ from mmcoa.attacks.catalog import find
 from mmcoa.statistics import wilson
 from mmcoa.threat import preset
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def attack_settings(attack, parts, threat, classes):
@@ -89,6 +89,9 @@ def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, h
         **settings,
         "check": check[0],
         "check_n": check[1],
+        "prompts": dataset.prompt_preset,
+        "transform": dataset.transform,
+        "skipped": dataset.skipped,
         "resize": model.resize,
         "train_seed": meta.get("train_seed", 0),
         "attack_seed": threat.seed,

@@ -7,10 +7,13 @@ of a tower of L blocks about 0.8 / L of the work. Values and gradients are open_
 
 import open_clip
 import torch
+import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils.checkpoint import checkpoint
+
+from mmcoa.linear import linear, pays
 
 
 def is_plain(block):
@@ -25,6 +28,7 @@ def is_plain(block):
         and attention.bias_k is None
         and not attention.add_zero_attn
         and (attention.dropout == 0 or not block.training)
+        and len(block.mlp) == 3
     )
 
 
@@ -81,8 +85,20 @@ def _through(transformer, x, mask=None):
         if transformer.grad_checkpointing:
             x = checkpoint(block, x, None, None, mask, use_reentrant=False)
         else:
-            x = block(x, attn_mask=mask)
+            x = _wide(block, x, mask) if pays(x) else block(x, attn_mask=mask)
     return x
+
+
+def _wide(block, x, mask=None):
+    """A block [N, L, W] -> [N, L, W] whose four matrices are applied by `linear`."""
+    attention, (hidden, activation, output) = block.attn, block.mlp
+    n, length, width = x.shape
+    qkv = linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = qkv.view(n, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+    seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).reshape(n, length, width)
+    x = x + block.ls_1(linear(seen, attention.out_proj.weight, attention.out_proj.bias))
+    inner = activation(linear(block.ln_2(x), hidden.weight, hidden.bias))
+    return x + block.ls_2(linear(inner, output.weight, output.bias))
 
 
 def _at(block, x, places, hidden=None):

@@ -19,9 +19,10 @@ import torch
 from safetensors.torch import save_file
 
 from mmcoa import defenses, heldout
-from mmcoa.clip import PRECISIONS, save_checkpoint
+from mmcoa.clip import PRECISIONS
 from mmcoa.distributed import average_gradients, join, mean_over_processes
 from mmcoa.errors import UserError, unknown
+from mmcoa.loading import save_checkpoint
 from mmcoa.modelcard import write_card
 from mmcoa.state import TrainingState
 from mmcoa.trainable import make_trainable, merge, towers
@@ -113,6 +114,8 @@ def train(
     identity = json.loads(json.dumps(identity, default=str))
     state = TrainingState(output, identity)
     if state.finished():
+        if not (Path(output) / "README.md").is_file():  # killed just before the card
+            write_card(output)
         return output
     team = join(model.device)
     model.eval()  # CLIP has neither dropout nor batch norm in its ViT; a ResNet tower keeps its running statistics

@@ -32,7 +32,7 @@ def test_the_speed_table_is_complete(tmp_path, capsys):
     pytest.importorskip("torchattacks", reason="installed by `make test`")
     speed.main(["--quick", "--output", str(tmp_path), "--only", "image", "evaluation"])
     speed.main(["--quick", "--output", str(tmp_path), "--only", "text", "training"])  # the lines of the run before stay
-    speed.main(["--quick", "--output", str(tmp_path), "--only", "step", "epoch"])
+    speed.main(["--quick", "--output", str(tmp_path), "--only", "step", "epoch", "reading"])
     (path,) = (tmp_path / "quick").iterdir()  # never among the real tables
     rows = read(path)
     assert list(rows[0]) == list(speed.COLUMNS)
@@ -47,6 +47,9 @@ def test_the_speed_table_is_complete(tmp_path, capsys):
         ("text attack of a training batch", "20x"),
         ("MMCoA step", "3x"),
         ("MMCoA epoch, embedded model", "60 s"),
+        ("reading, first time", "8 s"),
+        ("reading, from the cache", "1 s"),
+        ("streaming JPEGs", "0.9x"),
     ]
     assert all(float(row["ours"]) > 0 and "torch" in row["versions"] and "threads" in row["hardware"] for row in rows)
     for row in rows:

@@ -89,7 +89,7 @@ def test_lists_and_status_do_not_wait_for_torch():
 def test_a_loss_that_is_not_finite_is_one_line(call, tmp_path, tiny):
     import torch
 
-    from mmcoa.clip import save_checkpoint
+    from mmcoa.loading import save_checkpoint
 
     with torch.no_grad():
         tiny.clip.visual.proj.fill_(float("nan"))
@@ -101,7 +101,7 @@ def test_a_loss_that_is_not_finite_is_one_line(call, tmp_path, tiny):
 
 
 def test_train_then_evaluate(call, tmp_path, tiny):
-    from mmcoa.clip import save_checkpoint
+    from mmcoa.loading import save_checkpoint
 
     base, new, rows = tmp_path / "base", tmp_path / "new", tmp_path / "rows.json"
     save_checkpoint(tiny, base, {"name": "tiny-clip"})
@@ -130,7 +130,7 @@ def test_train_then_evaluate(call, tmp_path, tiny):
 
 
 def test_several_epsilons(call, tmp_path, tiny):
-    from mmcoa.clip import save_checkpoint
+    from mmcoa.loading import save_checkpoint
 
     save_checkpoint(tiny, tmp_path / "base", {"name": "tiny-clip"})
     arguments = ("--model", tmp_path / "base", "--dataset", "openmoji/birds", "--samples", 21, "--steps", 1, "--attack", "image")

@@ -8,8 +8,8 @@ from PIL import Image
 
 import mmcoa
 from mmcoa import towers
-from mmcoa.clip import embedded_folder, save_checkpoint
 from mmcoa.errors import UserError
+from mmcoa.loading import embedded_folder, save_checkpoint
 
 
 def test_embeddings_are_unit_vectors_and_differentiable(tiny):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmcoa.clip import embedded_folder
+from mmcoa.loading import embedded_folder
 
 pytest.importorskip("clip_benchmark", reason="installed by `make test`")
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))

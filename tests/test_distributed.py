@@ -19,12 +19,11 @@ from accelerate import PartialState
 from open_clip.loss import ClipLoss
 from safetensors.torch import save_file
 from mmcoa import defenses
-from mmcoa.clip import create_model
+from mmcoa.loading import create_model
 from mmcoa.datasets import load_dataset
 from mmcoa.datasets.batches import ShuffledDataset
 from mmcoa.defenses.losses import contrastive
 from mmcoa.distributed import average_gradients, join, mean_over_processes
-from mmcoa.heldout import subset
 from mmcoa.threat import ThreatModel
 from mmcoa.training import TrainConfig, train
 
@@ -69,7 +68,7 @@ ours = contrastive(mine, text, torch.arange(8), torch.tensor(5.0), "index")
 (gradient,) = torch.autograd.grad(ours, mine)
 found["open_clip"] = [ours.item(), 2 * theirs.item(), (gradient - 2 * wanted).abs().max().item(), wanted.abs().max().item()]
 config = TrainConfig(defense="mmcoa", steps=4, batch_size=12, lr=1e-3, accumulate=2, checkpoint_every=2)
-train(create_model(folder, 0), source, config, output, threat=threat, held_out=subset(data, torch.arange(5)))
+train(create_model(folder, 0), source, config, output, threat=threat, held_out=data.take(torch.arange(5)))
 if team.is_main_process:
     open(f"{output}.json", "w").write(json.dumps(found))
 """

@@ -5,8 +5,8 @@ import json
 import pytest
 
 import mmcoa
-from mmcoa.clip import embedded_folder
 from mmcoa.datasets import openmoji_names
+from mmcoa.loading import embedded_folder
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ EVERY = ["clean", "image", "fgsm", "text", "independent", "sequential", "multimo
 COLUMNS = {
     "model", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", "attack", "accuracy", "correct", "n",
     "ci_low", "ci_high", "epsilon", "norm", "step_size", "steps", "restarts", "attacked_space", "candidate_source", "text_budget",
-    "share_changed", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "schema_version",
+    "share_changed", "prompts", "transform", "skipped", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "schema_version",
     "keep", "targets", "queries", "beam", "text_score", "attackable", "min_similarity", "precision", "check", "check_n",
 }  # fmt: skip
 
@@ -273,3 +273,21 @@ def test_bad_input(tiny, small_birds):
         mmcoa.evaluate(tiny, small_birds.prefix(0), ["clean"])
     with pytest.raises(UserError, match="empty list of prompts"):
         tiny.encode_text([])
+
+
+def test_an_ensemble_of_prompts(tiny, small_birds):
+    """The class embedding is the mean over the templates; the text attack changes a word of each; what needs one prompt is left out."""
+    others = tuple(f"a drawing of a {name}" for name in small_birds.class_names)
+    data = replace(small_birds, ensemble=(tuple(small_birds.prompts), others), prompt_preset="openclip")
+    found = mmcoa.evaluate(tiny, data, ["clean", "text", "multimodal"], SMALL, attacker=small_birds)
+    images = data.images.float() / 255
+    embeddings = torch.stack([tiny.encode_text(data.prompts), tiny.encode_text(others)]).mean(dim=0)
+    right = (tiny.encode_image(images) @ (embeddings / embeddings.norm(dim=1, keepdim=True)).T).argmax(dim=1) == data.labels
+    assert found.outcomes.clean_correct.tolist() == right.tolist()
+    assert found[0]["prompts"] == "openclip"
+    prompts = [change["prompt"] for change in found.changes if change["attack"] == "text"]
+    assert prompts == [*data.prompts, *others]
+    assert [change["class_name"] for change in found.changes] == small_birds.class_names * 2
+    assert any("without joint (an ensemble of prompts)" in note for note in found.notes)
+    with pytest.raises(UserError, match="with one prompt a class, not an ensemble"):
+        mmcoa.evaluate(tiny, data, ["joint"], SMALL, attacker=small_birds)

@@ -7,10 +7,10 @@ import torch
 from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
 
 import mmcoa
-from mmcoa.clip import create_model, load_model, save_checkpoint
 from mmcoa.errors import UserError
 from mmcoa.export import export, to_transformers
 from mmcoa.interpolation import interpolate, interpolate_checkpoints
+from mmcoa.loading import create_model, load_model, save_checkpoint
 
 
 def test_transformers_gives_the_same_embeddings(embedded, birds, tmp_path):

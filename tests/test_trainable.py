@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from mmcoa.attacks.prefix import encode_texts
-from mmcoa.clip import create_model, load_model, plain_state
+from mmcoa.clip import plain_state
 from mmcoa.datasets.batches import ShuffledDataset
 from mmcoa.errors import UserError
+from mmcoa.loading import create_model, load_model
 from mmcoa.threat import ThreatModel
 from mmcoa.trainable import add_low_rank, last, make_trainable, merge
 from mmcoa.training import TrainConfig, train

@@ -15,12 +15,13 @@ from safetensors.torch import load_file
 
 import mmcoa
 from mmcoa import defenses, state
-from mmcoa.clip import create_model, image_parameters, text_parameters
+from mmcoa.clip import image_parameters, text_parameters
 from mmcoa.datasets import load_dataset
 from mmcoa.datasets.batches import Batch, OpenMojiCaptions, ShuffledDataset
 from mmcoa.errors import UserError
 from mmcoa.evaluation import evaluate
-from mmcoa.heldout import measure, split, subset
+from mmcoa.heldout import measure, split
+from mmcoa.loading import create_model
 from mmcoa.threat import ThreatModel
 from mmcoa.trainable import make_trainable
 from mmcoa.training import TrainConfig, defaults_for, learning_rate, make_optimizer, train
@@ -160,7 +161,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import torch
-from mmcoa.clip import create_model
+from mmcoa.loading import create_model
 from mmcoa.datasets import load_dataset
 from mmcoa.datasets.batches import ShuffledDataset
 from mmcoa.threat import ThreatModel
@@ -274,7 +275,7 @@ def test_what_cannot_be_contrasted_is_refused(small_birds):
     with pytest.raises(UserError, match="at least two samples"):
         ShuffledDataset(small_birds, 1, seed=0)
     with pytest.raises(UserError, match="all of one class"):
-        ShuffledDataset(subset(small_birds, torch.tensor([0, 0])), 2, seed=0)
+        ShuffledDataset(small_birds.take(torch.tensor([0, 0])), 2, seed=0)
     for key, value, message in [("steps", 0, "steps must be"), ("precision", "fp16", "unknown precision"), ("trains", "txt", "nearest: text")]:
         with pytest.raises(UserError, match=message):
             TrainConfig(defense="mmcoa", **{key: value})

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
-from mmcoa.attacks.candidate_files import cached
 from mmcoa.attacks.candidates import OFFLINE, PER_WORD
 from mmcoa.attacks.words import STOP_WORDS, split_words
+from mmcoa.cache import cached
 from mmcoa.errors import UserError
 
 DEFAULT = "bert-base-uncased"

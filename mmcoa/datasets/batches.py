@@ -4,6 +4,7 @@ A batch depends on (seed, step) alone. A run that was killed continues at any st
 loader state, no worker processes and no random state on disk.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,14 +81,25 @@ class ShuffledDataset:
         if len(dataset.labels.unique()) < 2:
             raise UserError(f"the samples of '{dataset.name}' are all of one class: there is nothing to tell apart")
         self.dataset, self.batch_size, self.seed = dataset, min(batch_size, len(dataset)), seed
-        self.images = dataset.images.to(device) if isinstance(dataset.images, torch.Tensor) else dataset.images
+        streamed = not isinstance(dataset.images, torch.Tensor)
+        self.images = dataset.images if streamed else dataset.images.to(device)
+        self.reader, self.ahead = ThreadPoolExecutor(1) if streamed else None, {}
 
     def __call__(self, step):
+        index = self._index(step)
+        images = self._streamed(step) if self.reader else self.images[index.to(self.images.device)]
+        return Batch(images.float() / 255, self.dataset.labels[index], self.dataset.prompts, step, self.seed)
+
+    def _index(self, step):
         n, places = len(self.dataset), np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = {epoch: np.random.default_rng([self.seed, epoch]).permutation(n) for epoch in np.unique(places // n)}
-        index = torch.from_numpy(np.array([epochs[place // n][place % n] for place in places]))
-        images = self.images[index.to(self.images.device) if isinstance(self.images, torch.Tensor) else index].float() / 255
-        return Batch(images, self.dataset.labels[index], self.dataset.prompts, step, self.seed)
+        return torch.from_numpy(np.array([epochs[place // n][place % n] for place in places]))
+
+    def _streamed(self, step):
+        """Pictures of a step; those of the next are decoded meanwhile."""
+        ahead = self.ahead.pop(step, None) or self.reader.submit(self.images.__getitem__, self._index(step))
+        self.ahead = {step + 1: self.reader.submit(self.images.__getitem__, self._index(step + 1))}
+        return ahead.result()
 
 
 CAPTIONS = (

@@ -105,3 +105,12 @@ def group_views(group, split, seed=0, views=None):
     parts = zip(torch.tensor(glyphs)[labels].split(CHUNK), draws.flatten(0, 1).split(CHUNK), strict=True)
     images = torch.cat([render(part, parameters, SPLITS[split]) for part, parameters in parts])
     return images, labels, [glyph_records()[glyph]["name"] for glyph in glyphs]
+
+
+def read(record, split, folder=None):
+    """One split of a group as a `Source`."""
+    from mmcoa.datasets.source import Source
+
+    images, labels, names = group_views(record.name.removeprefix("openmoji/"), split, views=record.views)
+    keys = [f"{split}/{names[label]}/{i // len(names)}" for i, label in enumerate(labels.tolist())]
+    return Source(labels, keys, folder, names, pixels=images)

@@ -26,7 +26,7 @@ def of_ablations(found):
         "missing": listed(missing) or "none",
         "faults_missing": listed(lacking) or "none",
         "unfinished": listed(found.unfinished) or "none",
-        "commits": listed(dict.fromkeys((made["git_commit"] or "unknown")[:7] for made in found.made)),
+        "commits": listed(dict.fromkeys(made["made_with"] for made in found.made)),
         "machines": listed(dict.fromkeys(f"{made['device']}, {counted(made['threads'], 'thread')}" for made in found.made), "or"),
     }
     return {f"ablations_{key}": text for key, text in facts.items()}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mmcoa.report import style
 from mmcoa.report.ablations import GROUPS, REFERENCE, faults, label
-from mmcoa.report.names import attack_label, listed
+from mmcoa.report.names import attack_label
 from mmcoa.report.sweeps import signed_interval
 from mmcoa.study.faults import FAULTS
 
@@ -25,16 +25,18 @@ def group_table(found, group, frame):
 
 
 def faults_table(found, frame):
-    """One row a fault, the reference first: what it is, accuracy, faulty minus right (Δ), and where that interval covers zero.
+    """One row a fault, the reference first: accuracy, and faulty minus right (Δ).
 
     frame: `ablations.fault_effects`.
     """
-    rows = [{"fault": "none", "what it is": "the reference", **reference_cells(found), "Δ covers zero": "–"}]
-    for part in by_variant(frame):
-        meaning = FAULTS.get(faults(found)[part.variant.iloc[0]], "–")
-        row = {"fault": part.label.iloc[0], "what it is": re.sub(r" \([A-Z]\d+\)$", "", meaning)}  # numbers of a design page
-        covered = listed(map(attack_label, part.attack[part.covers]))
-        rows.append(row | effect_cells(part) | {"Δ covers zero": covered or "nowhere"})
+    rows = [{"fault": part.label.iloc[0], **effect_cells(part)} for part in by_variant(frame)]
+    return pd.DataFrame([{"fault": "none (reference)", **reference_cells(found)}, *rows])
+
+
+def meanings(found, frame):
+    """What each fault of `faults_table` is, in its order."""
+    known = {part.label.iloc[0]: FAULTS.get(faults(found)[part.variant.iloc[0]], "–") for part in by_variant(frame)}
+    rows = [{"fault": name, "what it is": re.sub(r" \([A-Z]\d+\)$", "", text)} for name, text in known.items()]  # numbers of a design page
     return pd.DataFrame(rows)
 
 

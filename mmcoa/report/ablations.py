@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.report import paired
-from mmcoa.report.results import method_of, read_outcomes
+from mmcoa.report.results import made_with, method_of, read_outcomes
 from mmcoa.study.faults import FAULTS
 from mmcoa.study.records import read_record
 from mmcoa.training import TrainConfig
@@ -54,7 +54,7 @@ class Ablations:
     rows: result rows of the main evaluation, with `model_id` and `method` (the variant).
     outcomes: one row a model, data set and sample: method, train_seed, dataset, sample_id, label, `ATTACK_correct`.
     settings: {variant: its training's settings without the seed}, the reference first.
-    made: one dict a model: git_commit, device, threads.
+    made: one dict a model: made_with (commits), device, threads.
     unfinished: ids of models that lack an evaluation which the reference has; they are in nothing above.
     """
 
@@ -92,7 +92,7 @@ def load(results="results"):
         given = {key: value for key, value in record["parameters"].items() if value is not None}
         seeds[model] = given.pop("seed")
         settings[method] = DEFAULTS | given
-        made.append({key: record["provenance"].get(key) for key in ("git_commit", "device", "threads")})
+        made.append({"made_with": made_with(record), **{key: record["provenance"].get(key) for key in ("device", "threads")}})
     if settings[REFERENCE] is None:
         raise NotRun(f"no finished results of '{REFERENCE}' in {folder}; run: mmcoa run {PROFILE}")
     return Ablations(rows, outcomes_of(rows, seeds, folder), settings, made, tuple(unfinished))
@@ -197,6 +197,6 @@ def effects(found, names):
     for variant, text in names.items():
         for attack in found.attacks:
             effect = paired.effect(outcomes[variant], outcomes[REFERENCE], attack)
-            covers = effect["low"] <= 0 <= effect["high"]
+            covers = round(effect["low"], 1) <= 0 <= round(effect["high"], 1)  # as it is printed
             rows.append({"variant": variant, "label": text, "attack": attack, **effect, "covers": covers})
     return pd.DataFrame(rows)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from mmcoa.attacks.pgd import pgd
-from mmcoa.clip import load_model
 from mmcoa.datasets import load_dataset
+from mmcoa.loading import load_model
 from mmcoa.report.results import threat_of
 from mmcoa.report.tables import require
 

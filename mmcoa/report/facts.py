@@ -7,7 +7,7 @@ import numpy as np
 
 from mmcoa.errors import UserError
 from mmcoa.report import words
-from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, method_label, ordered
+from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.results import threat_of
 from mmcoa.report.tables import all_rows, by_dataset, correct_by_sample, macro, number, require, signed
 from mmcoa.statistics import macro_interval
@@ -45,6 +45,7 @@ def of_study(study):
         "notes": "; ".join(study.notes) or "nothing",
         "minutes": f"{all_rows(study).drop_duplicates('cell').cell_seconds.sum() / 60:.1f}",
         "device": ", ".join(sorted(rows.device.unique())),
+        "commits": listed(all_rows(study).made_with.unique()),
     }
 
 

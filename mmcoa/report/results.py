@@ -26,7 +26,8 @@ ZERO_IS_A_VALUE = ("targets", "min_similarity", "seed")  # settings of a threat 
 class Study:
     """The results of one profile, as tables. A method is an entry of the profile's `models`: one model, or one a seed.
 
-    rows: result rows, with `model_id`, `method` (`none`: the undefended base model), `cell` and `cell_seconds`.
+    rows: result rows, with `model_id`, `method` (`none`: the undefended base model), `cell`, `cell_seconds` and
+        `made_with` (commits).
     outcomes: one row a model, data set and sample: model_id, method, dataset, sample_id, label and for each attack
         `<attack>_correct`.
     changes: one row a model, data set, class prompt and `attack` (`text`, `joint`): what was done to the prompt.
@@ -95,7 +96,7 @@ def join(name, folder, profile, evaluations, training=None):
     for cell, record in evaluations:
         first = record["rows"][0]
         who = {"model_id": cell.model, "method": method_of(cell.model, first["defense"]), "dataset": first["dataset"]}
-        rows += [row | who | {"cell": cell.id, "cell_seconds": record["provenance"]["seconds"]} for row in record["rows"]]
+        rows += [row | who | {"cell": cell.id, "cell_seconds": record["provenance"]["seconds"], "made_with": made_with(record)} for row in record["rows"]]
         outcomes.append((who, read_outcomes(folder, cell, profile)))
         for key, items in lists.items():
             items += [who | item for item in record.get(key) or []]
@@ -108,9 +109,18 @@ def join(name, folder, profile, evaluations, training=None):
     return Study(name, pd.DataFrame(rows), frame, changes, checks, pd.DataFrame() if training is None else training, tuple(notes))
 
 
+def made_with(record):
+    """The commit that a record was made with, and what was run again where it was kept with a later one."""
+    text = (record["provenance"].get("git_commit") or "unknown")[:7]
+    for note in record.get("adopted", []):
+        again = f"{note['evaluations']} evaluations and {note['trainings']} trainings"
+        text += f" (kept with {(note['git_commit'] or 'unknown')[:7]}, with which {again} of {note['of']} cells came out the same)"
+    return text
+
+
 def method_of(model_id, defense):
-    """`mmcoa-seed1` -> `mmcoa`; the base model is `none`, whatever the profile calls it."""
-    return "none" if defense == "none" else re.sub(r"-seed\d+$", "", model_id)
+    """`mmcoa-seed1`, `mmcoa-on-cifar10-seed1` -> `mmcoa`; the base model is `none`, whatever the profile calls it."""
+    return "none" if defense == "none" else re.sub(r"(-on-.+)?-seed\d+$", "", model_id)
 
 
 def threat_of(row):

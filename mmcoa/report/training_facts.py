@@ -2,13 +2,12 @@
 
 import pandas as pd
 
+from mmcoa import heldout
 from mmcoa.report import training
 from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.strength_facts import counted, span
 from mmcoa.report.sweeps import merged, symbols
 from mmcoa.threat import ThreatModel
-
-HELD_OUT_STEPS = 10  # of the image attack on the held-out slice, whatever the training's own (mmcoa/heldout.py)
 
 
 def of_training(study, results="results"):
@@ -31,7 +30,7 @@ def of_training(study, results="results"):
     if len(log):
         found |= {"loss_runs": str(log.model_id.nunique()), "loss_says": loss_says(training.loss_curves(log))}
     if len(slices):
-        found |= {"held_out_n": span(slices.samples), "held_out_threat": inner_threat(study, HELD_OUT_STEPS)}
+        found |= {"held_out_n": span(slices.samples), "held_out_threat": inner_threat(study, heldout.STEPS)}
         found["held_out_says"] = held_out_says(slices)
     return found
 

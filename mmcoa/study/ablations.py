@@ -14,9 +14,9 @@ import torch.nn.functional as F
 
 from mmcoa import defenses
 from mmcoa.attacks.ball import project, random_start, step_direction
-from mmcoa.attacks.candidate_files import cache_folder
 from mmcoa.attacks.candidates import embedded_table
 from mmcoa.attacks.words import split_words
+from mmcoa.cache import cache_folder
 from mmcoa.errors import unknown
 from mmcoa.study.faults import FAULTS
 from mmcoa.threat import preset

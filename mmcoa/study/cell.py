@@ -16,11 +16,11 @@ from pathlib import Path
 import torch
 
 from mmcoa.attacks.catalog import find
-from mmcoa.clip import load_model, resolve_device
 from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation import evaluate
 from mmcoa.finetune import fine_tune
+from mmcoa.loading import load_model, resolve_device
 from mmcoa.runtime import tune_allocator
 from mmcoa.study import ablations
 from mmcoa.study.cells import evaluate_cells, train_cell
@@ -164,9 +164,10 @@ def compute(cell, loaded, output, progress):
     """Evaluate one cell with the model that it is about and, with `output`, write record and outcomes. Returns {"rows": rows}."""
     settings, began, started = cell.parameters, time.monotonic(), time.time()
     threat = preset(default_threat(loaded, **{key: settings[key] for key in THREAT_FIELDS}), settings["preset"])
-    dataset = load_dataset(settings["dataset"], settings["split"], samples=settings["samples"], stream=True)
+    reading = {"prompts": settings["prompts"], "transform": settings["transform"], "image_size": loaded.image_size[0]}
+    dataset = load_dataset(settings["dataset"], settings["split"], samples=settings["samples"], stream=True, **reading)
     learns = needs_attacker(settings["attacks"], threat) and settings["split"] != "train"  # never from what is evaluated
-    attacker = attacker_dataset(settings["dataset"], threat) if learns else None
+    attacker = attacker_dataset(settings["dataset"], threat, **reading) if learns else None
     check = load_check(settings["check_dataset"], settings["check_samples"]) if settings["check_dataset"] else None
     report = (lambda done, total: progress(described(cell), done, total)) if progress else None
     # Parts of an unfinished evaluation count for the same code and inputs alone: the hash is part of their place.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmcoa import defenses
 from mmcoa.errors import unknown
-from mmcoa.study.profiles import load_profile, model_ids, sweeps_of, train_settings
+from mmcoa.study.profiles import load_profile, runs_of, sweeps_of, train_settings
 from mmcoa.study.settings import safe_name, written
 from mmcoa.study.sources import candidates_code, candidates_hash, code_hash, dataset_hash, digest, model_hash
 from mmcoa.study.sweeps import points
@@ -98,19 +98,21 @@ def study_models(profile, runs=Path("runs"), results=Path("results")):
     told = {"dataset": main["datasets"]} | {key: value for key, value in main.items() if key != "datasets"}
     models = []
     for entry in profile.models:
-        seeds, sweeps = [None] if entry.defense == "none" else entry.seeds, sweeps_of(profile, entry)
-        for name, seed in zip(model_ids(entry), seeds, strict=True):
+        sweeps = sweeps_of(profile, entry)
+        for name, seed, own in runs_of(profile, entry):
             train = train_parameters = None
+            judged = {"datasets": [own] if own else main["datasets"]}
             path, weights = profile.base_model, None
             if seed is not None:
                 settings = {"defense": entry.defense, **train_settings(profile, entry), "seed": seed}
+                settings |= {"dataset": own} if own else {}
                 train = train_cell(name, profile.base_model, **settings)
                 path, weights = str(folder / name), train.hash
                 train_parameters = {"model": profile.base_model, **settings, "device": profile.device}
                 train_parameters |= {"name": name, "output": path, "results": output}
             weights = weights or model_hash(profile.base_model)
-            cells = evaluate_cells(name, weights, main, sweeps, profile.resize)
-            evaluate_parameters = {"model": path, **told, "sweeps": [sweep.as_given() for sweep in sweeps], "resize": profile.resize}
+            cells = evaluate_cells(name, weights, main | judged, sweeps, profile.resize)
+            evaluate_parameters = {"model": path, **told, "dataset": judged["datasets"], "sweeps": [sweep.as_given() for sweep in sweeps], "resize": profile.resize}
             evaluate_parameters |= {"device": profile.device, "name": name, "output": output}
             models.append(StudyModel(name, train, cells, train_parameters, evaluate_parameters))
     return models

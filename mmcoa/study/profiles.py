@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from mmcoa.datasets import records as dataset_records
+from mmcoa.datasets.records import records as dataset_records
 from mmcoa.errors import UserError, unknown
 from mmcoa.study.settings import (
     THREAT_FIELDS,
@@ -24,6 +24,7 @@ from mmcoa.study.settings import (
     Slug,
     Strict,
     TrainSettings,
+    safe_name,
     said,
 )
 from mmcoa.study.sweeps import Sweep, points
@@ -54,11 +55,15 @@ class Profile(Strict):
     def _consistent(self):
         seen = set()
         for index, entry in enumerate(self.models):
-            for name in model_ids(entry):
+            for name in model_ids(self, entry):
                 if name in seen:
                     text = f"impossible combination: two models are called '{name}'; give one of them a `name`"
                     raise Misplaced(text, "models", index)
                 seen.add(name)
+            for dataset in in_distribution(self, entry) or []:
+                _check_split({"dataset": dataset, "split": train_settings(self, entry)["split"]}, "models", index)
+            if entry.task == "in_distribution":
+                continue
             if entry.defense != "none" and not train_settings(self, entry)["dataset"]:
                 text = f"impossible combination: '{entry.defense}' is trained, but neither `train` nor the model names a dataset"
                 raise Misplaced(text, "models", index)
@@ -99,7 +104,8 @@ def _check_point(point, *place):
 def _check_split(settings, *place):
     """A folder's splits are seen when it is read; a record states its own."""
     dataset, split = settings["dataset"], settings["split"]
-    splits = dataset_records().get(dataset or "", {}).get("splits", [split])
+    record = dataset_records().get(dataset or "")
+    splits = record.splits if record else [split]
     if split not in splits:
         raise Misplaced(f"impossible combination: '{dataset}' has no split '{split}'; it has: {', '.join(splits)}", *place)
 
@@ -109,14 +115,33 @@ def entry_name(entry):
     return entry.name or entry.defense
 
 
-def model_ids(entry):
-    """Names of the models that one entry of `models` makes: `none`, or NAME-seedS for each seed."""
-    name = entry_name(entry)
-    return [name] if entry.defense == "none" else [f"{name}-seed{seed}" for seed in entry.seeds]
+def in_distribution(profile, entry):
+    """Data sets on each of which a model of this entry is trained and judged; None for the task out_of_distribution."""
+    return None if entry.task == "out_of_distribution" else entry.datasets or profile.evaluate.datasets
+
+
+def runs_of(profile, entry):
+    """[(model's name, seed, data set)] of the models that one entry of `models` makes.
+
+    `none`; NAME-seedS for each seed; in distribution NAME-on-DATASET-seedS for each data set and seed.
+    """
+    name, sets = entry_name(entry), in_distribution(profile, entry)
+    if entry.defense == "none":
+        return [(name, None, None)]
+    if sets is None:
+        return [(f"{name}-seed{seed}", seed, None) for seed in entry.seeds]
+    return [(f"{name}-on-{safe_name(dataset)}-seed{seed}", seed, dataset) for dataset in sets for seed in entry.seeds]
+
+
+def model_ids(profile, entry):
+    """Names of the models that one entry of `models` makes."""
+    return [name for name, _, _ in runs_of(profile, entry)]
 
 
 def sweeps_of(profile, entry):
-    """The sweeps that the models of one entry take part in."""
+    """The sweeps that the models of one entry take part in; in distribution those that name it and no data sets."""
+    if entry.task == "in_distribution":
+        return [sweep for sweep in profile.sweeps if entry_name(entry) in (sweep.models or []) and sweep.datasets is None]
     return [sweep for sweep in profile.sweeps if sweep.models is None or entry_name(entry) in sweep.models]
 
 

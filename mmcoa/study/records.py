@@ -20,7 +20,7 @@ ROW_COLUMNS = (
     *("model", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", "attack", "accuracy", "correct", "n"),
     *("ci_low", "ci_high", "sweep", "sweep_value", "epsilon", "norm", "step_size", "steps", "restarts", "keep", "targets", "queries"),
     *("attacked_space", "candidate_source", "text_budget", "beam", "text_score", "attackable", "min_similarity", "share_changed"),
-    *("precision", "check", "check_n", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds"),
+    *("precision", "check", "check_n", "prompts", "transform", "skipped", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds"),
     *("schema_version", "cell"),
 )
 VERSIONS = {"torch": "torch", "open_clip": "open_clip_torch", "mmcoa": "mmcoa"}

@@ -22,8 +22,9 @@ from pydantic import (
 
 from mmcoa import defenses
 from mmcoa.attacks import catalog
-from mmcoa.datasets import records as dataset_records
+from mmcoa.datasets.records import records as dataset_records
 from mmcoa.errors import UserError, unknown
+from mmcoa.prompts import PRESETS as PROMPT_PRESETS
 from mmcoa.study.faults import FAULTS
 from mmcoa.threat import PRESETS, ThreatModel, format_epsilon, parse_epsilon
 
@@ -153,12 +154,19 @@ class ModelSettings(TrainSettings):
     defense: DefenseName
     name: Slug | None = None  # of the results; default: the defence's name
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    # out_of_distribution: trained once, on `dataset`, and judged on all; in_distribution: trained on each, and judged on that one
+    task: Literal["out_of_distribution", "in_distribution"] = "out_of_distribution"
+    datasets: Datasets | None = None  # of the task in_distribution; None: all that are evaluated
 
     @model_validator(mode="after")
     def _nothing_to_train(self):
         extra = sorted(self.model_fields_set - {"defense", "name"})
         if self.defense == "none" and extra:
             raise ValueError(f"impossible combination: defence 'none' is not trained, so it takes no '{extra[0]}'")
+        if self.task == "in_distribution" and "dataset" in self.model_fields_set:
+            raise ValueError("impossible combination: in distribution a model is trained on each of `datasets`, so it takes no 'dataset'")
+        if self.task == "out_of_distribution" and self.datasets is not None:
+            raise ValueError("impossible combination: 'datasets' of a model belongs to task in_distribution")
         return self
 
 
@@ -185,6 +193,8 @@ class EvaluateSettings(ThreatSettings):
     split: str = "test"
     samples: Count | None = None
     preset: Literal[PRESETS] = "protocol"
+    prompts: Literal[PROMPT_PRESETS] = "reference"
+    transform: Literal["reference", "openclip"] = "reference"  # of pictures whose size varies: mmcoa/datasets/transforms.py
     precision: Literal["fp32", "bf16"] = "fp32"
     check_dataset: DatasetName | None = None  # on whose test samples the self-checks are run; None: they are not
     check_samples: Annotated[Count, Field(le=200)] = 200

@@ -9,12 +9,13 @@ import tokenize
 from importlib.resources import files
 from pathlib import Path
 
-from mmcoa.datasets import records
+from mmcoa.datasets.records import records
 
 PACKAGE = Path(__file__).parent.parent
 MARKER = "cell.json"  # in a study's checkpoint folder: which train cell it belongs to
 CANDIDATE_MODULES = ("characters", "wordnet", "mlm")  # of mmcoa.attacks: imported by name, by those who ask for them alone
-NOT_HASHED = {"mmcoa", "mmcoa.errors", "mmcoa.modelcard", "mmcoa.runtime"}  # exports, wording and memory change no result
+# Exports, wording, memory, caches and downloads change no result; what counts of a record is hashed as data.
+NOT_HASHED = {"mmcoa", "mmcoa.errors", "mmcoa.modelcard", "mmcoa.runtime", "mmcoa.cache", "mmcoa.datasets.download", "mmcoa.datasets.records", "mmcoa.datasets.place"}
 
 
 def digest(value):
@@ -110,9 +111,11 @@ def dataset_hash(name):
     if name.startswith("wds:"):
         folder = Path(name.removeprefix("wds:"))
         return digest({str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()})
-    record = records().get(name, {})
-    sheets = sorted(asset("").glob("openmoji*.*")) if record.get("reader") == "openmoji" else []
-    return digest({"record": record, **{path.name: file_hash(path) for path in sheets if path.is_file()}})
+    record = records()[name]
+    sheets = sorted(asset("").glob("openmoji*.*")) if record.reader == "openmoji" else []
+    reader = code_hash(f"mmcoa.datasets.{record.reader}")  # imported by name, by those data sets alone
+    origin = dataset_hash(record.options["of"]) if record.reader == "merged" else None
+    return digest({"record": record.identity(), "reader": reader, "origin": origin, **{path.name: file_hash(path) for path in sheets if path.is_file()}})
 
 
 def candidates_code(source):

@@ -55,10 +55,13 @@ def verify(profile, count=3, seed=None, device="auto", results=Path("results"), 
 
 def again(path, cell, folder, device):
     """Compare one cell with its record in `folder` (results/PROFILE)."""
-    from mmcoa.clip import load_model
+    import torch
+
+    from mmcoa.loading import load_model
     from mmcoa.study.cell import compute
 
     record = read_record(folder, cell.id)
+    torch.set_num_threads(record["provenance"]["threads"])  # sums are bitwise equal for one number of threads
     stored = read_outcomes(folder / "outcomes", cell.id)
     settings = cell.parameters
     loaded = load_model(path, device, resize=settings["resize"], precision=settings["precision"])

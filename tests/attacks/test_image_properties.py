@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from mmcoa.attacks.images import FUNCTIONS
 from mmcoa.attacks.losses import margin
 from mmcoa.attacks.pgd import BROKEN
-from mmcoa.clip import create_model
 from mmcoa.errors import UserError
+from mmcoa.loading import create_model
 from mmcoa.threat import ThreatModel
 
 RADIUS = {"linf": 1 / 255, "l2": 0.1}  # about half of the samples below break

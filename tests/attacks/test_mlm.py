@@ -11,10 +11,10 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast, PreTrainedTokenizerFast
 
 from mmcoa.attacks import mlm
-from mmcoa.attacks.candidate_files import cache_folder
 from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.text import attack_prompts
 from mmcoa.attacks.words import STOP_WORDS
+from mmcoa.cache import cache_folder
 from mmcoa.errors import UserError
 from mmcoa.threat import ThreatModel
 

@@ -5,6 +5,7 @@ import torch
 
 import mmcoa
 from mmcoa.attacks.images import FUNCTIONS
+from mmcoa.loading import create_model
 from mmcoa.threat import ThreatModel
 
 torchattacks = pytest.importorskip("torchattacks", reason="installed by `make test`")
@@ -94,7 +95,7 @@ def test_worst_case_is_as_strong_as_that_of_torchattacks(embedded_contest):
 
 @pytest.fixture(scope="module")
 def tiny_contest(tiny_folder):
-    model = mmcoa.clip.create_model(tiny_folder, seed=0, name="tiny-clip").eval().requires_grad_(False)
+    model = create_model(tiny_folder, seed=0, name="tiny-clip").eval().requires_grad_(False)
     dataset = mmcoa.load_dataset("openmoji/birds", samples=210)
     images = torch.nn.functional.interpolate(dataset.images.float(), size=16, mode="area").round() / 255
     with torch.no_grad():

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 import mmcoa
-from mmcoa.datasets import balanced_order, few_shot, openmoji_names, records
+from mmcoa.datasets import openmoji_names, records
 from mmcoa.datasets.openmoji import HELD_OUT, glyph_indices, glyph_records, group_views
+from mmcoa.datasets.order import balanced_order, few_shot
 from mmcoa.errors import UserError
 
 
@@ -13,7 +14,7 @@ def test_fifteen_groups_and_one_held_out():
     assert len(names) == 15 and "openmoji/others" not in names and f"openmoji/{HELD_OUT}" not in names
     for name in [*names, f"openmoji/{HELD_OUT}"]:
         count = len(glyph_indices(name.removeprefix("openmoji/")))
-        assert 20 <= count <= 120 and count == records()[name]["classes"], name
+        assert 20 <= count <= 120 and count == records()[name].classes, name
 
 
 def test_names_are_unique_and_ours_are_unicodes():

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 import mmcoa
+from mmcoa.datasets.transforms import Transform
 from mmcoa.errors import UserError
 
 
@@ -48,9 +49,7 @@ def test_a_wide_picture_is_cut_at_its_centre(tmp_path):
     folder = write_folder(tmp_path / "wds", [(8, 8)] * 2, [0, 1])
     wide = np.zeros((8, 24, 3), np.uint8)
     wide[:, 8:16] = 255
-    from mmcoa.datasets.webdataset import to_square
-
-    assert (to_square(Image.fromarray(wide), 8) == 255).all()
+    assert (Transform(8, 8)(Image.fromarray(wide)) == 255).all()
     assert mmcoa.load_dataset(f"wds:{folder}").images.shape[-1] == 8
 
 
@@ -60,7 +59,7 @@ def test_the_tiny_model_evaluates_such_a_folder(tiny, folder):
 
 
 def test_what_is_missing_or_damaged_is_named(folder):
-    with pytest.raises(UserError, match="no split 'train'; it has: test"):
+    with pytest.raises(UserError, match="unknown split 'train'; one of: test"):
         mmcoa.load_dataset(f"wds:{folder}", split="train")
     with pytest.raises(UserError, match="no folder"):
         mmcoa.load_dataset(f"wds:{folder}-absent")

@@ -12,11 +12,11 @@ from mmcoa import defenses
 from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.pgd import feature, pgd
 from mmcoa.attacks.text import attack_prompts, enumerate_variants
-from mmcoa.clip import create_model
 from mmcoa.datasets.batches import ShuffledDataset
 from mmcoa.defenses.features import class_features
 from mmcoa.defenses.losses import contrastive
 from mmcoa.errors import UserError
+from mmcoa.loading import create_model
 from mmcoa.threat import ThreatModel
 from mmcoa.training import TrainConfig
 

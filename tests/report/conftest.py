@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmcoa.clip import create_model, save_checkpoint
+from mmcoa.loading import create_model, save_checkpoint
 from mmcoa.report import results
 
 from . import synthetic

@@ -92,14 +92,18 @@ def test_reference_row_of_other_settings(found):
 
 def test_faults_table(found, faults):
     table = ablation_tables.faults_table(found, faults).set_index("fault")
-    assert list(table.index) == ["none", "gradient leak", "index positives", "all faults"]
+    assert list(table.index) == ["none (reference)", "gradient leak", "index positives", "all faults"]
     assert table.loc["gradient leak", "seeds"] == "0, 1, 2" and table.loc["all faults", "seeds"] == "0, 1"
-    assert table.loc["index positives", "what it is"] == "pictures of one class are each other's negatives"
-    assert not any(re.search(r"\([A-Z]\d", text) for text in table["what it is"])
-    for part in ablation_tables.by_variant(faults):
-        covered = part.attack[(part.low <= 0) & (part.high >= 0)]
-        text = table.loc[part.label.iloc[0], "Δ covers zero"]
-        assert all(name in text for name in covered) and (len(covered) or text == "nowhere")
+    what = ablation_tables.meanings(found, faults).set_index("fault")["what it is"]
+    assert list(what.index) == list(table.index)[1:]
+    assert what["index positives"] == "pictures of one class are each other's negatives"
+    assert not any(re.search(r"\([A-Z]\d", text) for text in what)
+
+
+def test_an_interval_that_is_printed_with_zero_covers_it(found, monkeypatch):
+    effect = {"seeds": (0,), "n": 9, "accuracy": 50.0, "points": 4.5, "low": 0.04, "high": 9.0}
+    monkeypatch.setattr(ablations.paired, "effect", lambda *arguments, **options: effect)
+    assert ablations.fault_effects(found).covers.all()
 
 
 def test_a_fault_beside_another_change_says_so(found):

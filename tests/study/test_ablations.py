@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mmcoa.attacks.candidates import CandidateTable
-from mmcoa.clip import create_model
 from mmcoa.datasets.batches import ShuffledDataset
 from mmcoa.defenses import mmcoa as method
 from mmcoa.errors import UserError
+from mmcoa.loading import create_model
 from mmcoa.study import ablations
 from mmcoa.study.faults import FAULTS
 from mmcoa.threat import ThreatModel

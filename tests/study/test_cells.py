@@ -34,7 +34,7 @@ def test_expansion(write_profile):
 @pytest.mark.parametrize("name", shipped_profiles())
 def test_shipped_profiles_expand_to_distinct_cells(name):
     profile = load_profile(name)
-    models = [model for entry in profile.models for model in model_ids(entry)]
+    models = [model for entry in profile.models for model in model_ids(profile, entry)]
     trained = [model for model in models if model != "none"]
     cells = expand(name)
     assert len({cell.id for cell in cells}) == len(cells)

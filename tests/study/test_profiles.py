@@ -40,7 +40,7 @@ def test_shipped_profiles_are_valid_and_say_what_they_are(name):
 
 def test_a_model_overrides_shared_settings(tmp_path):
     profile = load(tmp_path, GOOD)
-    assert [name for entry in profile.models for name in model_ids(entry)] == ["none", "tecoa-seed0", "tecoa-seed1"]
+    assert [name for entry in profile.models for name in model_ids(profile, entry)] == ["none", "tecoa-seed0", "tecoa-seed1"]
     settings = train_settings(profile, profile.models[1])
     assert settings["steps"] == 5 and settings["dataset"] == "openmoji/birds" and settings["lr"] is None
 

@@ -1,0 +1,74 @@
+"""One split of a data set, as attacks, training and evaluation see it."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One split of a data set.
+
+    images: uint8 [N, 3, H, W], a tensor or `Streamed`; labels: int64 [N]; class_names, prompts: lists of C strings; ids: int64
+    [N], a sample's number in the whole split, whatever part of it was loaded. The order is seeded and balanced over classes,
+    so that every prefix is a fair sample.
+    ensemble: lists of C prompts whose mean embedding stands for the class, `prompts` the first of them; empty: `prompts` alone.
+    transform: how pictures came to their size; skipped: pictures left out because they cannot be read.
+    """
+
+    name: str
+    split: str
+    images: torch.Tensor
+    labels: torch.Tensor
+    class_names: list
+    prompts: list
+    ids: torch.Tensor
+    ensemble: tuple = ()
+    prompt_preset: str = "reference"
+    transform: str = ""
+    skipped: int = 0
+
+    def __len__(self):
+        return len(self.labels)
+
+    def prefix(self, samples):
+        """The first `samples` samples (all, where there are fewer)."""
+        return self.take(slice(samples))
+
+    def take(self, index):
+        """Some samples, a slice or int64 [K]; their ids stay."""
+        images = self.images.take(index) if isinstance(self.images, Streamed) else self.images[index]
+        return replace(self, images=images, labels=self.labels[index], ids=self.ids[index])
+
+    def prompt_sets(self):
+        """The lists of C prompts whose mean embedding stands for the class: one, or those of the ensemble."""
+        return [list(prompts) for prompts in self.ensemble] or [self.prompts]
+
+    def fingerprint(self):
+        """First 16 hex digits of a hash over pixels, labels and prompts."""
+        digest = hashlib.sha256("\n".join(prompt for prompts in self.prompt_sets() for prompt in prompts).encode())
+        for start in range(0, len(self), 256):  # pictures that are streamed pass in pieces
+            digest.update(self.images[start : start + 256].numpy().tobytes())
+        digest.update(self.labels.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+class Streamed:
+    """Pictures that are read and decoded each time they are asked for: a slice or int64 indices -> uint8 [n, 3, H, W].
+
+    `read(order)` gives the pictures of the split's samples `order`. Memory does not grow with the number of samples.
+    """
+
+    def __init__(self, read, order):
+        self.read, self.order = read, order
+
+    def __len__(self):
+        return len(self.order)
+
+    def __getitem__(self, index):
+        return self.read(self.order[index])
+
+    def take(self, index):
+        """Some of them, still streamed."""
+        return Streamed(self.read, self.order[index])

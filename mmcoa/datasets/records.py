@@ -1,0 +1,141 @@
+"""Records: what each named data set is, as data (records/*.yaml), checked when it is read. Imports neither torch nor torchvision."""
+
+import functools
+from importlib.resources import files
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmcoa.errors import unknown
+
+FOLDER = files("mmcoa.datasets")
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PromptRule(Strict):
+    """How a class name becomes a prompt: `rewrite` (pairs of pattern and replacement), then the reference's cleaning, then `template`.
+
+    lower: whether letters become small; keep: which of `_-/` do not become spaces.
+    """
+
+    template: str
+    lower: bool = True
+    keep: str = ""
+    rewrite: list[tuple[str, str]] = []
+
+
+class Ensemble(Strict):
+    """The preset `openclip`: templates/NAME.txt, and class names of its own (classes/NAME.txt) where it has some."""
+
+    templates: str
+    names: str | None = None
+
+
+class Archive(Strict):
+    """A file that is known to hold the data; `into`: where under the root it goes; `inner`: an archive in it, unpacked there too."""
+
+    url: str
+    md5: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+    unpack: bool = True
+    into: str = ""
+    inner: str = ""
+
+
+class Download(Strict):
+    files: list[Archive]
+
+
+class Record(Strict):
+    """One data set.
+
+    reader: module of mmcoa.datasets that reads its layout, with `options`; hub: its copy in the clip-benchmark WebDataset layout.
+    splits: samples of each split; None where the official data has no such split: then a picture's path decides (splits.py),
+        and `total` counts all of them.
+    names: classes/NAME.txt, lines `name` or `id<TAB>name` in label order; None: the reader knows them.
+    size: side of the pictures in pixels, where all have one; None: it varies, and a transform preset decides.
+    sample: hash over the first pictures of a split (pictures.py), where it was measured: other data under the name are an error.
+    reference_split: what the paper's public code evaluates; proper_split: what should be.
+    """
+
+    name: str
+    title: str
+    reader: str
+    options: dict = {}
+    splits: dict[str, int | None]
+    total: int | None = None
+    classes: int
+    names: str | None = None
+    size: int | None = None
+    views: int | None = None
+    prompt: PromptRule
+    openclip: Ensemble | None = None
+    reference_split: str = "test"
+    proper_split: str = "test"
+    paper: bool = False
+    licence: str
+    citation: str = ""
+    source: str
+    sample: dict[str, str] = {}
+    disk: Annotated[float, Field(ge=0)] | None = None
+    download: Download | None = None
+    manual: str = ""
+    hub: str | None = None
+    note: str = ""
+
+    @property
+    def template(self):
+        return self.prompt.template
+
+    def identity(self):
+        """What of the record shapes a result, as a JSON value: wording, addresses and licences do not."""
+        shaping = ("reader", "options", "splits", "total", "classes", "names", "size", "views", "prompt", "sample")
+        kept = {key: value for key, value in self.model_dump(mode="json").items() if key in shaping}
+        return {**kept, "class_names": [list(pair) for pair in class_list(self.names)] if self.names else None}
+
+
+@functools.cache
+def records():
+    """{name: Record} of all named data sets."""
+    found = {}
+    for path in sorted((FOLDER / "records").iterdir(), key=lambda path: path.name):
+        if path.name.endswith(".yaml"):
+            data = yaml.safe_load(path.read_text(encoding="utf8"))
+            found |= {name: Record(name=name, **entry) for name, entry in data.items() if not name.startswith("_")}
+    return found
+
+
+def find_record(name):
+    """The record of a name; `UserError` with the nearest ones where there is none."""
+    if name not in records():
+        raise unknown("data set", name, [*records(), "wds:FOLDER"])
+    return records()[name]
+
+
+@functools.cache
+def class_list(name):
+    """((id, name), ...) of classes/NAME.txt in label order; where a line has one field, it is both."""
+    lines = (FOLDER / "classes" / f"{name}.txt").read_text(encoding="utf8").splitlines()
+    return tuple((line.split("\t")[0], line.split("\t")[-1]) for line in lines if line.strip())
+
+
+@functools.cache
+def template_list(name):
+    """Templates of templates/NAME.txt."""
+    lines = (FOLDER / "templates" / f"{name}.txt").read_text(encoding="utf8").splitlines()
+    return tuple(line for line in lines if line.strip())
+
+
+def openmoji_names():
+    """The fifteen data sets of the embedded study: without its base set and the group held out of pre-training."""
+    return [name for name, record in records().items() if record.reader == "openmoji" and not record.note]
+
+
+def paper_names():
+    """The seventeen names known to the paper's public code."""
+    return [name for name, record in records().items() if record.paper]

@@ -1,0 +1,79 @@
+"""The two tasks: in distribution a model is trained on each data set and judged on that one, out of distribution trained once."""
+
+import pytest
+
+import mmcoa
+from mmcoa.errors import UserError
+from mmcoa.report.results import method_of
+from mmcoa.study.cell import run_evaluate_cells, run_train_cell
+from mmcoa.study.cells import expand, study_models
+from mmcoa.study.profiles import load_profile, model_ids
+
+IN = {"defense": "tecoa", "task": "in_distribution", "seeds": [0, 1]}
+
+
+def test_in_distribution_trains_on_each_data_set_and_judges_on_that_one(write_profile):
+    path = write_profile(models=[{"defense": "none"}, {**IN, "shots": 1}], train={"samples": 8, "steps": 2})
+    profile = load_profile(path)
+    assert model_ids(profile, profile.models[1]) == [
+        *("tecoa-on-openmoji-birds-seed0", "tecoa-on-openmoji-birds-seed1"),
+        *("tecoa-on-openmoji-tools-seed0", "tecoa-on-openmoji-tools-seed1"),
+    ]
+    for model in study_models(path)[1:]:
+        (evaluated,) = model.evaluate
+        assert evaluated.parameters["dataset"] == model.train.parameters["dataset"] == model.train_parameters["dataset"]
+        assert model.evaluate_parameters["dataset"] == [evaluated.parameters["dataset"]]
+        assert model.train.parameters["split"] == "train" and evaluated.parameters["split"] == "test"
+        assert model.train.parameters["shots"] == 1
+    assert method_of("tecoa-on-openmoji-birds-seed1", "tecoa") == "tecoa"
+
+
+def test_both_tasks_in_one_profile(write_profile):
+    path = write_profile(models=[{"defense": "tecoa"}, {**IN, "name": "tecoa-in", "seeds": [3], "datasets": ["openmoji/tools"]}])
+    assert [cell.id for cell in expand(path)] == [
+        *("train__tecoa-seed0", "tecoa-seed0__openmoji-birds", "tecoa-seed0__openmoji-tools"),
+        *("train__tecoa-in-on-openmoji-tools-seed3", "tecoa-in-on-openmoji-tools-seed3__openmoji-tools"),
+    ]
+
+
+def test_sweeps_are_for_models_that_name_them(write_profile):
+    sweep = {"name": "steps", "vary": {"steps": [1, 2]}}
+    models = [{**IN, "seeds": [0], "datasets": ["openmoji/birds"]}]
+    swept = [cell.sweep for cell in expand(write_profile(models=models, sweeps=[sweep]))]
+    assert swept == ["", ""]
+    swept = [cell.sweep for cell in expand(write_profile(models=models, sweeps=[{**sweep, "models": ["tecoa"]}]))]
+    assert swept == ["", "", "steps", "steps"]
+
+
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        ({**IN, "dataset": "openmoji/birds"}, "so it takes no 'dataset'"),
+        ({"defense": "tecoa", "datasets": ["openmoji/birds"]}, "belongs to task in_distribution"),
+        ({**IN, "datasets": ["openmoji/brids"]}, "unknown data set 'openmoji/brids'"),
+        ({**IN, "split": "tset"}, "has no split 'tset'"),
+        ({**IN, "task": "in-distribution"}, "task: input should be"),
+        ({"defense": "none", "task": "in_distribution"}, "'none' is not trained"),
+    ],
+)
+def test_what_cannot_be(write_profile, entry, message):
+    with pytest.raises(UserError, match=message):
+        load_profile(write_profile(models=[entry]))
+
+
+def test_rows_say_which_task_they_are_of(project):
+    """Train on one data set, evaluate on it and on another: the rows tell the two tasks apart, and what was trained on."""
+    folder = run_train_cell("tecoa", "models/tiny", "openmoji/birds", "out", shots=1, steps=1, batch_size=4, inner_steps=1, device="cpu")
+    rows = run_evaluate_cells(str(folder), ["openmoji/birds", "openmoji/tools"], ["clean"], samples=4, device="cpu")
+    assert [(row["task"], row["trained_on"]) for row in rows] == [
+        ("in_distribution", "openmoji/birds"),
+        ("out_of_distribution", "openmoji/birds"),
+    ]
+    assert run_evaluate_cells("models/tiny", "openmoji/birds", ["clean"], samples=4, device="cpu")[0]["task"] == "zero_shot"
+
+
+def test_training_and_test_pictures_differ():
+    """Nobody evaluates on what was trained on: the splits of one data set share no picture."""
+    train, test = (mmcoa.load_dataset("openmoji/birds", split) for split in ("train", "test"))
+    seen = {picture.numpy().tobytes() for picture in train.images}
+    assert not any(picture.numpy().tobytes() in seen for picture in test.images)
