@@ -111,7 +111,9 @@ def dataset_hash(name):
     if name.startswith("wds:"):
         folder = Path(name.removeprefix("wds:"))
         return digest({str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()})
-    record = records()[name]
+    record = records().get(name)
+    if record is None:  # the evaluation itself says so
+        return f"unknown:{name}"
     sheets = sorted(asset("").glob("openmoji*.*")) if record.reader == "openmoji" else []
     reader = code_hash(f"mmcoa.datasets.{record.reader}")  # imported by name, by those data sets alone
     origin = dataset_hash(record.options["of"]) if record.reader == "merged" else None
