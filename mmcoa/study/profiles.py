@@ -3,6 +3,12 @@
     profile = load_profile("quick")           # shipped in mmcoa/study/profiles/
     profile = load_profile("my/profile.yaml")
 
+A profile may extend another, shipped or beside it, and change some keys:
+
+    extends: openmoji
+    name: mine
+    evaluate: {samples: 10}
+
 A mistake in the file is one line that names the file, the line and the key.
 """
 
@@ -176,6 +182,39 @@ def load_profile(name):
 
 
 def _parse(path):
+    data, lines = _overlaid(path)
+    try:
+        return Profile.model_validate(data)
+    except ValidationError as error:
+        raise UserError(_message(error.errors(), lines, path)) from error
+
+
+def _overlaid(path, above=()):
+    """(data, lines) of a file, laid over the profile that it extends: mappings key by key, anything else replaced."""
+    data, lines = _read(path)
+    if "extends" not in data:
+        return data, lines
+    name, where = data.pop("extends"), f"{path}, line {lines[('extends',)]}"
+    shipped = shipped_profiles()
+    base = shipped.get(name) or path.parent / str(name)
+    if not base.is_file():
+        raise UserError(f"{where}: {unknown('profile', name, [*shipped, 'FILE.yaml'])}")
+    chain = (*above, path.resolve())
+    if base.resolve() in chain:
+        raise UserError(f"{where}: profiles that extend each other in a circle: {' -> '.join(step.name for step in (*chain, base))}")
+    if "name" not in data:
+        raise UserError(f"{where}: a profile that extends another needs a name of its own: its results have a folder of that name")
+    return _merged(_overlaid(base, chain)[0], data), lines
+
+
+def _merged(below, above):
+    """Two mappings as one; what stands above wins."""
+    both = {key: _merged(below[key], value) for key, value in above.items() if isinstance(value, dict) and isinstance(below.get(key), dict)}
+    return below | above | both
+
+
+def _read(path):
+    """(data, {place: line}) of one file."""
     try:
         text = path.read_text(encoding="utf8")
         lines = {}
@@ -189,10 +228,7 @@ def _parse(path):
         raise UserError(f"{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: a profile is a mapping with the keys {', '.join(Profile.model_fields)}")
-    try:
-        return Profile.model_validate(data)
-    except ValidationError as error:
-        raise UserError(_message(error.errors(), lines, path)) from error
+    return data, lines
 
 
 def _locate(node, place, lines, path):

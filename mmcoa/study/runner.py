@@ -18,6 +18,7 @@ from pathlib import Path
 import filelock
 
 from mmcoa.errors import UserError, unknown
+from mmcoa.study import preflight
 from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, papermill_command, write_specs
 from mmcoa.study.processes import alive, claim, kill_tree
 from mmcoa.study.progress import show_progress
@@ -42,7 +43,8 @@ def run(
         dry_run: print the plan and stop. commands: print each process's papermill command and stop.
         results, runs, notebooks: folders, relative to the current one.
 
-    Raises `UserError` for a mistake in the profile, and where another runner is at work on it.
+    Raises `UserError` for a mistake in the profile, for what its cells need and is not here (preflight.py), and where another
+    runner is at work on it.
     """
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
@@ -65,6 +67,7 @@ def run(
             path, _ = compile_rows(profile, results, runs)
             echo(f"{plan.profile.name}: all {len(plan.cells)} cells are done; rows in {path}")
             return 0
+        preflight.check(plan)
         try:
             with sigterm_as_interrupt():
                 code = run_workflow(plan, jobs, executor, echo)
@@ -84,6 +87,10 @@ def describe(plan, jobs=1):
         yield f"  {process.name}: {len(left)} of {len(process.cells)} cells to do{after}"
         for cell in left if len(left) < len(process.cells) else []:
             yield f"    {cell}"
+    for text in preflight.problems(plan):
+        yield f"  not ready: {text}"
+    if size := preflight.gigabytes(plan):
+        yield f"  data on disk when all is here: about {size:,.1f} GB"
     if waiting:
         yield f"  estimated time: {duration(plan.seconds_left(plan.todo, jobs))}"
 

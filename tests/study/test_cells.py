@@ -34,15 +34,20 @@ def test_expansion(write_profile):
 @pytest.mark.parametrize("name", shipped_profiles())
 def test_shipped_profiles_expand_to_distinct_cells(name):
     profile = load_profile(name)
-    models = [model for entry in profile.models for model in model_ids(profile, entry)]
-    trained = [model for model in models if model != "none"]
+    sizes = {model: len(profile.evaluate.datasets) for entry in profile.models for model in model_ids(profile, entry)}
+    sizes |= {model: 1 for entry in profile.models if entry.task == "in_distribution" for model in model_ids(profile, entry)}
+    trained = [model for model in sizes if model != "none"]
     cells = expand(name)
     assert len({cell.id for cell in cells}) == len(cells)
-    assert sum(not cell.sweep for cell in cells) == len(trained) + len(models) * len(profile.evaluate.datasets)
+    assert sum(not cell.sweep for cell in cells) == len(trained) + sum(sizes.values())
     sweeps = {cell.sweep: cell for cell in cells if cell.sweep}
     if name == "ablations":
         faults = {cell.parameters["fault"] for cell in cells if cell.kind == "train"}
         assert not sweeps and faults == {None, *FAULTS}
+        return
+    if name == "paper":
+        tasks = {cell.parameters["dataset"] for cell in cells if cell.kind == "train"}
+        assert not sweeps and tasks == {"imagenet", "cifar10", "cifar100"}
         return
     assert list(sweeps) == ["attacks", "epsilon", "steps", "restarts", "budget", "source", "words"]
     assert {cell.model for cell in sweeps.values()} == {"none"}

@@ -1,5 +1,6 @@
 """Profiles: what a mistake in the file says, on one line."""
 
+import re
 from dataclasses import fields
 
 import pytest
@@ -34,7 +35,7 @@ def load(tmp_path, text):
 def test_shipped_profiles_are_valid_and_say_what_they_are(name):
     profile = load_profile(name)
     assert profile.name == name
-    assert len(profile.evaluate.datasets) == (5 if name == "ablations" else 15)
+    assert len(profile.evaluate.datasets) == {"ablations": 5, "paper": 17}.get(name, 15)
     assert shipped_profiles()[name].read_text().startswith(f"# {name}: ")
 
 
@@ -141,3 +142,31 @@ def test_candidate_sources(tmp_path, source):
 
 def test_a_radius_beyond_one_is_for_l2_alone(tmp_path):
     assert load(tmp_path, GOOD + "  epsilon: 2\n  norm: l2\n").evaluate.epsilon == "510/255"
+
+
+def test_a_profile_extends_another_and_changes_three_lines(tmp_path):
+    base = load(tmp_path, GOOD)
+    (tmp_path / "child.yaml").write_text("extends: mine.yaml\nname: child\nevaluate: {samples: 2}\n")
+    child = load_profile(tmp_path / "child.yaml")
+    assert child.name == "child" and child.evaluate.samples == 2
+    assert child.evaluate.datasets == base.evaluate.datasets and child.models == base.models and child.train == base.train
+    (tmp_path / "grandchild.yaml").write_text("extends: child.yaml\nname: grandchild\nmodels: [{defense: none}]\n")
+    grandchild = load_profile(tmp_path / "grandchild.yaml")
+    assert len(grandchild.models) == 1 and grandchild.evaluate.samples == 2  # lists are replaced, mappings are not
+    (tmp_path / "quicker.yaml").write_text("extends: quick\nname: quicker\ntrain: {steps: 1}\n")
+    assert load_profile(tmp_path / "quicker.yaml").train.steps == 1
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("name: a\nextends: quik\n", "line 2: unknown profile 'quik'; nearest: quick"),
+        ("extends: quick\ntrain: {steps: 1}\n", "line 1: a profile that extends another needs a name of its own"),
+        ("extends: a.yaml\nname: a\n", "line 1: profiles that extend each other in a circle: a.yaml -> a.yaml"),
+        ("extends: quick\nname: a\nevaluate:\n  smples: 1\n", "line 4: unknown key 'smples'; nearest: samples"),
+    ],
+)
+def test_mistakes_in_a_profile_that_extends_another(tmp_path, text, says):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError, match=re.escape(says)):
+        load_profile(tmp_path / "a.yaml")
