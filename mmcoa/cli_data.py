@@ -118,13 +118,9 @@ def find(dataset):
 
 
 def class_names(record):
-    """Class names in label order: of the class list, or of the data where the record has none."""
-    from mmcoa.datasets.records import class_list
-
-    if record.names:
-        return [name for _, name in class_list(record.names)]
-    if record.reader == "merged":
-        return list(record.options["classes"])
+    """Class names in label order, from the data where the record does not know them."""
+    if known := record.class_names():
+        return known
     from mmcoa.datasets import load_source
 
     return load_source(record, next(iter(record.splits)))[1]

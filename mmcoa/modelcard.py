@@ -49,11 +49,30 @@ training in `log.csv`.
 """
 
 
+PRETRAINED = """# {name}
+
+A small CLIP trained from scratch for the study of adversarial robustness: {pixels} x {pixels} pixels, image tower `{architecture}`; not meant
+for use on people.
+
+- **Load**: `open_clip.create_model("local-dir:FOLDER")`, or by its folder with `mmcoa evaluate --model FOLDER`.
+- **Data**: {pretrained_on}; {pictures:,} pictures. Captions vary in template; in half of them one word of the name is replaced by one of
+  its candidates, as a web-scale CLIP has met such words.
+- **Recipe**: `notebooks/pretrain.ipynb`; contrastive loss, {steps} steps of {batch_size}, AdamW, peak lr {lr:g}, weight decay
+  {weight_decay:g}, seed {seed}; {seconds:.0f} s.
+
+All settings are in `mmcoa.json`, the course of training in `log.csv`.
+"""
+
+
 def write_card(folder):
     """Write README.md of a trained checkpoint folder from its mmcoa.json; returns the path."""
     folder = Path(folder)
     info = json.loads((folder / "mmcoa.json").read_text())
     config, threat = info["training"]["config"], info["training"]["threat"]
+    if "pretrained_on" in info:
+        pixels = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["vision_cfg"]["image_size"]
+        (folder / "README.md").write_text(PRETRAINED.format(**config | info, pixels=pixels), encoding="utf8")
+        return folder / "README.md"
     what = "the towers of the defence" if config["trains"] is None else f"`{config['trains']}`"
     what += f", last {config['last_blocks']} blocks" if config["last_blocks"] else ""
     what += f", low-rank changes of rank {config['lora_rank']}" if config["lora_rank"] else ""

@@ -92,6 +92,12 @@ class Record(Strict):
     def template(self):
         return self.prompt.template
 
+    def class_names(self):
+        """Class names in label order, as far as records know them; None where the data's folder does."""
+        if self.names:
+            return [name for _, name in class_list(self.names)]
+        return list(self.options["classes"]) if self.reader == "merged" else None
+
     def identity(self):
         """What of the record shapes a result, as a JSON value: wording, addresses and licences do not."""
         shaping = ("reader", "options", "splits", "total", "classes", "names", "size", "views", "prompt", "sample")

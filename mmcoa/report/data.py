@@ -152,15 +152,11 @@ def used(study):
 
 def class_names(record):
     """Class names in label order, where they come with the package; None where they are in the data's folder."""
-    if record.names:
-        return [name for _, name in class_list(record.names)]
-    if record.reader == "merged":
-        return list(record.options["classes"])
     if record.reader == "openmoji":
         from mmcoa.datasets.openmoji import glyph_records
 
         return [glyph["name"] for glyph in glyph_records() if glyph["group"] == record.name.removeprefix("openmoji/")]
-    return None
+    return record.class_names()
 
 
 def family(name):

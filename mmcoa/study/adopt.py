@@ -9,6 +9,7 @@ candidates, other data) are never adopted.
 import json
 import random
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +35,7 @@ class Stale:
 
     @property
     def path(self):
-        return self.model.evaluate_parameters["model"]
+        return self.model.path
 
 
 def stale_cells(profile, results=Path("results"), runs=Path("runs")):
@@ -42,8 +43,8 @@ def stale_cells(profile, results=Path("results"), runs=Path("runs")):
     profile = load_profile(profile)
     folder, trained, evaluated, refused = Path(results) / profile.name, [], [], {}
     for model in study_models(profile, runs, results):
-        made_by = read_record(folder, model.train.id) if model.train else None
-        here = model.train is None or (made_by and checkpoint_cell(model.evaluate_parameters["model"]) in (made_by["hash"], model.train.hash))
+        made_by = read_record(folder, model.made_by.id) if model.made_by else None
+        here = model.made_by is None or (made_by and checkpoint_cell(model.path) in (made_by["hash"], model.made_by.hash))
         for cell in [*([model.train] if model.train else []), *model.evaluate]:
             record = read_record(folder, cell.id)
             if record is None or is_current(record, cell.hash):
@@ -91,10 +92,22 @@ def choose(evaluated, count, seed):
     return chosen + rest[: max(0, count - len(chosen))]
 
 
+def choose_trainings(trained, count, seed):
+    """`count` train cells at random, of as many defences as there can be."""
+    order, seen, ranked = sorted(trained, key=lambda stale: stale.cell.id), Counter(), []
+    random.Random(seed).shuffle(order)
+    for stale in order:
+        defense = stale.cell.parameters["defense"]
+        ranked.append((seen[defense], len(ranked), stale))
+        seen[defense] += 1
+    return [stale for _, _, stale in sorted(ranked, key=lambda item: item[:2])[:count]]
+
+
 def adopt(profile, count=12, trainings=2, seed=0, device="auto", results=Path("results"), runs=Path("runs"), echo=print):
     """Run stale cells again and, if all are equal, mark all stale cells as today's. Returns the number of records marked.
 
-    count: evaluations to run again (at least one of each data set, sweep and method); trainings: models to train again.
+    count: evaluations to run again (at least one of each data set, sweep and method); trainings: models to train again, of different
+        defences first.
     Raises `UserError` where nothing is stale, a cell cannot be adopted, or one differs.
     """
     name = load_profile(profile).name
@@ -106,7 +119,7 @@ def adopt(profile, count=12, trainings=2, seed=0, device="auto", results=Path("r
     if not trained and not evaluated:
         raise UserError(f"nothing of '{profile}' is stale")
     chosen = choose(evaluated, count, seed)
-    retrained = random.Random(seed).sample(trained, min(trainings, len(trained)))
+    retrained = choose_trainings(trained, trainings, seed)
     echo(f"{len(trained) + len(evaluated)} stale cells; again: {len(chosen)} evaluations, {len(retrained)} trainings (--seed {seed})")
     samples = 0
     for stale in chosen:

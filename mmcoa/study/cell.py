@@ -1,6 +1,6 @@
-"""What a cell computes. The notebooks call these two functions; without Jupyter the same work is
+"""What a cell computes. The notebooks call these three functions; without Jupyter the same work is
 
-    python -m mmcoa.study.cell SPEC.json        # {"kind": "train" or "evaluate", "parameters": {...}}, as in runs/PROFILE/specs/
+    python -m mmcoa.study.cell SPEC.json        # {"kind": "pretrain", "train" or "evaluate", "parameters": {...}}, as in runs/PROFILE/specs/
 """
 
 import contextlib
@@ -21,14 +21,35 @@ from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation import evaluate
 from mmcoa.finetune import fine_tune
 from mmcoa.loading import load_model, resolve_device
+from mmcoa.pretraining import pretrain
 from mmcoa.runtime import tune_allocator
 from mmcoa.study import ablations
-from mmcoa.study.cells import evaluate_cells, train_cell
+from mmcoa.study.cells import evaluate_cells, pretrain_cell, train_cell
 from mmcoa.study.records import is_current, provenance, read_record, write_atomic, write_record
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
 from mmcoa.study.sources import MARKER, model_hash
 from mmcoa.study.sweeps import read_sweeps
 from mmcoa.threat import default_threat, preset
+
+
+def run_pretrain_cell(data, output, *, name="pretrained", device="auto", results=None, progress=None, **settings):
+    """Train a base model from scratch and write the checkpoint folder `output`.
+
+    With `results` (results/PROFILE) the record of the cell is written there, and the log of the training as training/NAME.csv;
+    checkpoints as in `run_train_cell`. settings: of `mmcoa.pretraining.pretrain`. Returns the folder.
+    """
+    for parameter in settings:
+        if parameter not in PRETRAIN_SETTINGS:
+            raise unknown("parameter", parameter, parameters_of(run_pretrain_cell))
+    tune_allocator()
+    began, started, output = time.monotonic(), time.time(), Path(output)
+    device, settings = str(resolve_device(device)), PRETRAIN_SETTINGS | settings
+    cell = None
+    if results is not None:
+        cell = pretrain_cell(name, data, **settings)
+        claim_folder(output, cell)
+    pretrain(name, data, output, **settings, device=device, progress=progress)
+    return output if cell is None else conclude_training(cell, output, results, began, started, settings["seed"], device)
 
 
 def run_train_cell(
@@ -81,11 +102,16 @@ def run_train_cell(
     cell = train_cell(name, model, **settings, fault=fault)
     claim_folder(output, cell)
     fine_tune(**run)
-    write_atomic(Path(results) / "training" / f"{name}.csv", lambda path: shutil.copyfile(output / "log.csv", path))
+    return conclude_training(cell, output, results, began, started, seed, device)
+
+
+def conclude_training(cell, output, results, began, started, seed, device):
+    """Write log and record of a model that is trained now. Returns its folder."""
+    write_atomic(Path(results) / "training" / f"{cell.model}.csv", lambda path: shutil.copyfile(output / "log.csv", path))
     if not is_current(read_record(results, cell.id), cell.hash):
         trained = json.loads((output / "mmcoa.json").read_text())
         made = provenance(started, time.monotonic() - began, seed, device, torch.get_num_threads())
-        kept = {key: trained[key] for key in ("seconds", "images", "train_samples", "held_out") if key in trained}
+        kept = {key: trained[key] for key in ("seconds", "images", "train_samples", "pictures", "held_out") if key in trained}
         write_record(results, cell, made, training=kept)
     return output
 
@@ -233,10 +259,16 @@ def run_spec(path):
 def parameters_of(function):
     """Names of all parameters that a cell's function takes."""
     named = [name for name in inspect.signature(function).parameters if name not in ("settings", "progress")]
-    return [*named, *EVALUATE_DEFAULTS] if function is run_evaluate_cells else named
+    return [*named, *{run_evaluate_cells: EVALUATE_DEFAULTS, run_pretrain_cell: PRETRAIN_SETTINGS}.get(function, ())]
 
 
-KINDS = {"train": run_train_cell, "evaluate": run_evaluate_cells}
+# Of a pretrain cell, but for the data: names and defaults are those of `pretrain`.
+PRETRAIN_SETTINGS = {
+    name: value.default
+    for name, value in inspect.signature(pretrain).parameters.items()
+    if value.kind is value.KEYWORD_ONLY and name not in ("device", "progress")
+}
+KINDS = {"pretrain": run_pretrain_cell, "train": run_train_cell, "evaluate": run_evaluate_cells}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Cells: the units of a study. A train cell makes one model; an evaluate cell is one model on one data set, under the main
-settings or at one point of a sweep.
+"""Cells: the units of a study. A pretrain cell makes the base model where the study trains its own; a train cell makes one
+defended model; an evaluate cell is one model on one data set, under the main settings or at one point of a sweep.
 
-A cell's hash covers its parameters, the code that computes it and its inputs (weights, data, candidate table); a train
-cell's hash is an input of its evaluate cells. Equal hash, equal result: the hash alone decides whether a record is current.
+A cell's hash covers its parameters, the code that computes it and its inputs (weights, data, candidate table); the hash of the
+cell that made a model is an input of those that use it. Equal hash, equal result: the hash alone decides whether a record is current.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class Cell:
-    """`kind`: train or evaluate; `model`: id within the study; `parameters`: all that shapes the result.
+    """`kind`: pretrain, train or evaluate; `model`: id within the study; `parameters`: all that shapes the result.
 
     `sweep`, `sweep_value`: the point of a sweep that an evaluate cell is; empty for the main evaluation.
     """
@@ -44,15 +44,29 @@ def _canonical(parameters):
     return {**parameters, "epsilon": None if epsilon is None else written(epsilon)}
 
 
-def train_cell(name, model, **parameters):
-    """The cell that fine-tunes base model `model` into `name`; parameters as in notebooks/finetune.ipynb."""
+def pretrain_cell(name, data, **parameters):
+    """The cell that trains a base model from scratch; parameters as in notebooks/pretrain.ipynb."""
+    names = [] if data == "openmoji" else data
+    inputs = {
+        "code": code_hash("mmcoa.pretraining"),
+        "datasets": {each: dataset_hash(each) for each in names},
+        "candidates": candidates_hash("table:train"),  # captions meet both halves, which lie in one file
+    }
+    return Cell(f"pretrain__{name}", "pretrain", name, {"data": data, **parameters}, inputs)
+
+
+def train_cell(name, model, weights=None, **parameters):
+    """The cell that fine-tunes base model `model` into `name`; parameters as in notebooks/finetune.ipynb.
+
+    weights: hash of the base model's weights; None: of what lies in the folder.
+    """
     parameters = _canonical(parameters)
     if parameters["defense"] not in defenses.names():
         raise unknown("defence", parameters["defense"], defenses.names())
     source, fault = parameters["candidate_source"], ["mmcoa.study.ablations"] if parameters.get("fault") else []
     inputs = {
         "code": code_hash("mmcoa.finetune", f"mmcoa.defenses.{parameters['defense']}", *candidates_code(source), *fault),
-        "model": model_hash(model),
+        "model": weights or model_hash(model),
         "dataset": dataset_hash(parameters["dataset"]),
         "candidates": candidates_hash(source),
     }
@@ -81,13 +95,38 @@ def evaluate_cells(name, weights, main, sweeps, resize="openclip"):
 
 @dataclass(frozen=True)
 class StudyModel:
-    """One model of a study: its train cell (None for the base model), its evaluate cells, and what the notebooks are told."""
+    """One model of a study: its cells, and what the notebooks are told.
+
+    `train`: the cell that fine-tunes it, None for the base model; `base`: the cell that trains the base model from scratch,
+    None where that is not the study's own.
+    """
 
     name: str
     train: Cell | None
     evaluate: list
     train_parameters: dict | None
     evaluate_parameters: dict
+    base: Cell | None = None
+
+    @property
+    def path(self):
+        """Where its weights are: a checkpoint folder or a name."""
+        return self.evaluate_parameters["model"]
+
+    @property
+    def made_by(self):
+        """The cell whose hash its checkpoint carries; None for a base model from elsewhere."""
+        return self.train or self.base
+
+
+def base_of(profile, runs=Path("runs"), results=Path("results")):
+    """(path or name of the base model, its pretrain cell or None, what the notebook is told or None)."""
+    if profile.pretrain is None:
+        return profile.base_model, None, None
+    name, settings = profile.base_model, profile.pretrain.model_dump()
+    path = str(Path(runs) / profile.name / "models" / name)
+    told = {**settings, "device": profile.device, "name": name, "output": path, "results": str(Path(results) / profile.name)}
+    return path, pretrain_cell(name, **settings), told
 
 
 def study_models(profile, runs=Path("runs"), results=Path("results")):
@@ -96,29 +135,30 @@ def study_models(profile, runs=Path("runs"), results=Path("results")):
     folder, output = Path(runs) / profile.name / "models", str(Path(results) / profile.name)
     main = profile.evaluate.model_dump()
     told = {"dataset": main["datasets"]} | {key: value for key, value in main.items() if key != "datasets"}
-    models = []
+    models, (base, pretrained, _) = [], base_of(profile, runs, results)
+    base_weights = pretrained.hash if pretrained else model_hash(base)
     for entry in profile.models:
         sweeps = sweeps_of(profile, entry)
         for name, seed, own in runs_of(profile, entry):
             train = train_parameters = None
             judged = {"datasets": [own] if own else main["datasets"]}
-            path, weights = profile.base_model, None
+            path, weights = base, base_weights
             if seed is not None:
                 settings = {"defense": entry.defense, **train_settings(profile, entry), "seed": seed}
                 settings |= {"dataset": own} if own else {}
-                train = train_cell(name, profile.base_model, **settings)
+                train = train_cell(name, base, base_weights, **settings)
                 path, weights = str(folder / name), train.hash
-                train_parameters = {"model": profile.base_model, **settings, "device": profile.device}
+                train_parameters = {"model": base, **settings, "device": profile.device}
                 train_parameters |= {"name": name, "output": path, "results": output}
-            weights = weights or model_hash(profile.base_model)
             cells = evaluate_cells(name, weights, main | judged, sweeps, profile.resize)
             evaluate_parameters = {"model": path, **told, "dataset": judged["datasets"], "sweeps": [sweep.as_given() for sweep in sweeps], "resize": profile.resize}
             evaluate_parameters |= {"device": profile.device, "name": name, "output": output}
-            models.append(StudyModel(name, train, cells, train_parameters, evaluate_parameters))
+            models.append(StudyModel(name, train, cells, train_parameters, evaluate_parameters, pretrained))
     return models
 
 
 def expand(profile, runs=Path("runs"), results=Path("results")):
-    """All cells of a profile: each model's train cell, then its evaluate cells."""
+    """All cells of a profile: the base model's pretrain cell, then each model's train cell and its evaluate cells."""
     models = study_models(profile, runs, results)
-    return [cell for model in models for cell in ([model.train] if model.train else []) + model.evaluate]
+    first = [models[0].base] if models[0].base else []
+    return first + [cell for model in models for cell in ([model.train] if model.train else []) + model.evaluate]

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmcoa.study.cells import study_models
+from mmcoa.study.cells import base_of, study_models
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import is_current, read_record, write_atomic
 from mmcoa.study.sources import checkpoint_cell
@@ -16,7 +16,7 @@ NOTEBOOKS = Path("notebooks")
 
 @dataclass(frozen=True)
 class Process:
-    """One papermill run: a train cell, or one model's evaluate cells, sweeps and all (what is current is skipped inside)."""
+    """One papermill run: a pretrain or train cell, or one model's evaluate cells, sweeps and all (what is current is skipped inside)."""
 
     name: str
     kind: str
@@ -72,6 +72,13 @@ def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOT
     folders = Path(results) / profile.name, Path(runs) / profile.name
     plan = Plan(profile, *folders, [], [], [], {})
     timed = {}
+    base_path, pretrain, told = base_of(profile, runs, results)
+    base = _process("pretrain", profile.base_model, [pretrain], "pretrain", plan, notebooks, told) if pretrain else None
+    if base:
+        record = read_record(plan.results, pretrain.id)
+        base_stale = not is_current(record, pretrain.hash)
+        timed.update({kind_of(pretrain): [record["provenance"]["seconds"]]} if record else {})
+        plan.cells.append(pretrain)
     for model in study_models(profile, runs, results):
         cells = ([model.train] if model.train else []) + model.evaluate
         records = {cell.id: read_record(plan.results, cell.id) for cell in cells}
@@ -92,13 +99,20 @@ def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOT
             plan.pending.append(evaluate)
         plan.cells.extend(cells)
         plan.todo.extend(stale)
+    from_base = [process for process in plan.pending if process.kind == "train" or process.parameters["model"] == base_path]
+    lacks_base = base and from_base and checkpoint_cell(base_path) != pretrain.hash
+    if base and (base_stale or lacks_base or plan.ended_badly(base)):
+        plan.pending.append(base)
+        plan.todo[:0] = [pretrain] if base_stale or lacks_base else []
+        for process in from_base:
+            process.needs.append(base.name)
     plan.seconds.update({kind: sum(values) / len(values) for kind, values in timed.items()})
-    plan.pending.sort(key=lambda process: process.kind != "train")
+    plan.pending.sort(key=lambda process: ("pretrain", "train", "evaluate").index(process.kind))
     return plan
 
 
 def kind_of(cell):
-    """Cells of one kind take about as long: train, evaluate, or the evaluations of one sweep."""
+    """Cells of one kind take about as long: pretrain, train, evaluate, or the evaluations of one sweep."""
     return f"{cell.kind} {cell.sweep}".strip()
 
 

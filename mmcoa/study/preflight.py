@@ -15,7 +15,7 @@ ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the 
 
 def problems(plan):
     """[text, ...], one for each thing that the pending cells need and do not have. Imports neither torch nor open_clip."""
-    found = [missing_model(plan.profile.base_model)] if plan.pending else []
+    found = [missing_model(plan.profile.base_model)] if plan.pending and plan.profile.pretrain is None else []
     found += [missing_data(name) for name in data_of(plan)]
     found += [no_room(folder) for folder in (plan.results, plan.runs)] if plan.pending else []
     return [text for text in found if text]
@@ -25,6 +25,7 @@ def data_of(plan):
     """Names of the data sets that the cells to do read, each once."""
     parameters = [cell.parameters for cell in plan.todo]
     names = [settings.get(key) for settings in parameters for key in ("dataset", "check_dataset")]
+    names += [name for settings in parameters if settings.get("data", "openmoji") != "openmoji" for name in settings["data"]]
     return list(dict.fromkeys(name for name in names if name))
 
 

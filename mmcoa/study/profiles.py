@@ -25,11 +25,12 @@ from mmcoa.errors import UserError, unknown
 from mmcoa.study.settings import (
     THREAT_FIELDS,
     EvaluateSettings,
-    ModelName,
     ModelSettings,
+    PretrainSettings,
     Slug,
     Strict,
     TrainSettings,
+    base_model,
     safe_name,
     said,
 )
@@ -49,7 +50,8 @@ class Profile(Strict):
     """A whole study."""
 
     name: Slug
-    base_model: ModelName
+    base_model: str  # a model that there is, or with `pretrain` the name of the one that is trained from scratch
+    pretrain: PretrainSettings | None = None
     device: str = "auto"
     resize: Literal["openclip", "reference"] = "openclip"
     train: TrainSettings = TrainSettings()
@@ -58,8 +60,21 @@ class Profile(Strict):
     sweeps: list[Sweep] = []
 
     @model_validator(mode="after")
+    def _base(self):
+        if self.pretrain is None:
+            try:
+                base_model(self.base_model)
+            except UserError as error:
+                raise Misplaced(str(error), "base_model") from error
+        elif safe_name(self.base_model) != self.base_model:
+            raise Misplaced(f"'{self.base_model}' is to be trained from scratch, so it needs a plain name", "base_model")
+        for dataset in [] if self.pretrain is None or self.pretrain.data == "openmoji" else self.pretrain.data:
+            _check_split({"dataset": dataset, "split": "train"}, "pretrain", "data")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self):
-        seen = set()
+        seen = {self.base_model} if self.pretrain else set()
         for index, entry in enumerate(self.models):
             for name in model_ids(self, entry):
                 if name in seen:
@@ -263,4 +278,4 @@ def _message(errors, lines, path):
 def _fields(place):
     """Keys that a mapping at `place` may have."""
     section = next((part for part in place if isinstance(part, str)), None)
-    return {"train": TrainSettings, "models": ModelSettings, "evaluate": EvaluateSettings, "sweeps": Sweep}.get(section, Profile).model_fields
+    return {"pretrain": PretrainSettings, "train": TrainSettings, "models": ModelSettings, "evaluate": EvaluateSettings, "sweeps": Sweep}.get(section, Profile).model_fields

@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     create_model,
+    field_validator,
     model_validator,
 )
 
@@ -66,7 +67,7 @@ def _known(kind, names, prefix=(), suffix=()):
     return check
 
 
-def _base_model(name):
+def base_model(name):
     """Embedded, a folder on disk, open_clip's ARCH/TAG or a hub name: the last two are checked when they are loaded."""
     embedded = [p.name for p in files("mmcoa.assets").iterdir() if p.is_dir() and (p / "open_clip_config.json").is_file()]
     if name not in embedded and "/" not in name and not Path(name).is_dir():
@@ -112,7 +113,6 @@ AttackName = Annotated[str, _checked(_known("attack", lambda: catalog.ATTACKS))]
 Datasets = Annotated[list[DatasetName], Field(min_length=1), AfterValidator(distinct)]
 Attacks = Annotated[list[AttackName], Field(min_length=1), AfterValidator(distinct)]
 DefenseName = Annotated[str, _checked(_known("defence", lambda: ["none", *defenses.names()]))]
-ModelName = Annotated[str, _checked(_base_model)]
 CandidateSource = Annotated[
     str, _checked(_known("candidate source", lambda: CANDIDATE_SOURCES, prefix=("mlm:", "wordnet:"), suffix=".json"))
 ]  # fmt: skip
@@ -146,6 +146,38 @@ class TrainSettings(Strict):
     precision: Literal["fp32", "bf16"] | None = None
     fault: Annotated[str, _checked(_known("fault", lambda: FAULTS))] | None = None  # of the released code: study/ablations.py
     candidate_source: CandidateSource = "table:train"
+
+
+class PretrainSettings(Strict):
+    """A base model that the study trains from scratch: see mmcoa/pretraining.py."""
+
+    data: str | list[str]  # names of data sets; or `openmoji`, the glyphs
+    architecture: Literal["vit", "resnet"] = "vit"
+    epochs: Count | None = None
+    steps: Count | None = None
+    batch_size: Annotated[Count, Field(ge=2)] = 128
+    lr: Annotated[float, Field(gt=0)] = 1.5e-3
+    warmup: Count = 200
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    seed: Seed = 0
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _known_data(cls, data):
+        if data == "openmoji":
+            return data
+        if not isinstance(data, list) or not data:
+            raise ValueError(f"data: give a list of data sets, or openmoji, got {data!r}")
+        known = _known("data set", dataset_records, prefix="wds:")
+        return distinct([_as_value_errors(known)(name) for name in data])
+
+    @model_validator(mode="after")
+    def _length(self):
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("impossible combination: give 'epochs' or 'steps', one of the two")
+        if self.data == "openmoji" and self.steps is None:
+            raise ValueError("impossible combination: views of OpenMoji glyphs have no end, so they take 'steps', no 'epochs'")
+        return self
 
 
 class ModelSettings(TrainSettings):

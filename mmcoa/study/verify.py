@@ -25,8 +25,8 @@ def candidates(profile, results=Path("results"), runs=Path("runs")):
     found, missing = [], []
     for model in study_models(profile, runs, results):
         done = [cell for cell in model.evaluate if is_current(read_record(Path(results) / profile.name, cell.id), cell.hash)]
-        path = model.evaluate_parameters["model"]
-        if model.train is not None and checkpoint_cell(path) != model.train.hash:
+        path = model.path
+        if model.made_by is not None and checkpoint_cell(path) != model.made_by.hash:
             missing += [model.name] if done else []
             continue
         found += [(path, cell) for cell in done]

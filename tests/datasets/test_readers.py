@@ -29,7 +29,7 @@ PROMPTS = {  # {data set: {label: prompt}}
     "sun397": {0: "This is a photo of a abbey"},
     "dtd": {0: "A surface with a banded texture.", 46: "A surface with a zigzagged texture."},
     "eurosat": {0: "A centered satellite photo of annual crop land.", 9: "A centered satellite photo of a sea or a lake."},
-    "country211": {1: "A photo I took in united arab emirates."},
+    "country211": {1: "A photo I took in United Arab Emirates."},
     "pcam": {0: "This is a photo of healthy lymph node tissue.", 1: "This is a photo of lymph node tumor tissue."},
 }
 

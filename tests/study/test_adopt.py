@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from mmcoa import cli
 from mmcoa.errors import UserError
 from mmcoa.study import cell as study
 from mmcoa.study import cells as cells_module
-from mmcoa.study.adopt import adopt, choose, stale_cells
+from mmcoa.study.adopt import adopt, choose, choose_trainings, stale_cells
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.study.records import read_record
 
@@ -99,3 +100,11 @@ def test_the_choice_covers_every_data_set_and_method(finished, new_code):
     assert {stale.cell.parameters["dataset"] for stale in chosen} == {"openmoji/birds", "openmoji/tools"}
     assert {stale.record["rows"][0]["defense"] for stale in chosen} == {"none", "tecoa"}
     assert len(choose(evaluated, 4, seed=3)) == 4 and read_record(OUTPUT, chosen[0].cell.id)
+
+
+def test_trainings_are_of_different_defences_first():
+    names = [f"{defense}-seed{seed}" for defense in ("clean", "mmcoa", "tecoa") for seed in range(3)]
+    cells = [SimpleNamespace(cell=SimpleNamespace(id=name, parameters={"defense": name.partition("-")[0]})) for name in names]
+    for seed in range(5):
+        assert {stale.cell.parameters["defense"] for stale in choose_trainings(cells, 3, seed)} == {"clean", "mmcoa", "tecoa"}
+    assert len(choose_trainings(cells, 20, 0)) == 9

@@ -39,11 +39,17 @@ def test_shipped_profiles_expand_to_distinct_cells(name):
     trained = [model for model in sizes if model != "none"]
     cells = expand(name)
     assert len({cell.id for cell in cells}) == len(cells)
-    assert sum(not cell.sweep for cell in cells) == len(trained) + sum(sizes.values())
+    first = [cell for cell in cells if cell.kind == "pretrain"]
+    assert len(first) == (profile.pretrain is not None) and cells[: len(first)] == first
+    assert sum(not cell.sweep for cell in cells) == len(first) + len(trained) + sum(sizes.values())
     sweeps = {cell.sweep: cell for cell in cells if cell.sweep}
     if name == "ablations":
         faults = {cell.parameters["fault"] for cell in cells if cell.kind == "train"}
         assert not sweeps and faults == {None, *FAULTS}
+        return
+    if name == "photos":
+        bases = {cell.parameters["dataset"] for cell in cells if cell.kind == "train"}
+        assert not sweeps and bases == {"photos/cifar10", "photos/caltech101"}
         return
     if name == "paper":
         tasks = {cell.parameters["dataset"] for cell in cells if cell.kind == "train"}

@@ -79,7 +79,7 @@ def execute(name, **parameters):
 
 def test_pretrain(project, monkeypatch):
     monkeypatch.setattr(mmcoa.datasets, "openmoji_names", lambda: ["openmoji/birds", "openmoji/tools"])  # for speed
-    made = execute("pretrain", steps=2, batch_size=32, samples=4)
+    made = execute("pretrain", steps=2, batch_size=32, samples=4, published="runs/pretrain/openmoji-clip")
     model = study.load_model("runs/pretrain/openmoji-clip")
     assert model.name == "openmoji-clip" and model.metadata["epsilon"] == "2/255"
     assert "trained_on" not in model.metadata and model.metadata.get("defense", "none") == "none"

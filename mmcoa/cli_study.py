@@ -1,0 +1,100 @@
+"""`mmcoa run`, `status`, `results`, `verify`, `adopt`, `book`: commands about whole studies."""
+
+from typing import Annotated
+
+import typer
+
+from mmcoa.console import console, print_table
+from mmcoa.errors import unknown
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+
+
+def run(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    jobs: Annotated[int, typer.Option(help="processes at once")] = 1,
+    executor: Annotated[str, typer.Option(help="local or slurm")] = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and stop")] = False,
+    commands: Annotated[bool, typer.Option("--commands", help="with --dry-run: each cell's papermill command")] = False,
+):
+    """Run a study, or go on with it: finished cells are skipped. Example: mmcoa run quick"""
+    from mmcoa.study.runner import run as run_study
+
+    raise typer.Exit(run_study(profile, jobs=jobs, executor=executor, dry_run=dry_run, commands=commands))
+
+
+def status(profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")]):
+    """What is done, running, failed and to do. Example: mmcoa status quick"""
+    from mmcoa.study.status import show
+
+    show(profile)
+
+
+def results(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    where: Annotated[list[str] | None, typer.Option(help="COLUMN=VALUE; repeat for several, values of one column are alternatives")] = None,
+    columns: Annotated[str | None, typer.Option(help="columns to print, with commas; default: the usual ones")] = None,
+):
+    """Result rows of a study. Example: mmcoa results openmoji --where attack=image --where dataset=openmoji/birds"""
+    from mmcoa.study.query import COLUMNS, rows, shown
+
+    frame = rows(profile, where or ())
+    names = tuple(columns.split(",")) if columns else COLUMNS
+    for name in names:
+        if name not in frame.columns:
+            raise unknown("column", name, list(frame.columns))
+    print_table(*shown(frame, names))
+    console.print(f"{len(frame)} rows; accuracy in percent, 95 % Wilson intervals over samples")
+
+
+def verify(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    cells: Annotated[int, typer.Option(help="finished cells to run again, chosen at random")] = 3,
+    seed: Annotated[int | None, typer.Option(help="of the choice; default: another one each time")] = None,
+    device: Device = "auto",
+):
+    """Run some finished cells again and compare with what is stored. Example: mmcoa verify quick --cells 3"""
+    from mmcoa.runtime import tune_allocator
+    from mmcoa.study.verify import verify as run_again
+
+    tune_allocator()
+    rows = run_again(profile, cells, seed, device, echo=console.print)
+    columns = ["cell", "attack", "n", "stored", "again", "moved", "place", "verdict"]
+    print_table(columns, [[*(row[key] for key in columns[:-1]), "ok" if row["passed"] else "DIFFERS"] for row in rows])
+    console.print("stored, again: samples right; moved: samples whose outcome changed; place: same hardware and versions as the record, or other")
+    if not all(row["passed"] for row in rows):
+        raise typer.Exit(1)
+
+
+def adopt(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    cells: Annotated[int, typer.Option(help="evaluations to run again, at least; each data set, sweep and method is among them")] = 12,
+    trainings: Annotated[int, typer.Option(help="models to train again")] = 2,
+    seed: Annotated[int, typer.Option(help="of the choice")] = 0,
+    device: Device = "auto",
+):
+    """Keep results across a change of code, if cells that are run again come out the same. Example: mmcoa adopt openmoji --cells 24"""
+    from mmcoa.runtime import tune_allocator
+    from mmcoa.study.adopt import adopt as adopt_results
+
+    tune_allocator()
+    marked = adopt_results(profile, cells, trainings, seed, device, echo=console.print)
+    console.print(f"{marked} records are today's; each says what was run again")
+
+
+def book(
+    profile: Annotated[str, typer.Argument(help="name of a profile whose results exist")],
+    summary: Annotated[bool, typer.Option("--summary/--no-summary", help="print the summary table")] = True,
+):
+    """Build the report of a study. Example: mmcoa book quick"""
+    from mmcoa.report.build import build_book
+    from mmcoa.report.tables import summary as summary_table
+
+    path = build_book(profile)
+    if summary:
+        frame = summary_table(profile)
+        print_table([str(c) for c in frame.columns], frame.to_numpy().tolist())
+    console.print(f"report: {path}", soft_wrap=True)
+
+
+COMMANDS = (run, status, results, verify, adopt, book)
