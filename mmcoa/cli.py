@@ -9,7 +9,7 @@ import typer
 
 from mmcoa import cli_candidates, cli_data, cli_study, cli_training
 from mmcoa.console import console, print_rows, print_table, progress_bar, write_json
-from mmcoa.errors import UserError, unknown
+from mmcoa.errors import UserError, storage_problem, unknown
 
 HELP = "Attack, defend and evaluate CLIP through its images, its prompts or both; run studies and build their reports."
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=HELP)
@@ -199,6 +199,10 @@ def main(arguments=None):
         code = fail(with_nearest(error.format_message()), 2)
     except (UserError, FloatingPointError) as error:  # the latter: a loss that is not finite
         code = fail(str(error), 2)
+    except OSError as error:
+        if (text := storage_problem(error)) is None:
+            raise
+        code = fail(text, 2)
     except (KeyboardInterrupt, typer.Abort):
         code = fail("interrupted; the same command goes on from here", 130)
     sys.exit(code or 0)

@@ -1,5 +1,6 @@
-"""`mmcoa run`, `status`, `results`, `verify`, `adopt`, `book`: commands about whole studies."""
+"""`mmcoa run`, `status`, `results`, `verify`, `adopt`, `book`, `claims`: commands about whole studies."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,22 +13,26 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 
 def run(
     profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
-    jobs: Annotated[int, typer.Option(help="processes at once")] = 1,
+    jobs: Annotated[int | None, typer.Option(help="processes at once; default: 1, on Slurm what --cluster says")] = None,
     executor: Annotated[str, typer.Option(help="local or slurm")] = "local",
+    cluster: Annotated[Path | None, typer.Option(help="with --executor slurm: a cluster's settings, as in mmcoa/study/cluster/slurm.yaml")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and stop")] = False,
     commands: Annotated[bool, typer.Option("--commands", help="with --dry-run: each cell's papermill command")] = False,
 ):
     """Run a study, or go on with it: finished cells are skipped. Example: mmcoa run quick"""
     from mmcoa.study.runner import run as run_study
 
-    raise typer.Exit(run_study(profile, jobs=jobs, executor=executor, dry_run=dry_run, commands=commands))
+    raise typer.Exit(run_study(profile, jobs=jobs, executor=executor, cluster=cluster, dry_run=dry_run, commands=commands))
 
 
-def status(profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")]):
-    """What is done, running, failed and to do. Example: mmcoa status quick"""
+def status(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    once: Annotated[bool, typer.Option("--once", help="on a terminal: print it once, no live view")] = False,
+):
+    """What is done, running, failed and to do, hours spent, time left; live on a terminal. Example: mmcoa status quick"""
     from mmcoa.study.status import show
 
-    show(profile)
+    show(profile, once=once)
 
 
 def results(
@@ -97,4 +102,17 @@ def book(
     console.print(f"report: {path}", soft_wrap=True)
 
 
-COMMANDS = (run, status, results, verify, adopt, book)
+def claims(profile: Annotated[str, typer.Argument(help="name of a profile whose results exist")]):
+    """The paper's claims C1 to C5, judged on a study's results. Example: mmcoa claims openmoji"""
+    from mmcoa.report.claim_report import command
+
+    verdicts, parts, lines = command(profile)
+    print_table(*verdicts)
+    console.print()
+    print_table(*parts)
+    console.print()
+    for line in lines:
+        console.print(line)
+
+
+COMMANDS = (run, status, results, verify, adopt, book, claims)

@@ -1,6 +1,7 @@
 """Errors a user can mend: the command line prints their text as one line and exits with code 2."""
 
 import difflib
+import errno
 
 
 class UserError(Exception):
@@ -13,3 +14,18 @@ def unknown(kind, name, valid):
     near = difflib.get_close_matches(str(name), valid, n=4, cutoff=0.4)
     hint = f"nearest: {', '.join(near)}" if near else f"one of: {', '.join(valid[:20])}"
     return UserError(f"unknown {kind} '{name}'; {hint}")
+
+
+STORAGE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "make it writable for this user"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENXIO, errno.ENODEV), "bring the disk or mount back"),
+}
+
+
+def storage_problem(error):
+    """One line about an `OSError` of the disk that is full, read-only or gone, with what to do; None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in STORAGE:
+        return None
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror}; {STORAGE[error.errno]}, then the same command goes on from here"

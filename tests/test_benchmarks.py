@@ -8,12 +8,14 @@ import psutil
 import pytest
 import torch
 
+from mmcoa.errors import UserError
 from mmcoa.threat import ThreatModel
 from mmcoa.training import TrainConfig
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import baselines
 import common
+import cost
 import memory
 import speed
 import strength
@@ -83,6 +85,37 @@ def test_memory_is_measured_in_a_process_of_its_own():
     assert 1e8 < found["peak"] < 4e9
     with pytest.raises(SystemExit, match="multiple"):
         memory.write_folder("nowhere", 5, shard=2)
+
+
+def test_growth_is_measured_once(tmp_path, capsys, monkeypatch):
+    """One setting varies at a time; a point that is there is not measured again, one of other versions is."""
+    arguments = ["--quick", "--output", str(tmp_path), "--only", "classes", "epsilons"]
+    cost.main(arguments)
+    (path,) = (tmp_path / "quick").iterdir()
+    rows = read(path)
+    assert tuple(rows[0]) == cost.COLUMNS and len(rows) == 2 * 2 * 3
+    assert [(row["value"], row["classes"], row["epsilons"]) for row in rows if row["attack"] == "text"] == [
+        ("10", "10", "2/255"),
+        ("12", "12", "2/255"),
+        ("1", "50", "2/255"),
+        ("2", "50", "2/255 1/255"),
+    ]
+    assert all(0 < float(row["seconds"]) <= float(row["median"]) <= float(row["longest"]) and row["n"] == "4" for row in rows)
+    assert {row["steps"] for row in rows if row["attack"] == "text"} == {"0"}
+    monkeypatch.setattr(cost.mmcoa, "evaluate", None)  # nothing is run
+    cost.main(arguments)
+    assert "all points are there" in capsys.readouterr().out and read(path) == rows
+    monkeypatch.setattr(cost, "versions", lambda *names: "torch 0.0")
+    with pytest.raises(TypeError):
+        cost.main(arguments)
+
+
+def test_classes_grow_around_the_same_pictures():
+    few, many = cost.among(10, 6), cost.among(40, 6)
+    assert torch.equal(few.images, many.images) and torch.equal(few.labels, many.labels) and int(few.labels.max()) < 10
+    assert len(few.prompts) == 10 and many.prompts[:10] == few.prompts and len(set(many.prompts)) == 40
+    with pytest.raises(UserError, match="asked for"):
+        cost.among(10_000, 6)
 
 
 def test_peak_memory_is_in_bytes_and_no_less_than_what_is_held():

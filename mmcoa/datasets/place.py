@@ -6,6 +6,8 @@ from pathlib import Path
 from mmcoa.cache import cache_folder
 from mmcoa.errors import UserError
 
+NO_ROOT = " (give --root or set MMCOA_DATA)"
+
 
 def use_root(root):
     """Make `root` the folder of the data sets for this process and those that it starts; None: as it was."""
@@ -33,7 +35,7 @@ def locate(record, root=None):
             return record.reader, folder
         raise UserError(f"'{record.name}' is not in {root}: no folder {folder.name}; {mend}")
     if not root.is_dir():
-        raise UserError(f"no data folder {root}; give --root or set MMCOA_DATA; {mend}")
+        raise UserError(f"'{record.name}': no data folder {root}{NO_ROOT}; {mend}")
     if record.reader == "merged":  # made from other data sets, which are looked for when they are read
         return record.reader, root
     own = record.options.get("folder", record.name)

@@ -53,19 +53,27 @@ def interval(sets, resamples=2000, seed=0, level=0.95):
     so they share the draw of classes (Owen, Annals of Applied Statistics 2007, the pigeonhole bootstrap). With one seed the
     chance of training is not in the interval. It speaks of these data sets, as none is drawn.
     """
+    means, estimates = resamples_by_set(sets, resamples, seed)
+    low, high = np.quantile(100 * estimates.mean(axis=0), [(1 - level) / 2, (1 + level) / 2])
+    return 100 * float(np.mean(means)), float(low), float(high)
+
+
+def resamples_by_set(sets, resamples=2000, seed=0):
+    """What `interval` draws, before the mean over data sets: (mean differences [D], estimates [D, resamples]), in [-1, 1]."""
     if not sets:
         raise ValueError("a paired interval needs at least one data set")
     rng, seeds = np.random.default_rng(seed), len(sets[0][0])
     chosen = rng.integers(seeds, size=(resamples, seeds))
-    means, estimates = [], np.zeros(resamples)
-    for difference, label in sets:
+    means, estimates = np.empty(len(sets)), np.empty((len(sets), resamples))
+    for d, (difference, label) in enumerate(sets):
         difference = np.asarray(difference, float)
         classes, index = np.unique(np.asarray(label), return_inverse=True)
         count = np.bincount(index)
         total = np.stack([np.bincount(index, weights=row, minlength=len(classes)) for row in difference])
         draw = rng.integers(len(classes), size=(resamples, len(classes)))
-        by_seed = total[:, draw].sum(axis=2).T / count[draw].sum(axis=1, keepdims=True)  # [resamples, seeds]
-        estimates += np.take_along_axis(by_seed, chosen, axis=1).mean(axis=1)
-        means.append(difference.mean())
-    low, high = np.quantile(100 * estimates / len(sets), [(1 - level) / 2, (1 + level) / 2])
-    return 100 * float(np.mean(means)), float(low), float(high)
+        rows = draw + len(classes) * np.arange(resamples)[:, None]
+        times = np.bincount(rows.ravel(), minlength=rows.size).reshape(draw.shape)  # how often each class is drawn
+        by_seed = (times @ total.T) / (times @ count)[:, None]  # [resamples, seeds]
+        estimates[d] = np.take_along_axis(by_seed, chosen, axis=1).mean(axis=1)
+        means[d] = difference.mean()
+    return means, estimates

@@ -6,7 +6,7 @@ those that stand in for something that is there: so a small profile builds, and 
 
 import nbformat
 
-from mmcoa.report import ablations, strength, sweeps, training
+from mmcoa.report import ablations, growth, published, strength, sweeps, training
 from mmcoa.report.names import SWEEPS
 
 
@@ -15,7 +15,7 @@ def available(study, results="results"):
 
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
-    implementations) and `speed`; `training-logs`, `held-out`; and those of `ablations.keys`.
+    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; and those of `ablations.keys`.
     """
     keys = {name for name in SWEEPS if any("none" in part.methods for part in study.sweeps.get(name, {}).values())}
     has = {
@@ -29,8 +29,10 @@ def available(study, results="results"):
         "prompts": len(strength.same_prompts(results)),
         "predictions": len(strength.clean_table(results)),
         "speed": len(strength.speed(results)),
+        "cost": len(growth.cost(results)),
         "training-logs": len(training.logs(study, results)),
         "held-out": len(training.held_out(study)),
+        "paper-tables": len(published.paper()),
     }
     return keys | {key for key, there in has.items() if there} | ablations.keys(results)
 

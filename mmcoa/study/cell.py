@@ -17,6 +17,7 @@ import torch
 
 from mmcoa.attacks.catalog import find
 from mmcoa.datasets import attacker_dataset, load_dataset
+from mmcoa.distributed import join
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation import evaluate
 from mmcoa.finetune import fine_tune
@@ -85,8 +86,8 @@ def run_train_cell(
 
     `name`: what results call the model (default DEFENSE-seedSEED). With `results` (results/PROFILE) the record of the cell
     is written there, and the log of the training as training/NAME.csv. A finished checkpoint of the same cell is kept, an
-    unfinished one continued; in a study, one of an outdated cell is removed first. Returns the folder; see
-    `mmcoa.finetune.fine_tune` for the parameters.
+    unfinished one continued; in a study, one of an outdated cell is removed first. Several processes train one model together
+    (`accelerate launch`); the first one writes. Returns the folder; see `mmcoa.finetune.fine_tune` for the parameters.
     """
     tune_allocator()
     began, started = time.monotonic(), time.time()
@@ -100,18 +101,25 @@ def run_train_cell(
     if results is None:
         return fine_tune(**run)
     cell = train_cell(name, model, **settings, fault=fault)
-    claim_folder(output, cell)
+    team = join(device)  # before the model is loaded: it makes `cuda` mean this process's own GPU
+    if team.is_main_process:
+        claim_folder(output, cell)
+    team.wait_for_everyone()
     fine_tune(**run)
     return conclude_training(cell, output, results, began, started, seed, device)
 
 
 def conclude_training(cell, output, results, began, started, seed, device):
-    """Write log and record of a model that is trained now. Returns its folder."""
+    """Write log and record of a model that is trained now; of several processes, the first one does. Returns the model's folder."""
+    team = join(device)
+    if not team.is_main_process:
+        return output
     write_atomic(Path(results) / "training" / f"{cell.model}.csv", lambda path: shutil.copyfile(output / "log.csv", path))
     if not is_current(read_record(results, cell.id), cell.hash):
         trained = json.loads((output / "mmcoa.json").read_text())
         made = provenance(started, time.monotonic() - began, seed, device, torch.get_num_threads())
         kept = {key: trained[key] for key in ("seconds", "images", "train_samples", "pictures", "held_out") if key in trained}
+        kept |= {"processes": team.num_processes} if team.num_processes > 1 else {}  # their sums round otherwise than one's
         write_record(results, cell, made, training=kept)
     return output
 

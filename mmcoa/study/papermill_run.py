@@ -1,14 +1,17 @@
 """Run one notebook in one process: papermill with the checks that it lacks.
 
     run_notebook("notebooks/evaluate.ipynb", "out.ipynb", {"dataset": "openmoji/birds"})
-    python -m mmcoa.study.papermill_run SPEC.json      # as the Snakefile does
+    python -m mmcoa.study.papermill_run SPEC.json      # as the Snakefile does, which adds --processes, --gpus and --attempt
 
 An unknown parameter is an error; the output appears under its name only if every cell ran; a failed run is kept as
 NAME.failed.ipynb. The kernel is this interpreter, whatever kernels the machine has installed.
 """
 
+import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -20,7 +23,8 @@ from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
-from mmcoa.errors import UserError, unknown
+from mmcoa.errors import UserError, storage_problem, unknown
+from mmcoa.study import gpus, launch, preflight
 from mmcoa.study.processes import alive, claim, kill_tree
 from mmcoa.study.records import write_atomic
 
@@ -28,15 +32,28 @@ RUNNER = "MMCOA_RUNNER"  # environment: the runner's claim; a run whose runner w
 
 
 class NotebookFailed(Exception):
-    """A cell raised; the text is `Error: message`, `notebook` the partly executed notebook."""
+    """A cell raised; the text is `Error: message`, `notebook` the partly executed notebook.
 
-    def __init__(self, reason, notebook):
+    `final`: False where the process was killed, so that another try, with more memory or time, may end otherwise.
+    """
+
+    def __init__(self, reason, notebook, final=True):
         super().__init__(reason)
-        self.notebook = notebook
+        self.notebook, self.final = notebook, final
 
 
 class ThisInterpreter(AsyncKernelManager):
     """A kernel of the Python that runs mmcoa: needs no installed kernelspec, and ignores one of another Python."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    async def start_kernel(self, **kwargs):
+        """nbclient has set a SIGTERM handler of its own meanwhile, too slow for a scheduler that kills soon after: undo that."""
+        await super().start_kernel(**kwargs)
+        if callable(self._handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
 
     @property
     def kernel_spec(self):
@@ -67,7 +84,7 @@ def run_notebook(notebook, output, parameters):
     output.parent.mkdir(parents=True, exist_ok=True)
     running = output.with_name(f".{output.stem}.running.ipynb")
     failed = output.with_name(f"{output.stem}.failed.ipynb")
-    reason = None
+    reason, final = None, True
     try:
         papermill.execute_notebook(
             str(notebook), str(running), parameters, kernel_name="python3", kernel_manager_class=ThisInterpreter, progress_bar=False
@@ -75,16 +92,16 @@ def run_notebook(notebook, output, parameters):
     except papermill.PapermillExecutionError as error:
         reason = one_line(f"{error.ename}: {error.evalue}")
     except Exception as error:
-        reason = one_line(f"{type(error).__name__}: {error}")  # the kernel died, or never came up
+        reason, final = one_line(f"{type(error).__name__}: {error}"), False  # the kernel died, or never came up
     if not running.is_file():
-        raise NotebookFailed(reason or "papermill wrote no output", notebook)
+        raise NotebookFailed(reason or "papermill wrote no output", notebook, final)
     executed = nbformat.read(running, as_version=4)
     raised = [out for cell in executed.cells for out in cell.get("outputs", []) if out.output_type == "error"]
     reason = reason or (one_line(f"{raised[0].ename}: {raised[0].evalue}") if raised else None)
     nbformat.write(tidy(executed), running)
     if reason:
         os.replace(running, failed)
-        raise NotebookFailed(reason, failed)
+        raise NotebookFailed(reason, failed, final)
     os.replace(running, output)
     failed.unlink(missing_ok=True)
     return output
@@ -110,14 +127,18 @@ def one_line(text):
     return next((line.strip() for line in str(text).splitlines() if line.strip()), "unknown error")[:300]
 
 
-def end_with_runner():
-    """End this process and its kernel when the runner that started it is gone (killed, not just interrupted)."""
+def end_with_runner(state):
+    """End this process and its kernel when the runner that started it is gone: killed, not just interrupted.
+
+    state: folder runs/PROFILE, whose runner.json names the runner at work. On a cluster a job cannot see whether a process on
+    another host lives, but it sees that another runner has taken over.
+    """
     if RUNNER not in os.environ:
         return
     runner = json.loads(os.environ[RUNNER])
 
     def watch():
-        while alive(runner):
+        while alive(runner) and not replaced(runner, Path(state) / "runner.json"):
             time.sleep(1)
         kill_tree(os.getpid(), itself=False)
         os._exit(1)
@@ -125,24 +146,90 @@ def end_with_runner():
     threading.Thread(target=watch, daemon=True).start()
 
 
-def main(path):
-    """Run the notebook of a SPEC.json; leaves runs/PROFILE/failed/NAME.json where it fails. Returns the exit code."""
-    spec = json.loads(Path(path).read_text(encoding="utf8"))
-    end_with_runner()
-    running, failed = (Path(spec["state"]) / kind / f"{spec['name']}.json" for kind in ("running", "failed"))
-    failed.unlink(missing_ok=True)
-    write_atomic(running, lambda p: p.write_text(json.dumps(claim())))
+@contextlib.contextmanager
+def last_words(running, failed, notebook):
+    """On SIGTERM, as from a scheduler whose time is up, take back the claim `running` and leave the reason in `failed`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_):
+        running.unlink(missing_ok=True)
+        fail(failed, "ended from outside (SIGTERM): out of time on the cluster, or cancelled", notebook, final=False)
+        kill_tree(os.getpid(), itself=False)
+        os._exit(1)
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
-        run_notebook(spec["notebook"], spec["output"], spec["parameters"])
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def fail(path, reason, notebook, final):
+    """Leave a reason in runs/PROFILE/failed/NAME.json; `final`: another try would end the same way."""
+    print(f"error: {reason}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a full disk; the runner looks at it too
+        write_atomic(path, lambda p: p.write_text(json.dumps({"reason": reason, "notebook": str(notebook), "final": final})))
+
+
+def replaced(runner, path):
+    """True where the file `path` names another runner; a file that is missing or half there says nothing."""
+    try:
+        owner = json.loads(path.read_text())
+        return (owner["host"], owner["pid"]) != (runner["host"], runner["pid"])
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def main(path, processes=1, hold=0, attempt=1):
+    """Run the notebook of a SPEC.json; leaves runs/PROFILE/failed/NAME.json where it fails. Returns the exit code.
+
+    Arguments
+        processes: so many train the cell first, see launch.py; the notebook then shows what they made.
+        hold: GPUs to hold meanwhile, see gpus.py.
+        attempt: the how-manieth try it is. What a cell of the notebook raised in the one before is final: raised again at once.
+    """
+    spec = json.loads(Path(path).read_text(encoding="utf8"))
+    running, failed = (Path(spec["state"]) / kind / f"{spec['name']}.json" for kind in ("running", "failed"))
+    if attempt > 1 and failed.is_file() and (before := json.loads(failed.read_text())).get("final"):
+        print(f"error, not tried again: {before['reason']}", file=sys.stderr)
+        return 1
+    end_with_runner(spec["state"])
+    failed.unlink(missing_ok=True)
+    try:
+        if full := preflight.crowded(*(spec[key] for key in ("results", "state") if key in spec)):  # those after the one that filled the disk end at once
+            raise UserError("; ".join(full))
+        with last_words(running, failed, spec["notebook"]), gpus.hold(hold):
+            write_atomic(running, lambda p: p.write_text(json.dumps(claim())))
+            if processes > 1:
+                log = Path(spec["state"]) / "logs" / f"{spec['name']}.training.log"
+                if reason := launch.train(path, processes, log):
+                    raise NotebookFailed(one_line(reason), log)
+            run_notebook(spec["notebook"], spec["output"], spec["parameters"])
     except (NotebookFailed, UserError) as error:
-        failure = {"reason": str(error), "notebook": str(getattr(error, "notebook", spec["notebook"]))}
-        write_atomic(failed, lambda p: p.write_text(json.dumps(failure)))
-        print(f"error: {error}", file=sys.stderr)
+        fail(failed, str(error), getattr(error, "notebook", spec["notebook"]), getattr(error, "final", True))
+        return 1
+    except OSError as error:
+        if (reason := storage_problem(error)) is None:
+            raise
+        fail(failed, reason, spec["notebook"], final=True)
         return 1
     finally:
-        running.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            running.unlink(missing_ok=True)
     return 0
 
 
+def arguments(words):
+    """Arguments of `main` from the words of a command line."""
+    parser = argparse.ArgumentParser(prog="python -m mmcoa.study.papermill_run", description="Run the notebook of a SPEC.json.")
+    parser.add_argument("path", metavar="SPEC.json", help="as in runs/PROFILE/specs/")
+    parser.add_argument("--processes", type=int, default=1, help="train in so many processes first")
+    parser.add_argument("--gpus", type=int, default=0, dest="hold", help="wait for so many free GPUs and hold them")
+    parser.add_argument("--attempt", type=int, default=1, help="the how-manieth try")
+    return vars(parser.parse_args(words))
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(**arguments(sys.argv[1:])))

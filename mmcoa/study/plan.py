@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmcoa.study.cells import base_of, study_models
 from mmcoa.study.profiles import load_profile
-from mmcoa.study.records import is_current, read_record, write_atomic
+from mmcoa.study.records import is_current, read_record, seconds_of, write_atomic
 from mmcoa.study.sources import checkpoint_cell
 
 NOTEBOOKS = Path("notebooks")
@@ -77,14 +77,14 @@ def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOT
     if base:
         record = read_record(plan.results, pretrain.id)
         base_stale = not is_current(record, pretrain.hash)
-        timed.update({kind_of(pretrain): [record["provenance"]["seconds"]]} if record else {})
+        timed.update({kind_of(pretrain): [seconds_of(record)]} if record else {})
         plan.cells.append(pretrain)
     for model in study_models(profile, runs, results):
         cells = ([model.train] if model.train else []) + model.evaluate
         records = {cell.id: read_record(plan.results, cell.id) for cell in cells}
         for cell in cells:
             if record := records[cell.id]:
-                timed.setdefault(kind_of(cell), []).append(record["provenance"]["seconds"])
+                timed.setdefault(kind_of(cell), []).append(seconds_of(record))
         stale = [cell for cell in cells if not is_current(records[cell.id], cell.hash)]
         train = _process("train", model.name, [model.train], "finetune", plan, notebooks, model.train_parameters) if model.train else None
         evaluate = _process("evaluate", model.name, model.evaluate, "evaluate", plan, notebooks, model.evaluate_parameters)
@@ -125,7 +125,7 @@ def write_specs(plan):
     """One SPEC.json a pending process: what papermill_run and cell.py read."""
     for process in plan.pending:
         spec = {"name": process.name, "kind": process.kind, "notebook": str(process.notebook), "output": str(process.output)}
-        spec |= {"state": str(plan.runs), "parameters": process.parameters}
+        spec |= {"state": str(plan.runs), "results": str(plan.results), "parameters": process.parameters}
         write_atomic(plan.spec(process), lambda path, spec=spec: path.write_text(json.dumps(spec, indent=1)))
 
 

@@ -1,13 +1,14 @@
 """What would fail hours into a run, found before it starts: data sets that are not here, models that cannot be loaded, no room to write."""
 
 import importlib.util
+import json
 import os
 import shutil
 from pathlib import Path
 
-from mmcoa.datasets.place import data_root, locate
+from mmcoa.datasets.place import NO_ROOT, data_root, locate
 from mmcoa.datasets.records import records
-from mmcoa.errors import UserError
+from mmcoa.errors import UserError, storage_problem
 from mmcoa.study.sources import asset
 
 ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the least
@@ -16,9 +17,11 @@ ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the 
 def problems(plan):
     """[text, ...], one for each thing that the pending cells need and do not have. Imports neither torch nor open_clip."""
     found = [missing_model(plan.profile.base_model)] if plan.pending and plan.profile.pretrain is None else []
-    found += [missing_data(name) for name in data_of(plan)]
-    found += [no_room(folder) for folder in (plan.results, plan.runs)] if plan.pending else []
-    return [text for text in found if text]
+    lacking = [text for name in data_of(plan) if (text := missing_data(name))]
+    if any(NO_ROOT in text for text in lacking):  # said once, not with each data set
+        found.append(f"no data folder {data_root()}{NO_ROOT}")
+    found += [text.replace(f": no data folder {data_root()}{NO_ROOT}", " is not here") for text in lacking]
+    return [text for text in found if text] + (crowded(plan.results, plan.runs) if plan.pending else [])
 
 
 def data_of(plan):
@@ -35,7 +38,7 @@ def gigabytes(plan):
 
 
 def missing_data(name):
-    """Why a data set cannot be read, empty where it is there. What is in it `mmcoa data check` says."""
+    """Why a data set cannot be read, and how large it is; empty where it is there. What is in it `mmcoa data check` says."""
     if name.startswith("wds:"):
         place = name.removeprefix("wds:")
         return "" if place.startswith(("http://", "https://")) or Path(place).is_dir() else f"data set '{name}': no folder {place}"
@@ -45,8 +48,31 @@ def missing_data(name):
             return missing_data(record.options["of"])
         locate(record)
     except UserError as error:
-        return f"data set {error}"
+        return f"data set {error}" + (f" ({record.disk:g} GB on disk)" if record.disk else "")
     return ""
+
+
+def weights(name):
+    """What the first use of a base model fetches, empty where nothing is."""
+    if asset(name).is_dir() or Path(name).is_dir():
+        return ""
+    if name.startswith("hf-hub:"):
+        return f"weights of {name}, from the hub"
+    path = Path(importlib.util.find_spec("open_clip").origin).parent / "model_configs" / f"{name.rpartition('/')[0]}.json"
+    if not path.is_file():
+        return ""
+    size = gigabytes_of(json.loads(path.read_text()))
+    return f"weights of {name}, by open_clip" + (f", about {size:.1f} GB" if size else "")
+
+
+def gigabytes_of(config):
+    """Weights of an open_clip configuration in fp32; None for other towers than transformers."""
+    image, text, joined = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
+    if not isinstance(image.get("layers"), int) or "patch_size" not in image or "width" not in text:
+        return None
+    blocks = sum(12 * tower["layers"] * tower["width"] ** 2 for tower in (image, text))
+    ends = 3 * image["patch_size"] ** 2 * image["width"] + text["vocab_size"] * text["width"] + joined * (image["width"] + text["width"])
+    return 4 * (blocks + ends) / 1e9
 
 
 def missing_model(name):
@@ -63,15 +89,23 @@ def missing_model(name):
     return "" if (configs / f"{architecture}.json").is_file() else f"model '{name}': open_clip has no architecture '{architecture}'"
 
 
+def crowded(*folders):
+    """[why nothing can be written into one of the folders, ...]"""
+    return [text for folder in folders if (text := no_room(folder))]
+
+
 def no_room(folder):
     """Why nothing can be written into a folder that may not exist yet."""
     place = Path(folder)
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        return f"{folder}: {place} cannot be written to"
-    free = shutil.disk_usage(place).free
-    return f"{folder}: {free / 1e6:.0f} MB free, {ROOM / 1e6:.0f} MB are needed at the least" if free < ROOM else ""
+    try:
+        while not place.exists():
+            place = place.parent
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            return f"{folder}: {place} cannot be written to; make it writable for this user"
+        free = shutil.disk_usage(place).free
+    except OSError as error:  # a mount that is lost
+        return storage_problem(error) or f"{folder}: {error}"
+    return f"{folder}: {free / 1e6:.0f} MB free, {ROOM / 1e6:.0f} MB are needed at the least; free some space" if free < ROOM else ""
 
 
 def check(plan):

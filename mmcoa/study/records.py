@@ -16,12 +16,14 @@ from mmcoa.errors import UserError
 from mmcoa.study.cells import SCHEMA_VERSION, study_models
 from mmcoa.study.profiles import load_profile
 
+MADE_COLUMNS = ("git_commit", "git_dirty", "python", "torch", "open_clip", "mmcoa", "threads", "started")  # from a record's provenance
 ROW_COLUMNS = (
     *("model", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", "attack", "accuracy", "correct", "n"),
     *("ci_low", "ci_high", "sweep", "sweep_value", "epsilon", "norm", "step_size", "steps", "restarts", "keep", "targets", "queries"),
     *("attacked_space", "candidate_source", "text_budget", "beam", "text_score", "attackable", "min_similarity", "share_changed"),
     *("precision", "check", "check_n", "prompts", "transform", "skipped", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds"),
     *("schema_version", "cell"),
+    *MADE_COLUMNS,
 )
 VERSIONS = {"torch": "torch", "open_clip": "open_clip_torch", "mmcoa": "mmcoa"}
 
@@ -114,6 +116,17 @@ def git_state():
         return None, None
 
 
+def made_by(record):
+    """Provenance as columns of a row: what `--where git_dirty=True` or a table by version asks for."""
+    made = record["provenance"]
+    return {name: made.get(name, "") for name in ("git_commit", "git_dirty", "threads", "started")} | made.get("versions", {})
+
+
+def seconds_of(record):
+    """Seconds that a cell took, with those of sittings before the one that finished it where a training says so."""
+    return max(record["provenance"]["seconds"], (record.get("training") or {}).get("seconds") or 0)
+
+
 def compile_rows(profile, results=Path("results"), runs=Path("runs")):
     """Write results/PROFILE/rows.csv from the current records of the profile's evaluate cells, in the profile's order.
 
@@ -126,7 +139,7 @@ def compile_rows(profile, results=Path("results"), runs=Path("runs")):
         for cell in model.evaluate:
             record = read_record(folder, cell.id)
             if is_current(record, cell.hash):
-                rows += [{**row, "cell": cell.id} for row in record["rows"]]
+                rows += [{**row, "cell": cell.id, **made_by(record)} for row in record["rows"]]
             else:
                 missing += 1
     columns = [*ROW_COLUMNS, *sorted({key for row in rows for key in row} - set(ROW_COLUMNS))]

@@ -7,49 +7,41 @@ Snakemake sees the processes that hold a missing or stale cell and nothing else;
 
 import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
-from importlib.resources import files
 from pathlib import Path
 
 import filelock
 
-from mmcoa.errors import UserError, unknown
-from mmcoa.study import preflight
-from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, papermill_command, write_specs
+from mmcoa.errors import UserError
+from mmcoa.study import cost, preflight, workflow
+from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, papermill_command
 from mmcoa.study.processes import alive, claim, kill_tree
-from mmcoa.study.progress import show_progress
 from mmcoa.study.records import compile_rows, read_record, write_atomic
 from mmcoa.study.status import failures
 
-EXECUTORS = ("local", "slurm")
 INTERRUPTED = 130
-CLUSTER_THREADS = 4  # cores that a Slurm job asks for; this machine's count says nothing about a node's
 
 
 def run(
-    profile, jobs=1, executor="local", dry_run=False, commands=False, results=Path("results"), runs=Path("runs"),
-    notebooks=NOTEBOOKS, echo=print,
+    profile, jobs=None, executor="local", dry_run=False, commands=False, results=Path("results"), runs=Path("runs"),
+    notebooks=NOTEBOOKS, echo=print, cluster=None,
 ):  # fmt: skip
     """Run what is missing of a profile. Returns the exit code: 0 all done, 1 some cell failed, 130 interrupted.
 
     Arguments
         profile: name of a shipped profile or path of a YAML file.
-        jobs: processes at once. torch uses all cores for one, so more than one shares them out.
-        executor: `local`, or `slurm` (needs the extra `slurm`).
+        jobs: processes at once; None: one here, on Slurm as many as the cluster's file says. Those that run here at once
+            share the cores out and have a GPU each where there are any.
+        executor: `local`, or `slurm` (needs the extra `slurm`). cluster: a Slurm cluster's settings, as in cluster/slurm.yaml.
         dry_run: print the plan and stop. commands: print each process's papermill command and stop.
         results, runs, notebooks: folders, relative to the current one.
 
-    Raises `UserError` for a mistake in the profile, for what its cells need and is not here (preflight.py), and where another
+    Raises `UserError` for a mistake in the profile or in `cluster`, for what its cells need and is not here (preflight.py), and where another
     runner is at work on it.
     """
-    if executor not in EXECUTORS:
-        raise unknown("executor", executor, EXECUTORS)
-    if jobs < 1:
-        raise UserError(f"jobs must be at least 1, got {jobs}")
+    workflow.check(executor, cluster)
+    jobs = workflow.jobs_at_once(jobs, executor, cluster)
     plan = make_plan(profile, results, runs, notebooks)
     if dry_run or commands:
         for line in describe(plan, jobs) if dry_run else []:
@@ -70,7 +62,7 @@ def run(
         preflight.check(plan)
         try:
             with sigterm_as_interrupt():
-                code = run_workflow(plan, jobs, executor, echo)
+                code = workflow.run(plan, jobs, executor, echo, cluster)
         except KeyboardInterrupt:
             echo(f"interrupted; finished cells are kept, the same command continues: {command}")
             return INTERRUPTED
@@ -91,8 +83,12 @@ def describe(plan, jobs=1):
         yield f"  not ready: {text}"
     if size := preflight.gigabytes(plan):
         yield f"  data on disk when all is here: about {size:,.1f} GB"
+    if fetched := preflight.weights(plan.profile.base_model) if waiting and plan.profile.pretrain is None else "":
+        yield f"  fetched at first use, if it is not in the cache: {fetched}"
+    for text in cost.estimate(plan):
+        yield f"  {text}"
     if waiting:
-        yield f"  estimated time: {duration(plan.seconds_left(plan.todo, jobs))}"
+        yield f"  time left, from the cells that were run here: {duration(plan.seconds_left(plan.todo, jobs))}"
 
 
 @contextlib.contextmanager
@@ -104,11 +100,14 @@ def only_runner(folder):
         with filelock.FileLock(folder / "lock", timeout=0):
             if owner.is_file():
                 left = json.loads(owner.read_text()).get("workflow")
-                if left and alive(left):
+                if left and left["host"] == claim()["host"] and alive(left):  # on another host the number is somebody else's
                     kill_tree(left["pid"])
+                workflow.cancel(folder)
             write_atomic(owner, lambda path: path.write_text(json.dumps(claim())))
-            yield
-            owner.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                owner.unlink(missing_ok=True)
     except filelock.Timeout as error:
         with contextlib.suppress(OSError, ValueError):
             other = json.loads(owner.read_text())
@@ -134,42 +133,8 @@ def sigterm_as_interrupt():
             signal.signal(number, handler)
 
 
-def run_workflow(plan, jobs, executor, echo):
-    """Run the pending processes with Snakemake. Returns its exit code; on interruption nothing is left running."""
-    write_specs(plan)
-    for process in plan.pending:
-        for path in (plan.runs / "done" / process.name, plan.failure(process), plan.claim(process)):
-            path.unlink(missing_ok=True)
-    needs = {process.name: process.needs for process in plan.pending}
-    threads = max(1, (os.cpu_count() or 1) // jobs) if executor == "local" else CLUSTER_THREADS
-    config = {"runs": str(plan.runs), "python": sys.executable, "threads": threads, "needs": needs}
-    workflow = write_atomic(plan.runs / "workflow.json", lambda path: path.write_text(json.dumps(config, indent=1)))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(files("mmcoa.study") / "Snakefile")]
-    command += ["--configfile", str(workflow), "--nolock", "--rerun-incomplete", "--keep-going"]
-    command += ["--executor", "slurm", "--jobs", str(jobs)] if executor == "slurm" else ["--cores", str(jobs * threads)]
-    environment = os.environ | {"MMCOA_RUNNER": json.dumps(claim())}
-    with (plan.runs / "snakemake.log").open("w") as log:
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
-        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
-        try:
-            started = claim() | {"pid": child.pid}
-            owner = claim() | {"workflow": started}
-            write_atomic(plan.runs / "runner.json", lambda path: path.write_text(json.dumps(owner)))
-            show_progress(plan, child, jobs, echo)
-        finally:
-            if child.poll() is None:
-                if executor == "slurm":  # Snakemake cancels the jobs that it has submitted
-                    child.send_signal(signal.SIGINT)
-                    with contextlib.suppress(subprocess.TimeoutExpired):
-                        child.wait(30)
-                kill_tree(child.pid)
-            child.wait()
-    return child.returncode
-
-
 def conclude(after, before, code, command, echo):
     """Say what failed and why, compile rows.csv, return the exit code."""
-    path, missing = compile_rows(after.profile, after.results.parent, after.runs.parent)
     failed = failures(after)
     for name, failure in failed.items():
         echo(f"failed: {name}: {failure['reason']}")
@@ -180,12 +145,15 @@ def conclude(after, before, code, command, echo):
         if process.name in lost and any(name in failed for name in process.needs):
             echo(f"not run: {process.name}: needs {', '.join(process.needs)}")
             lost.remove(process.name)
-    logs = f"{after.runs / 'logs'} and {after.runs / 'snakemake.log'}"
+    logs = " and ".join(str(after.runs / name) for name in ("logs", "slurm", "snakemake.log") if (after.runs / name).exists())
     for process in (process for process in after.pending if process.name in lost):
         edited = any(read_record(after.results, cell.id) for cell in process.cells if cell in after.todo)
         why = "its records are of other code or inputs than now: was a file edited while it ran?" if edited else "it ended without a result"
         echo(f"failed: {process.name}: {why}; see {logs}")
+    for text in preflight.crowded(after.results, after.runs):
+        echo(f"stopped: {text}, then: {command}")
     done = len(after.cells) - len(after.todo)
+    path, missing = compile_rows(after.profile, after.results.parent, after.runs.parent)
     echo(f"{after.profile.name}: {done} of {len(after.cells)} cells are done; rows in {path}" + (f" ({missing} cells missing)" if missing else ""))
     if code and not after.pending:
         echo(f"Snakemake ended with code {code}; see {before.runs / 'snakemake.log'}")

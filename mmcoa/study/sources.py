@@ -51,12 +51,20 @@ def reached(*roots):
         if path is None or module in found or module in NOT_HASHED:
             continue
         found[module] = path
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
-            if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names if alias.name.split(".")[0] == "mmcoa"]
-            elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mmcoa":
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        waiting += _parsed(path)[0]
     return found
+
+
+@functools.cache
+def _parsed(path):
+    """(names that a file may import from the package, its code): many hashes share most of their files."""
+    text, names = path.read_text(encoding="utf8"), []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if alias.name.split(".")[0] == "mmcoa"]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mmcoa":
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return names, code_of(text)
 
 
 @functools.cache
@@ -66,7 +74,7 @@ def code_hash(*roots):
     missing = [root for root in roots if root not in modules]
     if missing:
         raise FileNotFoundError(f"no module {missing[0]} in {PACKAGE}")
-    return digest({name: code_of(path.read_text(encoding="utf8")) for name, path in modules.items()})
+    return digest({name: _parsed(path)[1] for name, path in modules.items()})
 
 
 @functools.cache

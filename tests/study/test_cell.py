@@ -12,7 +12,7 @@ from mmcoa.errors import UserError
 from mmcoa.study import cell as study
 from mmcoa.study.cells import expand
 from mmcoa.study.plan import make_plan, write_specs
-from mmcoa.study.records import ROW_COLUMNS, is_current, read_record
+from mmcoa.study.records import MADE_COLUMNS, ROW_COLUMNS, is_current, read_record
 from mmcoa.threat import ThreatModel
 
 OUTPUT = Path("results/mini")
@@ -65,7 +65,7 @@ def test_settings_reach_the_evaluation_and_every_column_is_known(project):
     image, text = study.run_evaluate_cells("models/tiny", "openmoji/birds", epsilon="4/255", norm="l2", **settings)
     assert image["epsilon"] == image["step_size"] == 4 / 255 and (image["norm"], image["keep"]) == ("l2", "last")
     assert image["targets"] == 1 and image["precision"] == "bf16" and text["text_budget"] == 2
-    assert {*image, "cell"} == set(ROW_COLUMNS)
+    assert {*image, "cell", *MADE_COLUMNS} == set(ROW_COLUMNS)
 
 
 def test_every_column_is_explained():

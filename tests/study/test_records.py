@@ -91,3 +91,19 @@ def test_the_committed_study_holds_what_its_profile_names_and_nothing_else():
     assert {path.stem for path in (folder / "records").iterdir()} == {cell.id for cell in cells}
     assert {path.stem for path in (folder / "outcomes").iterdir()} == {cell.id for cell in cells if cell.kind == "evaluate"}
     assert {path.stem for path in (folder / "training").iterdir()} == {cell.model for cell in cells if cell.kind == "train"}
+
+
+def test_rows_say_what_made_them(write_profile):
+    made = records.provenance(started=0, seconds=1, seed=0, device="cpu", threads=2)
+    (cell,) = expand(write_profile(models=[{"defense": "none"}], evaluate__datasets=["openmoji/birds"]))
+    records.write_record("results/mini", cell, made, [{"model": "none"}])
+    path, _ = records.compile_rows("mini.yaml")
+    with path.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["git_commit"] == (made["git_commit"] or "") and row["git_dirty"] == str(made["git_dirty"] if made["git_dirty"] is not None else "")
+    assert row["torch"] == made["versions"]["torch"] and row["threads"] == "2" and row["started"] == made["started"]
+
+
+def test_seconds_of_all_sittings():
+    assert records.seconds_of({"provenance": {"seconds": 2.0}, "training": {"seconds": 50.0}}) == 50.0
+    assert records.seconds_of({"provenance": {"seconds": 2.0}, "rows": []}) == 2.0

@@ -67,6 +67,20 @@ def test_what_a_killed_runner_left_running_is_ended(write_profile):
     left.wait()
 
 
+def test_a_process_of_another_host_is_let_be(write_profile):
+    """On a cluster, runs/ is shared by hosts: the number of the workflow that was killed there is another process here."""
+    profile = write_profile()
+    for cell in make_plan(profile).cells:
+        write_record("results/mini", cell, {"seconds": 1.0})
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    Path("runs/mini").mkdir(parents=True)
+    Path("runs/mini/runner.json").write_text(json.dumps({**claim(), "workflow": {**claim(), "host": "elsewhere", "pid": bystander.pid}}))
+    assert run(profile) == 0
+    assert bystander.poll() is None
+    bystander.kill()
+    bystander.wait()
+
+
 def test_a_number_that_was_given_to_another_process_is_not_alive():
     mine = claim()
     assert alive(mine)

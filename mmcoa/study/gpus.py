@@ -1,0 +1,124 @@
+"""The GPUs of this machine: which there are, and holding some so that no other process of a study gets them.
+
+    with hold(1):
+        ...     # CUDA_VISIBLE_DEVICES names one GPU, which no other `hold` on this machine has
+
+Imports no torch: the runner counts GPUs before it starts anything.
+"""
+
+import contextlib
+import os
+import random
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import filelock
+
+from mmcoa.errors import UserError
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+POLL = 1.0  # seconds between two looks for a free GPU
+
+
+def visible():
+    """Names of the GPUs that a process started here would see, each fit for CUDA_VISIBLE_DEVICES.
+
+    UUIDs where `nvidia-smi` tells them: a number means one GPU to one process and another GPU to the next. With
+    CUDA_VISIBLE_DEVICES set, those that it names; its numbers count as nvidia-smi does (CUDA_DEVICE_ORDER=PCI_BUS_ID).
+    """
+    return chosen(os.environ.get(VARIABLE), listed())
+
+
+def listed():
+    """UUIDs in the order of `nvidia-smi -L`; empty where there is no such command or no driver."""
+    try:
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return parse(told.stdout) if told.returncode == 0 else []
+
+
+def parse(text):
+    """UUIDs in the text of `nvidia-smi -L`. A GPU that is split (MIG) stands back for its parts."""
+    found = []
+    for line in text.splitlines():
+        if not (uuid := re.search(r"\(UUID: ([^)]+)\)", line)):
+            continue
+        if line.startswith("GPU"):
+            found.append([uuid[1]])
+        elif found:
+            found[-1].append(uuid[1])
+    return [name for whole, *parts in found for name in parts or [whole]]
+
+
+def chosen(setting, known):
+    """GPUs that a value of CUDA_VISIBLE_DEVICES (None: not set) leaves of the `known` ones; like CUDA, up to the first bad entry."""
+    if setting is None:
+        return known
+    names = []
+    for entry in filter(None, (part.strip() for part in setting.split(","))):
+        if re.fullmatch(r"-?\d+", entry):
+            number = int(entry)
+            if number < 0 or (known and number >= len(known)):
+                break
+            names.append(known[number] if known else entry)
+        else:  # a UUID, which may be cut short
+            names.append(next((name for name in known if name.startswith(entry)), entry))
+    return list(dict.fromkeys(names))
+
+
+@contextlib.contextmanager
+def hold(count, names=None, folder=None):
+    """Wait for `count` free GPUs of those that are visible, keep them, and name them alone in CUDA_VISIBLE_DEVICES.
+
+    count: 0 does nothing. names, folder: of the GPUs and of the locks, for tests; the locks of a user lie in one folder of
+    the machine, so that two studies, too, never share a GPU. They are freed when the process ends, however it ends.
+
+    Yields the names. Raises `UserError` where fewer GPUs are visible than asked for.
+    """
+    if not count:
+        yield []
+        return
+    names = visible() if names is None else names
+    if len(names) < count:
+        raise UserError(f"{count} GPUs asked for, {len(names)} visible")
+    folder = lock_folder() if folder is None else Path(folder)
+    before = os.environ.get(VARIABLE)
+    while not (held := take(count, names, folder)):
+        time.sleep(POLL * random.uniform(0.5, 1.5))  # not in step with others that wait
+    os.environ[VARIABLE] = ",".join(held)
+    try:
+        yield list(held)
+    finally:
+        os.environ.pop(VARIABLE)
+        os.environ.update({} if before is None else {VARIABLE: before})
+        for lock in held.values():
+            lock.release()
+
+
+def take(count, names, folder):
+    """{name: lock} of `count` GPUs, or {}: all or none, so that two that wait for many never hold each other up."""
+    held = {}
+    for name in names:
+        lock = filelock.FileLock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock")
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(timeout=0)
+            held[name] = lock
+        if len(held) == count:
+            return held
+    for lock in held.values():
+        lock.release()
+    return {}
+
+
+def lock_folder():
+    """The user's folder of locks on this machine. Raises `UserError` where somebody else made it."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    folder = Path(tempfile.gettempdir()) / f"mmcoa-gpus-{user}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or (hasattr(os, "getuid") and folder.stat().st_uid != user):
+        raise UserError(f"{folder} belongs to somebody else; set TMPDIR to a folder of your own")
+    return folder

@@ -1,0 +1,153 @@
+"""Execute a plan's processes with Snakemake, on this machine or on a Slurm cluster; what runs when, and on what, is said here.
+
+    check("slurm")                                   # UserError where this machine cannot submit jobs
+    run(plan, jobs=20, executor="slurm", echo=print)
+"""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.resources import files
+
+from mmcoa.errors import UserError, unknown
+from mmcoa.study import gpus
+from mmcoa.study.cluster import read_cluster
+from mmcoa.study.plan import write_specs
+from mmcoa.study.processes import claim, kill_tree
+from mmcoa.study.progress import show_progress
+from mmcoa.study.records import write_atomic
+
+EXECUTORS = ("local", "slurm")
+CLUSTER_JOBS = 50  # Slurm jobs at once where nobody says how many
+CLUSTER_THREADS = 4  # cores that a Slurm job asks for; this machine's count says nothing about a node's
+RETRIES = 2  # of a Slurm job, each with more time and memory
+# Asked of Slurm (MB, minutes). A process that runs out of time goes on from its last checkpoint or batch.
+NEEDS = {
+    "pretrain": {"mem_mb": 16000, "runtime": 480},
+    "train": {"mem_mb": 16000, "runtime": 240},
+    "evaluate": {"mem_mb": 16000, "runtime": 480},
+}
+
+
+def check(executor, cluster=None):
+    """Raise `UserError` for an unknown executor, and where what it needs is not installed. `cluster`: file with a cluster's settings."""
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
+    if executor != "slurm":
+        if cluster is not None:
+            raise UserError("--cluster goes with --executor slurm")
+        return
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        raise UserError("--executor slurm needs the extra 'slurm': pip install 'mmcoa[slurm]'")
+    if shutil.which("sbatch") is None:
+        raise UserError("--executor slurm needs Slurm's command sbatch; run it on a login node of the cluster")
+
+
+def jobs_at_once(jobs, executor, cluster=None):
+    """Processes at once: as asked; else, on a cluster, `jobs` of its file or CLUSTER_JOBS; else one."""
+    if jobs is None:
+        jobs = (read_cluster(cluster) if cluster else {}).get("jobs", CLUSTER_JOBS) if executor == "slurm" else 1
+    if not isinstance(jobs, int) or jobs < 1:
+        raise UserError(f"jobs must be at least 1, got {jobs}")
+    return jobs
+
+
+def run(plan, jobs, executor, echo, cluster=None):
+    """Run the pending processes with Snakemake. Returns its exit code; on interruption nothing is left running."""
+    config = settings(plan, jobs, executor)
+    place = write_atomic(plan.runs / "workflow.json", lambda path: path.write_text(json.dumps(config, indent=1)))
+    words = command(plan, place, config, jobs, executor, cluster)
+    if cluster:
+        accepted(words, cluster)
+    write_specs(plan)
+    for process in plan.pending:
+        for path in (plan.runs / "done" / process.name, plan.failure(process), plan.claim(process)):
+            path.unlink(missing_ok=True)
+    environment = os.environ | {"MMCOA_RUNNER": json.dumps(claim())}  # sbatch hands it on to the job
+    with (plan.runs / "snakemake.log").open("w") as log:
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
+        child = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        try:
+            started = claim() | {"pid": child.pid}
+            owner = claim() | {"workflow": started}
+            write_atomic(plan.runs / "runner.json", lambda path: path.write_text(json.dumps(owner)))
+            show_progress(plan, child, jobs, echo)
+        finally:
+            if child.poll() is None:
+                kill_tree(child.pid)
+                cancel(plan.runs)
+            child.wait()
+    return child.returncode
+
+
+def cancel(runs):
+    """Take the Slurm jobs of the last workflow in runs/PROFILE out of the queue, and end those that run. There may be none.
+
+    Snakemake would cancel them too, but only when it has slept its time between two looks at the queue.
+    """
+    log = runs / "snakemake.log"
+    found = re.search(r"^SLURM run ID: (\S+)$", log.read_text(errors="replace") if log.is_file() else "", re.MULTILINE)
+    if found and shutil.which("scancel"):
+        subprocess.run(["scancel", "--name", found[1]], capture_output=True, timeout=60)
+
+
+def settings(plan, jobs, executor):
+    """What the Snakefile reads as `config`, JSON. Raises `UserError` where this machine has fewer GPUs than one training takes."""
+    local = executor == "local"
+    threads = max(1, (os.cpu_count() or 1) // jobs) if local else CLUSTER_THREADS
+    there = gpus.visible() if local else []
+    processes = {}
+    for process in plan.pending:
+        several = plan.profile.gpus_per_training if process.kind == "train" else 1
+        needs = {"needs": process.needs, "processes": several, **NEEDS[process.kind]}
+        processes[process.name] = needs | gpu_needs(plan.profile.device, several, executor, len(there))
+    most = gpus_here(plan.profile.device, len(there))
+    if local and (short := max((needs["gpu"] for needs in processes.values()), default=0)) > most:
+        raise UserError(f"gpus_per_training is {short}, but {most} GPU{'s are' * (most != 1) or ' is'} visible")
+    return {"runs": str(plan.runs), "python": sys.executable, "threads": threads, "gpus": most, "processes": processes}
+
+
+def gpu_needs(device, several, executor, there):
+    """GPUs of a process that runs as `several`: {"gpu": how many it takes, "hold": how many of them it has to lock}.
+
+    Slurm gives a job its own. Whether `auto` means a GPU there is for the cluster's file to say, unless several are asked for.
+    """
+    kind, _, index = device.partition(":")
+    if executor == "slurm":
+        return {"hold": 0} | ({} if kind == "auto" and several == 1 else {"gpu": 0 if kind == "cpu" else several})
+    takes = several if there and kind in ("cuda", "auto") else 0
+    return {"gpu": takes, "hold": 0 if index else takes}
+
+
+def gpus_here(device, there):
+    """GPUs that the processes of a run share out here. `cuda:1` names one: then they take turns at it."""
+    return min(1, there) if device.startswith("cuda:") else there
+
+
+def command(plan, place, config, jobs, executor, cluster=None):
+    """Words of the Snakemake command."""
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(files("mmcoa.study") / "Snakefile")]
+    words += ["--configfile", str(place), "--nolock", "--rerun-incomplete", "--keep-going"]
+    if executor == "local":
+        return [*words, "--cores", str(jobs * config["threads"]), "--resources", f"gpu={config['gpus']}"]
+    words += ["--executor", "slurm", "--jobs", str(jobs)]
+    told = read_cluster(cluster) if cluster else {}
+    for option, value in (("retries", RETRIES), ("slurm-logdir", plan.runs / "slurm")):
+        words += [] if option in told else [f"--{option}", str(value)]
+    if cluster:  # Snakemake takes a folder that holds config.yaml
+        folder = plan.runs / "cluster"
+        write_atomic(folder / "config.yaml", lambda path: shutil.copyfile(cluster, path))
+        words += ["--workflow-profile", str(folder)]
+    return words
+
+
+def accepted(words, cluster):
+    """Raise `UserError` with Snakemake's words where it does not take the cluster's file."""
+    tried = subprocess.run([*words, "--dry-run", "--quiet"], capture_output=True, text=True)
+    if tried.returncode:
+        said = [line.strip() for line in (tried.stderr + tried.stdout).splitlines() if line.strip()]
+        raise UserError(f"{cluster}: {said[-1].removeprefix('snakemake: error: ').removeprefix('__main__.py: error: ') if said else 'refused by Snakemake'}")

@@ -1,0 +1,146 @@
+"""Pages of the book that are not results: the Python interface, made of docstrings, and the glossary."""
+
+import importlib.util
+import inspect
+import re
+import shutil
+from dataclasses import dataclass
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+import mmcoa
+from mmcoa.report import build
+
+BOOK = Path(__file__).parents[2] / "book"
+PAGES = [*BOOK.glob("*.md"), *BOOK.parent.glob("notebooks/report_*.ipynb")]
+
+
+@pytest.fixture(scope="module")
+def docstrings():
+    """The Sphinx extension as a module."""
+    spec = importlib.util.spec_from_file_location("docstrings", BOOK / "_ext" / "docstrings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Folder of the two pages built for themselves; a warning would be an error."""
+    folder = tmp_path_factory.mktemp("pages")
+    for name in ("_ext", "_static", "extra"):
+        shutil.copytree(BOOK / name, folder / name)
+    for name in ("_config.yml", "references.bib", "api.md", "glossary.md"):
+        shutil.copy(BOOK / name, folder / name)
+    for name in ("threat", "method", "add_a_defence"):
+        (folder / f"{name}.md").write_text(f"# {name}\n")
+    chapters = "".join(f"  - file: {name}\n" for name in ("api", "glossary", "method", "add_a_defence"))
+    (folder / "_toc.yml").write_text(f"format: jb-book\nroot: threat\nchapters:\n{chapters}")
+    return build.render(folder).parent
+
+
+def words(html):
+    """The article's words, without markup, one space between them."""
+    article = html.split("<article")[1].split("</article")[0]
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", "", article)))
+
+
+def plain(text):
+    """Letters and digits alone: quotes, dashes and dots are set otherwise on a page."""
+    return re.sub(r"\W+", "", text)
+
+
+def test_every_public_name_is_on_the_page_with_what_it_is(pages):
+    html = (pages / "api.html").read_text(encoding="utf8")
+    text = plain(words(html))
+    for name in mmcoa.__all__:
+        assert f'id="mmcoa.{name}"' in html, name
+        first = inspect.getdoc(getattr(mmcoa, name)).splitlines()[0]
+        assert plain(re.sub(r" \(trap \w+\)", "", first)) in text, name
+    for name in ("mmcoa.attacks.catalog.find", "mmcoa.defenses.load", "mmcoa.study.profiles.load_profile"):
+        assert f'id="{name}"' in html
+    assert "trap" not in words(html) and " at 0x" not in html
+
+
+def test_arguments_and_fields_reach_the_page(pages):
+    text = words((pages / "api.html").read_text(encoding="utf8"))
+    assert "epsilon: float = 2 / 255" in text and "text_budget: int = 1: words a prompt" in text
+    assert "attacks: names of mmcoa.attacks.catalog." in text and "Arguments:" in text
+    assert "optimizer=make_optimizer" in text  # as written, no address
+
+
+def test_the_house_style_becomes_markup(docstrings):
+    made = docstrings.to_rst(
+        """First line, `a
+        b` and x_ * y (trap T1).
+
+        Arguments
+            one: of `ThreatModel`, continued
+                here.
+            two, three: `x`s.
+
+        - a point
+        - another
+
+            import mmcoa
+        """
+    )
+    assert made[0] == r"First line, ``a b`` and x\_ \* y."
+    assert ":Arguments:" in made and "   - ``one``: of :py:obj:`ThreatModel <mmcoa.ThreatModel>`\\ , continued here." in made
+    assert r"   - ``two``, ``three``: ``x``\ s." in made
+    assert made.index("- another") - made.index("- a point") == 2
+    assert made[-3:] == [".. code-block:: python", "", "   import mmcoa"]
+    assert docstrings.literal("one ` alone") == r"one \` alone"
+    assert docstrings.language("a: [1") == "text"
+
+
+@dataclass
+class Example:
+    """One."""
+
+    size: int = 3  # of `it`, in pixels (trap E1)
+    ratio: float = 0.5
+    options: dict[str, list[tuple[int, int, int, int]]] | None = None
+
+    def area(self):
+        return self.size**2
+
+
+def test_fields_are_listed_with_default_and_comment(docstrings):
+    assert docstrings.field_list(Example) == [
+        "- ``size: int = 3``: of ``it``\\ , in pixels",
+        "- ``ratio: float = 0.5``",
+        "- ``options = None``",
+    ]
+    lines = ["One."]
+    docstrings.rewrite(None, "class", "Example", Example, None, lines)
+    assert lines[0] == "One." and ":Fields:" in lines and lines[-1] == ""
+    assert docstrings.without_fields(None, "class", "Example", Example, None, "(size=3)", None) == ("", None)
+    assert docstrings.without_fields(None, "function", "f", docstrings.setup, None, "(app)", None) is None
+
+
+def terms():
+    """Terms of the glossary, in the order of the file."""
+    text = (BOOK / "glossary.md").read_text(encoding="utf8")
+    return re.findall(r"^(\S.*)\n  \S", text.split(":sorted:")[1], flags=re.M)
+
+
+def test_each_term_is_defined_once():
+    lower = [term.lower() for term in terms()]
+    assert len(lower) == len(set(lower)) > 45
+    wanted = ("epsilon", "cell", "profile", "record", "mmcoa", "robust accuracy", "wilson interval", "positives", "self-check")
+    assert set(wanted) <= set(lower)
+
+
+def test_every_term_that_a_page_uses_exists(pages):
+    known, used = set(terms()), 0
+    for page in PAGES:
+        for said in re.findall(r"\{term\}`([^`]+)`", page.read_text(encoding="utf8")):
+            target = re.sub(r"\s+", " ", said.split("<")[-1].rstrip(">"))
+            assert target in known, f"{page.name}: {said}"
+            used += page.name != "glossary.md"
+    assert used >= 5
+    html = (pages / "glossary.html").read_text(encoding="utf8")
+    assert html.count('id="term-') == len(known)
