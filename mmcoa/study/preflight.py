@@ -6,16 +6,18 @@ import os
 import shutil
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from mmcoa.datasets.place import NO_ROOT, data_root, locate
 from mmcoa.datasets.records import records
-from mmcoa.errors import UserError, storage_problem
+from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.study.sources import asset
 
 ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the least
 
 
 def problems(plan):
-    """[text, ...], one for each thing that the pending cells need and do not have. Imports neither torch nor open_clip."""
+    """[text, ...], one for each thing that the pending cells need and do not have. Imports torch for models of open_clip alone."""
     found = [missing_model(plan.profile.base_model)] if plan.pending and plan.profile.pretrain is None else []
     lacking = [text for name in data_of(plan) if (text := missing_data(name))]
     if any(NO_ROOT in text for text in lacking):  # said once, not with each data set
@@ -80,13 +82,30 @@ def missing_model(name):
     folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
     if folder is not None:
         lacks = [file for file in ("model.safetensors", "open_clip_config.json") if not (folder / file).is_file()]
-        return f"model '{name}': {folder} lacks {' and '.join(lacks)}" if lacks else ""
+        return f"model '{name}': {folder} lacks {' and '.join(lacks)}" if lacks else damaged(name, folder)
     if name.startswith("hf-hub:"):
         return ""
     spec = importlib.util.find_spec("open_clip")
     architecture = name.rpartition("/")[0]
     configs = Path(spec.origin).parent / "model_configs"
-    return "" if (configs / f"{architecture}.json").is_file() else f"model '{name}': open_clip has no architecture '{architecture}'"
+    if not (configs / f"{architecture}.json").is_file():
+        return f"model '{name}': open_clip has no architecture '{architecture}'"
+    from open_clip import list_pretrained_tags_by_model
+
+    tag = name.rpartition("/")[2]
+    tags = list_pretrained_tags_by_model(architecture)
+    return "" if tag in tags else f"model '{name}': {unknown('weights', tag, tags)}"
+
+
+def damaged(name, folder):
+    """Why a checkpoint folder cannot be read, from its configuration and the table of contents of its weights."""
+    try:
+        json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["vision_cfg"]
+        with safe_open(folder / "model.safetensors", framework="numpy") as weights:
+            weights.keys()
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        return f"model '{name}': {folder} is damaged ({type(error).__name__}: {str(error)[:80]}); write it again or fetch it again"
+    return ""
 
 
 def crowded(*folders):

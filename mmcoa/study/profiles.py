@@ -265,15 +265,16 @@ def _locate(node, place, lines, path):
 
 
 def _message(errors, lines, path):
-    """One line about the first error."""
-    error = errors[0]
-    place = tuple(error["loc"]) or getattr(error.get("ctx", {}).get("error"), "place", ())
-    known = next(place[:k] for k in range(len(place), -1, -1) if place[:k] in lines)
-    keys = [str(part) for part in place if isinstance(part, str)]
-    key, parent = (keys[-1] if keys else ""), place[:-1]
-    text = str(unknown("key", key, _fields(parent))) if error["type"] == "extra_forbidden" else said(error, key)
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return re.sub(r"\s+", " ", f"{path}, line {lines[known]}: {text}{more}")
+    """One line about all errors, each with its line of the file."""
+    found = []
+    for error in errors:
+        place = tuple(error["loc"]) or getattr(error.get("ctx", {}).get("error"), "place", ())
+        known = next(place[:k] for k in range(len(place), -1, -1) if place[:k] in lines)
+        keys = [str(part) for part in place if isinstance(part, str)]
+        key, parent = (keys[-1] if keys else ""), place[:-1]
+        text = str(unknown("key", key, _fields(parent))) if error["type"] == "extra_forbidden" else said(error, key)
+        found.append(f"line {lines[known]}: {text}")
+    return re.sub(r"\s+", " ", f"{path}, {'; '.join(dict.fromkeys(found))}")
 
 
 def _fields(place):

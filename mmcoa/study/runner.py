@@ -14,7 +14,7 @@ from pathlib import Path
 import filelock
 
 from mmcoa.errors import UserError
-from mmcoa.study import cost, preflight, workflow
+from mmcoa.study import cost, preflight, reporting, workflow
 from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, papermill_command
 from mmcoa.study.processes import alive, claim, kill_tree
 from mmcoa.study.records import compile_rows, read_record, write_atomic
@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 def run(
     profile, jobs=None, executor="local", dry_run=False, commands=False, results=Path("results"), runs=Path("runs"),
-    notebooks=NOTEBOOKS, echo=print, cluster=None,
+    notebooks=NOTEBOOKS, echo=print, cluster=None, report=False,
 ):  # fmt: skip
     """Run what is missing of a profile. Returns the exit code: 0 all done, 1 some cell failed, 130 interrupted.
 
@@ -34,6 +34,7 @@ def run(
         jobs: processes at once; None: one here, on Slurm as many as the cluster's file says. Those that run here at once
             share the cores out and have a GPU each where there are any.
         executor: `local`, or `slurm` (needs the extra `slurm`). cluster: a Slurm cluster's settings, as in cluster/slurm.yaml.
+        report: build the study's report when all its cells are done, unless what it shows and is made by is as it was.
         dry_run: print the plan and stop. commands: print each process's papermill command and stop.
         results, runs, notebooks: folders, relative to the current one.
 
@@ -46,27 +47,47 @@ def run(
     if dry_run or commands:
         for line in describe(plan, jobs) if dry_run else []:
             echo(line)
+        if dry_run and report:
+            echo("  report: " + ("up to date" if not plan.pending and reporting.is_current(plan) else "to build, after all cells"))
         for process in plan.pending if commands else []:
             echo(papermill_command(process))
         return 0
     for process in plan.pending:
         if not process.notebook.is_file():
             raise UserError(f"no notebook {process.notebook}; run from the project's root folder, which holds notebooks/")
-    command = f"mmcoa run {profile if isinstance(profile, str | Path) else plan.profile.name}"
+    name = profile if isinstance(profile, str | Path) else plan.profile.name
+    command = f"mmcoa run {name}" + " --report" * report
     with only_runner(plan.runs):
         plan = make_plan(profile, results, runs, notebooks)  # another runner may have finished while we waited
-        if not plan.pending:
+        wanted = report and not reporting.is_current(plan)
+        if not plan.pending and not wanted:
             path, _ = compile_rows(profile, results, runs)
-            echo(f"{plan.profile.name}: all {len(plan.cells)} cells are done; rows in {path}")
+            echo(f"{plan.profile.name}: all {len(plan.cells)} cells are done; rows in {path}" + "; its report is up to date" * report)
             return 0
         preflight.check(plan)
         try:
             with sigterm_as_interrupt():
-                code = workflow.run(plan, jobs, executor, echo, cluster)
+                code = workflow.run(plan, jobs, executor, echo, cluster, name if wanted else None)
         except KeyboardInterrupt:
             echo(f"interrupted; finished cells are kept, the same command continues: {command}")
             return INTERRUPTED
-        return conclude(make_plan(profile, results, runs, notebooks), plan, code, command, echo)
+        after = make_plan(profile, results, runs, notebooks)
+        if wanted and not after.pending:
+            say_report(after, command, echo)
+        return conclude(after, plan, code, command, echo)
+
+
+def say_report(plan, command, echo):
+    """Where the report is, or why there is none."""
+    log = plan.runs / "logs" / "report.log"
+    if reporting.is_current(plan):
+        echo(f"report: {json.loads(reporting.marker(plan).read_text())['page']}")
+        return
+    said = log.read_text(errors="replace").split("\n") if log.is_file() else []
+    reason = next((line.removeprefix("error: ") for line in reversed(said) if line.strip()), "it ended without a word")
+    echo(f"failed: report: {reason}")
+    echo(f"  log:      {log}")
+    echo(f"  retry:    {command}")
 
 
 def describe(plan, jobs=1):
@@ -111,7 +132,9 @@ def only_runner(folder):
     except filelock.Timeout as error:
         with contextlib.suppress(OSError, ValueError):
             other = json.loads(owner.read_text())
-            raise UserError(f"another runner is at work in {folder} (process {other['pid']} on {other['host']}); see mmcoa status") from error
+            who = f"process {other['pid']} on {other['host']}"
+            stale = f"; if that machine is gone, remove {folder / 'lock'}" if other["host"] != claim()["host"] else ""
+            raise UserError(f"another runner is at work in {folder} ({who}); see mmcoa status{stale}") from error
         raise UserError(f"another runner is at work in {folder}; see mmcoa status") from error
 
 

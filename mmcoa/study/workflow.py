@@ -56,9 +56,12 @@ def jobs_at_once(jobs, executor, cluster=None):
     return jobs
 
 
-def run(plan, jobs, executor, echo, cluster=None):
-    """Run the pending processes with Snakemake. Returns its exit code; on interruption nothing is left running."""
-    config = settings(plan, jobs, executor)
+def run(plan, jobs, executor, echo, cluster=None, report=None):
+    """Run the pending processes with Snakemake, and after them, where `report` names the profile, build its report.
+
+    Returns Snakemake's exit code; on interruption nothing is left running.
+    """
+    config = settings(plan, jobs, executor) | ({"report": [str(report), str(plan.results.parent)]} if report else {})
     place = write_atomic(plan.runs / "workflow.json", lambda path: path.write_text(json.dumps(config, indent=1)))
     words = command(plan, place, config, jobs, executor, cluster)
     if cluster:
@@ -67,6 +70,7 @@ def run(plan, jobs, executor, echo, cluster=None):
     for process in plan.pending:
         for path in (plan.runs / "done" / process.name, plan.failure(process), plan.claim(process)):
             path.unlink(missing_ok=True)
+    (plan.runs / "done" / "report").unlink(missing_ok=True)
     environment = os.environ | {"MMCOA_RUNNER": json.dumps(claim())}  # sbatch hands it on to the job
     with (plan.runs / "snakemake.log").open("w") as log:
         # A session of its own: Ctrl-C reaches this process alone, which then ends the others.

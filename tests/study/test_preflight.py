@@ -40,7 +40,14 @@ def test_damaged_models_and_full_disks(write_profile, monkeypatch):
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda place: usage._replace(free=1_000_000))
     assert any("1 MB free" in text for text in preflight.problems(plan))
-    Path("models/tiny/model.safetensors").unlink()
+    weights, config = Path("models/tiny/model.safetensors"), Path("models/tiny/open_clip_config.json")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    assert any("models/tiny is damaged (SafetensorError" in text for text in preflight.problems(plan))
+    weights.write_bytes(whole)
+    config.write_text("{}")
+    assert any("models/tiny is damaged (KeyError" in text for text in preflight.problems(plan))
+    weights.unlink()
     assert any("lacks model.safetensors" in text for text in preflight.problems(plan))
 
 
@@ -51,3 +58,8 @@ def test_the_paper_s_profile_says_what_it_needs(tmp_path, monkeypatch):
     missing = preflight.problems(plan)
     assert len(missing) == 17 and sum("mmcoa data get" in text for text in missing) >= 10
     assert any("image-net.org" in text for text in missing) and preflight.gigabytes(plan) > 200
+
+
+def test_weights_that_open_clip_does_not_have(write_profile):
+    plan = make_plan(write_profile(base_model="ViT-B-32/opnai"))
+    assert "model 'ViT-B-32/opnai': unknown weights 'opnai'; nearest: openai" in preflight.problems(plan)[0]

@@ -75,7 +75,7 @@ def test_a_model_overrides_shared_settings(tmp_path):
         ("name: mine", "name: a/b", 1, "name: string should match pattern"),
         ("samples: 4", "samples: 4\n  samples: 5", 11, "key 'samples' is given twice"),
         ("samples: 4", "samples: [4", 11, "not valid YAML"),
-        ("samples: 4", "samples: 4\n  steps: 1.5\n  seed: -1", 11, "(and 1 more)"),
+        ("samples: 4", "samples: 4\n  steps: 1.5\n  seed: -1", 11, "got 1.5; line 12: "),
         ("samples: 4", "samples: 4\n  epsilon: 2", 11, "epsilon must lie in (0, 1], in pixel units of [0,1]; got 2"),
         ("samples: 4", "samples: 4\n  norm: l3", 11, "norm: unknown norm 'l3'; nearest: l2"),
         ("samples: 4", "samples: 4\n  queries: 0", 11, "queries must be at least 1, got 0"),
