@@ -3,9 +3,10 @@
 import json
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mmcoa.errors import UserError, unknown
 from mmcoa.study.cells import base_of, study_models
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import is_current, read_record, seconds_of, write_atomic
@@ -109,6 +110,25 @@ def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOT
     plan.seconds.update({kind: sum(values) / len(values) for kind, values in timed.items()})
     plan.pending.sort(key=lambda process: ("pretrain", "train", "evaluate").index(process.kind))
     return plan
+
+
+def narrowed(plan, only):
+    """A plan of one process, by its name or that of one of its cells, and of those before it that are pending too.
+
+    Raises `UserError` for a name that the profile does not have, and where nothing of it is to do.
+    """
+    known = {cell.id for cell in plan.cells} | {f"evaluate__{cell.model}" for cell in plan.cells if cell.kind == "evaluate"}
+    if only not in known:
+        raise unknown("cell", only, known)
+    chosen = [process for process in plan.pending if only == process.name or only in (cell.id for cell in process.cells)]
+    if not chosen:
+        raise UserError(f"'{only}' is done; nothing of it is to do")
+    names = {chosen[0].name}
+    for process in reversed(plan.pending):  # sorted: what a process needs stands before it
+        names |= set(process.needs) if process.name in names else set()
+    pending = [process for process in plan.pending if process.name in names]
+    cells = {cell.id for process in pending for cell in process.cells}
+    return replace(plan, pending=pending, todo=[cell for cell in plan.todo if cell.id in cells])
 
 
 def kind_of(cell):

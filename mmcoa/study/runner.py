@@ -9,13 +9,14 @@ import contextlib
 import json
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
 
 from mmcoa.errors import UserError
 from mmcoa.study import cost, preflight, reporting, workflow
-from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, papermill_command
+from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, narrowed, papermill_command
 from mmcoa.study.processes import alive, claim, kill_tree
 from mmcoa.study.records import compile_rows, read_record, write_atomic
 from mmcoa.study.status import failures
@@ -25,7 +26,7 @@ INTERRUPTED = 130
 
 def run(
     profile, jobs=None, executor="local", dry_run=False, commands=False, results=Path("results"), runs=Path("runs"),
-    notebooks=NOTEBOOKS, echo=print, cluster=None, report=False,
+    notebooks=NOTEBOOKS, echo=print, cluster=None, report=False, only=None,
 ):  # fmt: skip
     """Run what is missing of a profile. Returns the exit code: 0 all done, 1 some cell failed, 130 interrupted.
 
@@ -34,6 +35,7 @@ def run(
         jobs: processes at once; None: one here, on Slurm as many as the cluster's file says. Those that run here at once
             share the cores out and have a GPU each where there are any.
         executor: `local`, or `slurm` (needs the extra `slurm`). cluster: a Slurm cluster's settings, as in cluster/slurm.yaml.
+        only: run one process alone, by its name or that of one of its cells, and what it needs.
         report: build the study's report when all its cells are done, unless what it shows and is made by is as it was.
         dry_run: print the plan and stop. commands: print each process's papermill command and stop.
         results, runs, notebooks: folders, relative to the current one.
@@ -43,7 +45,7 @@ def run(
     """
     workflow.check(executor, cluster)
     jobs = workflow.jobs_at_once(jobs, executor, cluster)
-    plan = make_plan(profile, results, runs, notebooks)
+    plan = chosen(make_plan(profile, results, runs, notebooks), only)
     if dry_run or commands:
         for line in describe(plan, jobs) if dry_run else []:
             echo(line)
@@ -58,7 +60,7 @@ def run(
     name = profile if isinstance(profile, str | Path) else plan.profile.name
     command = f"mmcoa run {name}" + " --report" * report
     with only_runner(plan.runs):
-        plan = make_plan(profile, results, runs, notebooks)  # another runner may have finished while we waited
+        plan = chosen(make_plan(profile, results, runs, notebooks), only)  # another runner may have finished while we waited
         wanted = report and not reporting.is_current(plan)
         if not plan.pending and not wanted:
             path, _ = compile_rows(profile, results, runs)
@@ -74,7 +76,13 @@ def run(
         after = make_plan(profile, results, runs, notebooks)
         if wanted and not after.pending:
             say_report(after, command, echo)
-        return conclude(after, plan, code, command, echo)
+        started = {process.name for process in plan.pending}
+        return conclude(after, plan, code, command, echo, started if only else None)
+
+
+def chosen(plan, only):
+    """The plan, or the part of it that `only` names."""
+    return plan if only is None else narrowed(plan, only)
 
 
 def say_report(plan, command, echo):
@@ -156,13 +164,14 @@ def sigterm_as_interrupt():
             signal.signal(number, handler)
 
 
-def conclude(after, before, code, command, echo):
-    """Say what failed and why, compile rows.csv, return the exit code."""
+def conclude(after, before, code, command, echo, started=None):
+    """Say what failed and why, compile rows.csv, return the exit code. `started`: names of the processes that were to run, None: all."""
+    after = after if started is None else replace(after, pending=[process for process in after.pending if process.name in started])
     failed = failures(after)
     for name, failure in failed.items():
         echo(f"failed: {name}: {failure['reason']}")
         echo(f"  notebook: {failure['notebook']}")
-        echo(f"  retry:    {command}")
+        echo(f"  retry:    {command.removesuffix(' --report')} --only {name}")
     lost = [process.name for process in after.pending if process.name not in failed]
     for process in after.pending:
         if process.name in lost and any(name in failed for name in process.needs):

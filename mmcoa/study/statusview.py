@@ -109,7 +109,7 @@ def facts(state):
         begun = state["done"] or state["failures"] or state["killed"] or runner
         yield ("if it stops, go on with" if at_work(state) else "continue with" if begun else "start with"), state["command"]
     elif not at_work(state):
-        yield "report with", f"mmcoa book {state['profile']}"
+        yield "report with", state["command"].replace("mmcoa run", "mmcoa book", 1)
 
 
 def at_work(state):

@@ -5,7 +5,8 @@ import shlex
 
 import pytest
 
-from mmcoa.study.plan import duration, make_plan, papermill_command
+from mmcoa.errors import UserError
+from mmcoa.study.plan import duration, make_plan, narrowed, papermill_command
 from mmcoa.study.processes import claim
 from mmcoa.study.records import write_record
 from mmcoa.study.sources import MARKER
@@ -126,3 +127,19 @@ def test_printed_commands_carry_every_parameter(write_profile):
 def test_durations():
     assert [duration(s) for s in (5, 300, 9000)] == ["5 s", "5 min", "2.5 h"]
     assert "unknown" in duration(None)
+
+
+def test_one_process_and_what_it_needs(write_profile):
+    plan = make_plan(write_profile())
+    alone = narrowed(plan, "evaluate__none")
+    assert [process.name for process in alone.pending] == ["evaluate__none"] and len(alone.todo) == 2
+    both = narrowed(plan, "tecoa-seed0__openmoji-birds")  # a cell names the process that computes it
+    assert [process.name for process in both.pending] == ["train__tecoa-seed0", "evaluate__tecoa-seed0"] and len(both.todo) == 3
+    with pytest.raises(UserError, match="unknown cell 'evaluate__nnoe'; nearest: evaluate__none"):
+        narrowed(plan, "evaluate__nnoe")
+
+
+def test_nothing_of_what_is_done_is_to_do(finished):
+    for name in ("evaluate__none", "train__tecoa-seed0"):
+        with pytest.raises(UserError, match=f"'{name}' is done"):
+            narrowed(make_plan("mini.yaml"), name)

@@ -97,12 +97,20 @@ def test_a_failed_cell_is_listed_and_never_done(write_profile):
     assert "failed: train__tecoa-seed0: MemoryError: no room" in lines
     assert "  notebook: results/mini/notebooks/train__tecoa-seed0.failed.ipynb" in lines
     assert "failed: evaluate__none: ValueError: models/tiny is bad" in lines
-    assert "  retry:    mmcoa run mini.yaml" in lines
+    assert "  retry:    mmcoa run mini.yaml --only evaluate__none" in lines
     assert "not run: evaluate__tecoa-seed0: needs train__tecoa-seed0" in lines
     assert "mini: 0 of 5 cells are done; rows in results/mini/rows.csv (4 cells missing)" in lines
     assert len(make_plan("mini.yaml").pending) == 3
     assert Path("results/mini/notebooks/evaluate__none.failed.ipynb").is_file()
     assert not Path("results/mini/notebooks/evaluate__none.ipynb").exists()
+
+
+def test_one_process_is_run_alone(write_profile):
+    path, lines = write_profile(evaluate__attacks=["clean"]), []
+    assert run(path, only="none__openmoji-birds", echo=lines.append) == 0
+    assert lines[0] == "mini: 2 cells to do in 1 processes" and lines[-1].startswith("mini: 2 of 5 cells are done")
+    assert [process.name for process in make_plan(path).pending] == ["train__tecoa-seed0", "evaluate__tecoa-seed0"]
+    assert not any(line.startswith(("failed", "not run")) for line in lines)
 
 
 @pytest.fixture
