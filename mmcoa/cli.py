@@ -31,6 +31,7 @@ def models():
         ["model", "what"],
         [
             ["openmoji-clip", "embedded; 2.3 M parameters, 64 px, trained on OpenMoji by notebooks/pretrain.ipynb"],
+            ["openmoji-resnet", "embedded; 4.5 M parameters, 64 px, a ResNet as its image tower, trained likewise"],
             ["DIR", "a checkpoint folder written by `mmcoa train`"],
             ["ARCH/PRETRAINED", "any pair of open_clip, such as ViT-B-32/openai (downloads the weights)"],
             ["hf-hub:OWNER/NAME", "an open_clip model on the Hugging Face hub (downloads the weights)"],
@@ -96,7 +97,7 @@ def evaluate(
     strict: Annotated[bool, typer.Option("--strict", help="classes that share a prompt are an error")] = False,
     resize: Annotated[str, typer.Option(help="openclip (anti-aliased) or reference")] = "openclip",
     precision: Annotated[str, typer.Option(help="fp32, or bf16 for the search; what it breaks is verified in fp32")] = "fp32",
-    batch_size: Annotated[int, typer.Option(help="samples attacked at once; no influence on results")] = 64,
+    batch_size: Annotated[int | None, typer.Option(help="samples attacked at once; no influence on results; default: 64, on a GPU 256")] = None,
     check_samples: Annotated[int, typer.Option(help="samples for the self-checks, at most 200; 0: no self-checks")] = 200,
     seed: Seed = 0,
     device: Device = "auto",

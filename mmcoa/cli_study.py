@@ -16,6 +16,7 @@ def run(
     jobs: Annotated[int | None, typer.Option(help="processes at once; default: 1, on Slurm what --cluster says")] = None,
     executor: Annotated[str, typer.Option(help="local or slurm")] = "local",
     cluster: Annotated[Path | None, typer.Option(help="with --executor slurm: a cluster's settings, as in mmcoa/study/cluster/slurm.yaml")] = None,
+    per_gpu: Annotated[int, typer.Option(help="processes that share a GPU: small models leave most of a large one idle")] = 1,
     only: Annotated[str | None, typer.Option(help="one process or cell alone, as a failure names it, and what it needs")] = None,
     report: Annotated[bool, typer.Option("--report", help="build the study's report when all its cells are done")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and stop")] = False,
@@ -24,7 +25,7 @@ def run(
     """Run a study, or go on with it: finished cells are skipped. Example: mmcoa run quick"""
     from mmcoa.study.runner import run as run_study
 
-    options = dict(jobs=jobs, executor=executor, cluster=cluster, only=only, report=report, dry_run=dry_run, commands=commands)
+    options = dict(jobs=jobs, executor=executor, cluster=cluster, only=only, report=report, per_gpu=per_gpu, dry_run=dry_run, commands=commands)
     raise typer.Exit(run_study(profile, **options))
 
 

@@ -31,6 +31,7 @@ from mmcoa.runtime import package_hash, release_memory
 from mmcoa.threat import default_threat
 
 DEFAULT = ("clean", "image", "text", "multimodal")
+BATCH = {"cpu": 64, "cuda": 256}  # a GPU's time goes by the number of batches until they fill it
 
 
 class Evaluation(list):
@@ -49,7 +50,7 @@ class Evaluation(list):
 
 
 def evaluate(
-    model, dataset, attacks=DEFAULT, threat=None, batch_size=64, progress=None, attacker=None, resume=None, check=None
+    model, dataset, attacks=DEFAULT, threat=None, batch_size=None, progress=None, attacker=None, resume=None, check=None
 ):  # fmt: skip
     """Accuracy of a model on a data set under attacks.
 
@@ -58,7 +59,7 @@ def evaluate(
         dataset: `Dataset`.
         attacks: names of `mmcoa.attacks.catalog`.
         threat: `ThreatModel`, or a list of them, evaluated one after the other; default `default_threat(model)`.
-        batch_size: samples attacked at once; it does not influence the outcomes.
+        batch_size: samples attacked at once, None: as many as fill the device; it does not influence the outcomes.
         progress: called with (samples done, samples in all), counted over all threat models.
         attacker: labelled pictures (`Dataset`) for `joint` and for the score `margin`: `mmcoa.datasets.attacker_dataset`.
             Without it `multimodal` leaves `joint` out.
@@ -71,6 +72,7 @@ def evaluate(
     asked = [find(name) for name in dict.fromkeys(attacks)]
     check_dataset(model, dataset)
     model.requires_grad_(False)
+    batch_size = batch_size or BATCH.get(model.device.type, BATCH["cpu"])
     done = []
     for index, one in enumerate(threats):
         advance = (lambda now, index=index: progress(index * len(dataset) + now, len(threats) * len(dataset))) if progress else None

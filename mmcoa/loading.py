@@ -16,7 +16,10 @@ from safetensors.torch import load_file, save_file
 from mmcoa.clip import ImageTextModel, plain_state
 from mmcoa.errors import UserError, unknown
 
-EMBEDDED = {"openmoji-clip": "2.3 M parameters, 64 px, trained on OpenMoji glyphs by notebooks/pretrain.ipynb"}
+EMBEDDED = {
+    "openmoji-clip": "2.3 M parameters, 64 px, trained on OpenMoji glyphs by notebooks/pretrain.ipynb",
+    "openmoji-resnet": "4.5 M parameters, 64 px, a ResNet as its image tower, trained likewise",
+}
 
 
 def embedded_folder(name):
@@ -28,7 +31,7 @@ def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     """Load a model by name.
 
     Arguments
-        name: `openmoji-clip` (embedded); a checkpoint folder; `ARCH/PRETRAINED` of open_clip such as `ViT-B-32/openai`;
+        name: `openmoji-clip` or `openmoji-resnet` (embedded); a checkpoint folder; `ARCH/PRETRAINED` of open_clip such as `ViT-B-32/openai`;
             or `hf-hub:OWNER/NAME`.
         device: `cpu`, `cuda`, ... or `auto`.
         resize, precision: see `ImageTextModel`.
@@ -81,17 +84,22 @@ def frozen_model(model):
 
 
 def resolve_device(device):
-    """`auto` -> `cuda` where there is a GPU, else `cpu`; anything torch does not know is a `UserError`."""
+    """`auto` -> `cuda` where there is a GPU, else `cpu`; anything torch does not know is a `UserError`.
+
+    On a GPU fp32 then means fp32: torch lets convolutions, such as the patch embedding, run in TF32 unless it is told not to.
+    """
     if device == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())  # of several processes, one each
+        device = f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"  # of several processes, one each
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise UserError(f"unknown device '{device}'; use auto, cpu or cuda") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda' asked for, but no GPU is visible; use --device cpu or auto")
+    if resolved.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError("device 'cuda' asked for, but no GPU is visible; use --device cpu or auto")
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return resolved
 
 

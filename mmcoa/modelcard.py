@@ -102,7 +102,7 @@ def publish(model, folder, rows, training, glyphs, hardware=None):
         rows: clean result rows, one a data set; the held-out group is the last.
         training: mmcoa.json of the training run.
         glyphs: number of glyphs seen.
-        hardware: a phrase; default processor and thread count of this machine.
+        hardware: a phrase; default this machine's GPU, or its processor and thread count.
     """
     with torch.no_grad():
         for value in model.clip.state_dict().values():
@@ -114,7 +114,8 @@ def publish(model, folder, rows, training, glyphs, hardware=None):
     config = training["training"]["config"]
     seen, held_out = rows[:-1], rows[-1]
     macro = sum(row["accuracy"] for row in seen) / len(seen)
-    hardware = hardware or f"{torch.get_num_threads()} CPU threads ({platform.machine()})"
+    here = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads ({platform.machine()})"
+    hardware = hardware or here
     metadata = {
         "name": folder_name(folder),
         "epsilon": "2/255",

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mmcoa.attacks.candidates import caption_table
-from mmcoa.datasets.batches import OpenMojiCaptions
+from mmcoa.datasets.batches import Ahead, OpenMojiCaptions
 from mmcoa.datasets.captions import CaptionedPictures
 from mmcoa.defenses import clean
 from mmcoa.errors import UserError, unknown
@@ -62,7 +62,7 @@ def pretrain(
     model = untrained(architecture, seed, name).to(resolve_device(device))
     trained_on = "openmoji" if data == "openmoji" else " ".join(data)
     about = {"name": name, "pretrained_on": trained_on, "pictures": len(source.glyphs if data == "openmoji" else source), "architecture": architecture}
-    folder = train(model, source, config, output, metadata={**DEFAULTS, **about}, progress=progress, objective=objective, variant="pretraining")
+    folder = train(model, Ahead(source), config, output, metadata={**DEFAULTS, **about}, progress=progress, objective=objective, variant="pretraining")
     return undefended(folder)
 
 

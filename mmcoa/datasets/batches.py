@@ -102,6 +102,18 @@ class ShuffledDataset:
         return ahead.result()
 
 
+class Ahead:
+    """A source whose next batch is made in a thread while this one is trained on; the batches are the same."""
+
+    def __init__(self, source):
+        self.source, self.maker, self.next = source, ThreadPoolExecutor(1), {}
+
+    def __call__(self, step):
+        batch = self.next.pop(step, None) or self.maker.submit(self.source, step)
+        self.next = {step + 1: self.maker.submit(self.source, step + 1)}
+        return batch.result()
+
+
 CAPTIONS = (
     *("This is a photo of a {}", "a photo of a {}.", "a picture of a {}.", "This is a picture of a {}") * 2,
     *("This is a drawing of a {}", "an image of a {}.", "a cartoon of a {}.", "a sketch of a {}.", "a painting of a {}.", "{}"),

@@ -78,6 +78,8 @@ def load(profile, results="results"):
     folder = Path(results) / name
     records = [(cell, read_record(folder, cell.id)) for cell in expand(profile, results=results)]
     check_current(records, folder, profile)
+    if all(cell.kind != "evaluate" for cell, _ in records):
+        raise UserError(f"profile '{name}' evaluates nothing, so it has no report")
     training, parts = [], {}  # (sweep, value) -> its evaluations; ("", "") is the main one
     for cell, record in records:
         if cell.kind == "train":

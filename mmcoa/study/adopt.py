@@ -17,7 +17,7 @@ from pathlib import Path
 from mmcoa.errors import UserError
 from mmcoa.study.cells import study_models
 from mmcoa.study.profiles import load_profile
-from mmcoa.study.records import git_state, is_current, read_record, record_path, write_atomic
+from mmcoa.study.records import git_state, is_current, lined, read_record, record_path, write_atomic
 from mmcoa.study.settings import EVALUATE_DEFAULTS
 from mmcoa.study.sources import MARKER, checkpoint_cell, file_hash
 from mmcoa.study.verify import again
@@ -164,7 +164,7 @@ def mark(stale, folder, note):
     cell, record = stale.cell, stale.record
     adopted = [*record.get("adopted", []), {"from": record["hash"], **note}]
     record = {**record, "hash": cell.hash, "parameters": cell.parameters, "inputs": cell.inputs, "adopted": adopted}
-    write_atomic(record_path(folder, cell.id), lambda path: path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf8"))
+    write_atomic(record_path(folder, cell.id), lambda path: path.write_text(lined(record), encoding="utf8"))
     if cell.kind == "train":
         marker = json.dumps({"cell": cell.id, "hash": cell.hash})
         write_atomic(Path(stale.path) / MARKER, lambda path: path.write_text(marker))

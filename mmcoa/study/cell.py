@@ -117,7 +117,7 @@ def conclude_training(cell, output, results, began, started, seed, device):
     write_atomic(Path(results) / "training" / f"{cell.model}.csv", lambda path: shutil.copyfile(output / "log.csv", path))
     if not is_current(read_record(results, cell.id), cell.hash):
         trained = json.loads((output / "mmcoa.json").read_text())
-        made = provenance(started, time.monotonic() - began, seed, device, torch.get_num_threads())
+        made = provenance(started, time.monotonic() - began, seed, device, torch.get_num_threads(), hardware(device))
         kept = {key: trained[key] for key in ("seconds", "images", "train_samples", "pictures", "held_out") if key in trained}
         kept |= {"processes": team.num_processes} if team.num_processes > 1 else {}  # their sums round otherwise than one's
         write_record(results, cell, made, training=kept)
@@ -189,6 +189,11 @@ def run_evaluate_cells(
     return rows
 
 
+def hardware(device):
+    """Name of the GPU that a device means; None for a CPU."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+
+
 def described(cell):
     """A cell in words: `openmoji/birds, epsilon 1/255`."""
     return ", ".join(filter(None, (cell.parameters["dataset"], f"{cell.sweep} {cell.sweep_value}".strip())))
@@ -211,7 +216,8 @@ def compute(cell, loaded, output, progress):
     rows = [{**row, "sweep": cell.sweep, "sweep_value": cell.sweep_value} for row in found]
     if output is not None:
         write_outcomes(found.outcomes, Path(output) / "outcomes", cell.id)
-        made = provenance(started, time.monotonic() - began, settings["seed"], str(loaded.device), torch.get_num_threads())
+        device = str(loaded.device)
+        made = provenance(started, time.monotonic() - began, settings["seed"], device, torch.get_num_threads(), hardware(device))
         write_record(output, cell, made, rows, found.changes, checks=found.checks, notes=found.notes)
         shutil.rmtree(parts, ignore_errors=True)  # also what an outdated cell of this name left
         with contextlib.suppress(OSError):
@@ -234,7 +240,13 @@ def load_check(name, samples):
 def write_outcomes(outcomes, folder, cell_id):
     """Per-sample outcomes as CELL.parquet; as CELL.npz on a machine without pyarrow."""
     if importlib.util.find_spec("pyarrow"):
-        return write_atomic(folder / f"{cell_id}.parquet", lambda path: outcomes.to_parquet(path, index=False))
+        import pyarrow
+        from pyarrow import parquet
+
+        # A few dozen rows: what pandas, Arrow and Parquet say about the columns would be three quarters of the file.
+        table = pyarrow.Table.from_pandas(outcomes, preserve_index=False).replace_schema_metadata(None)
+        lean = dict(compression="zstd", write_statistics=False, store_schema=False, use_dictionary=False)
+        return write_atomic(folder / f"{cell_id}.parquet", lambda path: parquet.write_table(table, path, **lean))
     import numpy as np
 
     def write(path):

@@ -2,6 +2,8 @@
 
     with hold(1):
         ...     # CUDA_VISIBLE_DEVICES names one GPU, which no other `hold` on this machine has
+    with hold(1, share=8):
+        ...     # one GPU, which at most seven others have, and nobody alone
 
 Imports no torch: the runner counts GPUs before it starts anything.
 """
@@ -71,11 +73,12 @@ def chosen(setting, known):
 
 
 @contextlib.contextmanager
-def hold(count, names=None, folder=None):
+def hold(count, names=None, folder=None, share=1):
     """Wait for `count` free GPUs of those that are visible, keep them, and name them alone in CUDA_VISIBLE_DEVICES.
 
-    count: 0 does nothing. names, folder: of the GPUs and of the locks, for tests; the locks of a user lie in one folder of
-    the machine, so that two studies, too, never share a GPU. They are freed when the process ends, however it ends.
+    count: 0 does nothing. share: processes that may be on each of them at once. names, folder: of the GPUs and of the locks,
+    for tests; the locks of a user lie in one folder of the machine, so that two studies, too, count together. They are freed
+    when the process ends, however it ends.
 
     Yields the names. Raises `UserError` where fewer GPUs are visible than asked for.
     """
@@ -87,7 +90,7 @@ def hold(count, names=None, folder=None):
         raise UserError(f"{count} GPUs asked for, {len(names)} visible")
     folder = lock_folder() if folder is None else Path(folder)
     before = os.environ.get(VARIABLE)
-    while not (held := take(count, names, folder)):
+    while not (held := take(count, names, folder, share)):
         time.sleep(POLL * random.uniform(0.5, 1.5))  # not in step with others that wait
     os.environ[VARIABLE] = ",".join(held)
     try:
@@ -95,23 +98,52 @@ def hold(count, names=None, folder=None):
     finally:
         os.environ.pop(VARIABLE)
         os.environ.update({} if before is None else {VARIABLE: before})
-        for lock in held.values():
-            lock.release()
+        for locks in held.values():
+            release(locks)
 
 
-def take(count, names, folder):
-    """{name: lock} of `count` GPUs, or {}: all or none, so that two that wait for many never hold each other up."""
+def take(count, names, folder, share=1):
+    """{name: its locks} of `count` GPUs, or {}: all or none, so that two that wait for many never hold each other up."""
     held = {}
     for name in names:
-        lock = filelock.FileLock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.lock")
-        with contextlib.suppress(filelock.Timeout):
-            lock.acquire(timeout=0)
-            held[name] = lock
+        if locks := slot(folder / re.sub(r"[^A-Za-z0-9-]", "_", name), share):
+            held[name] = locks
         if len(held) == count:
             return held
-    for lock in held.values():
-        lock.release()
+    for locks in held.values():
+        release(locks)
     return {}
+
+
+def slot(stem, share):
+    """Locks of a place on one GPU, or []. Whoever shares passes the gate STEM.lock and keeps STEM.K.lock; whoever wants it
+    alone keeps the gate, and goes back where a place behind it is taken."""
+    gate = locked(f"{stem}.lock")
+    if gate is None:
+        return []
+    if share > 1:
+        mine = next(filter(None, (locked(f"{stem}.{place}.lock") for place in range(share))), None)
+        gate.release()
+        return [mine] if mine else []
+    places = [locked(path) for path in sorted(stem.parent.glob(f"{stem.name}.*.lock"))]
+    if all(places):
+        return [gate, *places]
+    release([gate, *filter(None, places)])
+    return []
+
+
+def locked(path):
+    """A lock that is held now, or None where another process has it."""
+    lock = filelock.FileLock(path)
+    with contextlib.suppress(filelock.Timeout):
+        lock.acquire(timeout=0)
+        return lock
+    return None
+
+
+def release(locks):
+    for lock in locks:
+        lock.release()
 
 
 def lock_folder():

@@ -1,7 +1,7 @@
 """Run one notebook in one process: papermill with the checks that it lacks.
 
     run_notebook("notebooks/evaluate.ipynb", "out.ipynb", {"dataset": "openmoji/birds"})
-    python -m mmcoa.study.papermill_run SPEC.json      # as the Snakefile does, which adds --processes, --gpus and --attempt
+    python -m mmcoa.study.papermill_run SPEC.json      # as the Snakefile does, which adds --processes, --gpus, --share and --attempt
 
 An unknown parameter is an error; the output appears under its name only if every cell ran; a failed run is kept as
 NAME.failed.ipynb. The kernel is this interpreter, whatever kernels the machine has installed.
@@ -182,12 +182,12 @@ def replaced(runner, path):
         return False
 
 
-def main(path, processes=1, hold=0, attempt=1):
+def main(path, processes=1, hold=0, share=1, attempt=1):
     """Run the notebook of a SPEC.json; leaves runs/PROFILE/failed/NAME.json where it fails. Returns the exit code.
 
     Arguments
         processes: so many train the cell first, see launch.py; the notebook then shows what they made.
-        hold: GPUs to hold meanwhile, see gpus.py.
+        hold: GPUs to hold meanwhile, of which each is for `share` processes; see gpus.py.
         attempt: the how-manieth try it is. What a cell of the notebook raised in the one before is final: raised again at once.
     """
     spec = json.loads(Path(path).read_text(encoding="utf8"))
@@ -200,7 +200,7 @@ def main(path, processes=1, hold=0, attempt=1):
     try:
         if full := preflight.crowded(*(spec[key] for key in ("results", "state") if key in spec)):  # those after the one that filled the disk end at once
             raise UserError("; ".join(full))
-        with last_words(running, failed, spec["notebook"]), gpus.hold(hold):
+        with last_words(running, failed, spec["notebook"]), gpus.hold(hold, share=share):
             write_atomic(running, lambda p: p.write_text(json.dumps(claim())))
             if processes > 1:
                 log = Path(spec["state"]) / "logs" / f"{spec['name']}.training.log"
@@ -227,6 +227,7 @@ def arguments(words):
     parser.add_argument("path", metavar="SPEC.json", help="as in runs/PROFILE/specs/")
     parser.add_argument("--processes", type=int, default=1, help="train in so many processes first")
     parser.add_argument("--gpus", type=int, default=0, dest="hold", help="wait for so many free GPUs and hold them")
+    parser.add_argument("--share", type=int, default=1, help="processes that may be on each of them at once")
     parser.add_argument("--attempt", type=int, default=1, help="the how-manieth try")
     return vars(parser.parse_args(words))
 

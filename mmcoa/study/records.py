@@ -50,8 +50,18 @@ def write_record(folder, cell, provenance, rows=(), changes=(), **more):
     """Write the record of a finished cell."""
     record = {"schema_version": SCHEMA_VERSION, "kind": cell.kind, "cell": cell.id, "hash": cell.hash, "parameters": cell.parameters}
     record |= {"inputs": cell.inputs, "provenance": provenance, **more, "rows": list(rows), "changes": list(changes)}
-    text = json.dumps(record, indent=1) + "\n"
-    return write_atomic(record_path(folder, cell.id), lambda path: path.write_text(text, encoding="utf8"))
+    return write_atomic(record_path(folder, cell.id), lambda path: path.write_text(lined(record), encoding="utf8"))
+
+
+def lined(record):
+    """JSON of a record, one line a key and one line an item of a list: small, and a change of one item is one line of a diff."""
+
+    def value(item):
+        if not isinstance(item, list) or not item:
+            return json.dumps(item)
+        return "[\n  " + ",\n  ".join(json.dumps(each) for each in item) + "\n ]"
+
+    return "{\n " + ",\n ".join(f"{json.dumps(key)}: {value(item)}" for key, item in record.items()) + "\n}\n"
 
 
 def read_record(folder, cell_id):
@@ -73,10 +83,10 @@ def is_current(record, cell_hash):
     return record is not None and record["hash"] == cell_hash
 
 
-def provenance(started, seconds, seed, device, threads):
-    """Where and from what a result was computed. `started`: POSIX seconds; `seconds`: duration."""
+def provenance(started, seconds, seed, device, threads, hardware=None):
+    """Where and from what a result was computed. `started`: POSIX seconds; `seconds`: duration; `hardware`: name of the GPU."""
     commit, dirty = git_state()
-    return {
+    return ({"hardware": hardware} if hardware else {}) | {
         "git_commit": commit,
         "git_dirty": dirty,
         "versions": {"python": platform.python_version(), **{key: _version(name) for key, name in VERSIONS.items()}},
@@ -100,7 +110,12 @@ def _version(distribution):
 
 
 def git_state():
-    """(commit, True where library or notebooks differ from it); (None, None) without git or outside a checkout."""
+    """(commit, True where library or notebooks differ from it); (None, None) without git or outside a checkout.
+
+    MMCOA_COMMIT names the commit where the code was copied to without its repository, as to a machine that is lent.
+    """
+    if os.environ.get("MMCOA_COMMIT"):
+        return os.environ["MMCOA_COMMIT"], None
     package = Path(__file__).parent.parent
 
     def git(*arguments):

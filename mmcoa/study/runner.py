@@ -26,14 +26,14 @@ INTERRUPTED = 130
 
 def run(
     profile, jobs=None, executor="local", dry_run=False, commands=False, results=Path("results"), runs=Path("runs"),
-    notebooks=NOTEBOOKS, echo=print, cluster=None, report=False, only=None,
+    notebooks=NOTEBOOKS, echo=print, cluster=None, report=False, only=None, per_gpu=1,
 ):  # fmt: skip
     """Run what is missing of a profile. Returns the exit code: 0 all done, 1 some cell failed, 130 interrupted.
 
     Arguments
         profile: name of a shipped profile or path of a YAML file.
         jobs: processes at once; None: one here, on Slurm as many as the cluster's file says. Those that run here at once
-            share the cores out and have a GPU each where there are any.
+            share the cores out and have a GPU each where there are any. per_gpu: so many share one, as small models should.
         executor: `local`, or `slurm` (needs the extra `slurm`). cluster: a Slurm cluster's settings, as in cluster/slurm.yaml.
         only: run one process alone, by its name or that of one of its cells, and what it needs.
         report: build the study's report when all its cells are done, unless what it shows and is made by is as it was.
@@ -43,7 +43,7 @@ def run(
     Raises `UserError` for a mistake in the profile or in `cluster`, for what its cells need and is not here (preflight.py), and where another
     runner is at work on it.
     """
-    workflow.check(executor, cluster)
+    workflow.check(executor, cluster, per_gpu)
     jobs = workflow.jobs_at_once(jobs, executor, cluster)
     plan = chosen(make_plan(profile, results, runs, notebooks), only)
     if dry_run or commands:
@@ -69,7 +69,7 @@ def run(
         preflight.check(plan)
         try:
             with sigterm_as_interrupt():
-                code = workflow.run(plan, jobs, executor, echo, cluster, name if wanted else None)
+                code = workflow.run(plan, jobs, executor, echo, cluster, name if wanted else None, per_gpu)
         except KeyboardInterrupt:
             echo(f"interrupted; finished cells are kept, the same command continues: {command}")
             return INTERRUPTED

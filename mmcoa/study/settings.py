@@ -220,7 +220,7 @@ ThreatSettings = create_model(
 class EvaluateSettings(ThreatSettings):
     """What each model is attacked with, and on what: these and the fields of the threat model (THREAT_FIELDS)."""
 
-    datasets: Datasets
+    datasets: Annotated[list[DatasetName], AfterValidator(distinct)]  # none: a study that only trains, as to choose learning rates
     attacks: Attacks
     split: str = "test"
     samples: Count | None = None

@@ -70,7 +70,7 @@ def again(path, cell, folder, device):
         fresh, new = read_record(temporary, cell.id), read_outcomes(Path(temporary) / "outcomes", cell.id)
     if stored["sample_id"].tolist() != new["sample_id"].tolist():
         raise UserError(f"{cell.id}: other samples than in the record; the data have changed")
-    same_place = all(record["provenance"][key] == fresh["provenance"][key] for key in ("versions", "device", "threads"))
+    same_place = all(record["provenance"].get(key) == fresh["provenance"].get(key) for key in ("versions", "device", "threads", "hardware"))
     rows = []
     for old, row in zip(record["rows"], fresh["rows"], strict=True):
         column = f"{row['attack']}_correct"

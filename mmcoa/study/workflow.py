@@ -33,10 +33,14 @@ NEEDS = {
 }
 
 
-def check(executor, cluster=None):
+def check(executor, cluster=None, per_gpu=1):
     """Raise `UserError` for an unknown executor, and where what it needs is not installed. `cluster`: file with a cluster's settings."""
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
+    if per_gpu < 1:
+        raise UserError(f"per-gpu must be at least 1, got {per_gpu}")
+    if per_gpu > 1 and executor != "local":
+        raise UserError("--per-gpu is for --executor local; on Slurm the cluster shares its GPUs out")
     if executor != "slurm":
         if cluster is not None:
             raise UserError("--cluster goes with --executor slurm")
@@ -56,12 +60,12 @@ def jobs_at_once(jobs, executor, cluster=None):
     return jobs
 
 
-def run(plan, jobs, executor, echo, cluster=None, report=None):
+def run(plan, jobs, executor, echo, cluster=None, report=None, per_gpu=1):
     """Run the pending processes with Snakemake, and after them, where `report` names the profile, build its report.
 
     Returns Snakemake's exit code; on interruption nothing is left running.
     """
-    config = settings(plan, jobs, executor) | ({"report": [str(report), str(plan.results.parent)]} if report else {})
+    config = settings(plan, jobs, executor, per_gpu) | ({"report": [str(report), str(plan.results.parent)]} if report else {})
     place = write_atomic(plan.runs / "workflow.json", lambda path: path.write_text(json.dumps(config, indent=1)))
     words = command(plan, place, config, jobs, executor, cluster)
     if cluster:
@@ -99,8 +103,11 @@ def cancel(runs):
         subprocess.run(["scancel", "--name", found[1]], capture_output=True, timeout=60)
 
 
-def settings(plan, jobs, executor):
-    """What the Snakefile reads as `config`, JSON. Raises `UserError` where this machine has fewer GPUs than one training takes."""
+def settings(plan, jobs, executor, per_gpu=1):
+    """What the Snakefile reads as `config`, JSON. Raises `UserError` where this machine has fewer GPUs than one training takes.
+
+    per_gpu: processes that share one GPU here; Snakemake counts their places, each process finds its own (gpus.py).
+    """
     local = executor == "local"
     threads = max(1, (os.cpu_count() or 1) // jobs) if local else CLUSTER_THREADS
     there = gpus.visible() if local else []
@@ -112,7 +119,7 @@ def settings(plan, jobs, executor):
     most = gpus_here(plan.profile.device, len(there))
     if local and (short := max((needs["gpu"] for needs in processes.values()), default=0)) > most:
         raise UserError(f"gpus_per_training is {short}, but {most} GPU{'s are' * (most != 1) or ' is'} visible")
-    return {"runs": str(plan.runs), "python": sys.executable, "threads": threads, "gpus": most, "processes": processes}
+    return {"runs": str(plan.runs), "python": sys.executable, "threads": threads, "gpus": most * per_gpu, "per_gpu": per_gpu, "processes": processes}
 
 
 def gpu_needs(device, several, executor, there):

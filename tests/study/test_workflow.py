@@ -92,6 +92,33 @@ def test_a_gpu_that_is_held_is_given_to_nobody_else(tmp_path, monkeypatch):
         assert got == [] and gpus.VARIABLE not in os.environ
 
 
+def test_a_gpu_has_as_many_places_as_processes_may_share_it(tmp_path):
+    first, second = (gpus.take(1, ["a", "b"], tmp_path, share=2) for _ in range(2))
+    assert list(first) == list(second) == ["a"]
+    third = gpus.take(1, ["a", "b"], tmp_path, share=2)
+    assert list(third) == ["b"]
+    assert gpus.take(1, ["a", "b"], tmp_path) == {}  # alone on a GPU: not where one is already
+    gpus.release(third["b"])
+    alone = gpus.take(1, ["a", "b"], tmp_path)
+    assert list(alone) == ["b"]
+    gpus.release(first["a"])
+    again = gpus.take(2, ["a", "b"], tmp_path, share=2)
+    assert again == {}  # one place on a, and b is somebody's alone
+    assert list(gpus.take(1, ["b", "a"], tmp_path, share=2)) == ["a"]
+
+
+def test_processes_of_a_run_share_a_gpu(write_profile, fake_gpus):
+    fake_gpus("GPU 0: x (UUID: GPU-a)\n")
+    plan = make_plan(write_profile(device="auto"))
+    told = workflow.settings(plan, 4, "local", per_gpu=3)
+    assert told["gpus"] == 3 and told["per_gpu"] == 3
+    assert {process["gpu"] for process in told["processes"].values()} == {1}
+    with pytest.raises(UserError, match="--per-gpu is for --executor local"):
+        workflow.check("slurm", per_gpu=2)
+    with pytest.raises(UserError, match="at least 1"):
+        workflow.check("local", per_gpu=0)
+
+
 def test_more_gpus_than_there_are(tmp_path):
     with pytest.raises(UserError, match="2 GPUs asked for, 1 visible"), gpus.hold(2, ["a"], tmp_path):
         pass
@@ -245,4 +272,4 @@ def test_resources_grow_with_the_attempt(write_profile):
         text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
         train = next(line for line in text.splitlines() if "runtime=" in line)
         assert f"mem_mb={16000 * attempt}" in train and f"runtime={240 * attempt}" in train and "gpu=1" in train
-        assert f"train__tecoa-seed0.json --processes 1 --gpus 1 --attempt {attempt} >" in text
+        assert f"train__tecoa-seed0.json --processes 1 --gpus 1 --share 1 --attempt {attempt} >" in text
