@@ -2,8 +2,8 @@
 
 Any edit of code that a result depends on makes its record stale. `adopt` runs some of the stale cells again with today's code: where
 every outcome of every sample, and every weight of a model that is trained again, is as it was, all are marked as today's, with a
-note of what was run again; where one differs, nothing is marked. Cells that are stale for another reason (parameters, weights,
-candidates, other data) are never adopted.
+note of what was run again; where one differs, nothing is marked. A model whose checkpoint is not here any more is trained again and
+then judged by its outcomes. Cells that are stale for another reason (parameters, weights, candidates, other data) are never adopted.
 """
 
 import json
@@ -22,16 +22,18 @@ from mmcoa.study.settings import EVALUATE_DEFAULTS
 from mmcoa.study.sources import MARKER, checkpoint_cell, file_hash
 from mmcoa.study.verify import again
 
+OF_LOST = 4  # evaluations of a model that is trained again because its checkpoint is gone
 OF_CODE = ("code", "dataset", "check_dataset")  # inputs that new code may spell otherwise: what they give is run again and compared
 
 
 @dataclass(frozen=True)
 class Stale:
-    """A finished cell that today's code has not made; `model`: its `StudyModel`, `path`: the checkpoint that it is about."""
+    """A finished cell that today's code has not made; `model`: its `StudyModel`, `path`: the checkpoint that it is about; `here`: whether that is here."""
 
     cell: object
     record: dict
     model: object
+    here: bool = True
 
     @property
     def path(self):
@@ -49,13 +51,10 @@ def stale_cells(profile, results=Path("results"), runs=Path("runs")):
             record = read_record(folder, cell.id)
             if record is None or is_current(record, cell.hash):
                 continue
-            reason = difference(cell, record, made_by)
-            if reason is None and not here:
-                reason = "its checkpoint is not here"
-            if reason:
+            if reason := difference(cell, record, made_by):
                 refused.setdefault(reason, []).append(cell.id)
             else:
-                (trained if cell.kind == "train" else evaluated).append(Stale(cell, record, model))
+                (trained if cell.kind == "train" else evaluated).append(Stale(cell, record, model, bool(here)))
     return trained, evaluated, refused
 
 
@@ -118,31 +117,40 @@ def adopt(profile, count=12, trainings=2, seed=0, device="auto", results=Path("r
         raise UserError(f"{sum(map(len, refused.values()))} cells cannot be adopted; {cells[0]}: {reason}; run: mmcoa run {profile}")
     if not trained and not evaluated:
         raise UserError(f"nothing of '{profile}' is stale")
-    chosen = choose(evaluated, count, seed)
+    chosen = choose([stale for stale in evaluated if stale.here], count, seed)
     retrained = choose_trainings(trained, trainings, seed)
+    lost = {stale.cell.model for stale in trained if not stale.here}
+    if lost and not lost & {stale.cell.model for stale in retrained}:
+        raise UserError(f"checkpoints of {len(lost)} models are not here: at least one of them has to be trained again; say --trainings 1")
     echo(f"{len(trained) + len(evaluated)} stale cells; again: {len(chosen)} evaluations, {len(retrained)} trainings (--seed {seed})")
-    samples = 0
-    for stale in chosen:
-        rows = again(stale.path, stale.cell, folder, device)
-        wrong = [row for row in rows if row["place"] != "same" or not row["passed"]]
-        if wrong:
-            where = "" if wrong[0]["place"] == "same" else " on other hardware or versions"
-            raise UserError(f"{stale.cell.id}, {wrong[0]['attack']}: {wrong[0]['moved']} of {wrong[0]['n']} outcomes moved{where}; nothing was adopted")
-        samples += sum(row["n"] for row in rows)
-        echo(f"equal: {stale.cell.id} ({rows[0]['n']} samples, {len(rows)} attacks)")
+    compared = [compare(stale, stale.path, folder, device, echo) for stale in chosen]
     for stale in retrained:
-        train_again(stale, device)
-        echo(f"equal: {stale.cell.id} (every weight)")
+        own = [one for one in evaluated if one.model is stale.model and not one.here]
+        compared += train_again(stale, choose(own, 1, seed)[:OF_LOST], folder, device, echo)
     commit, dirty = git_state()
     note = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "git_commit": commit, "git_dirty": dirty, "seed": seed}
-    note |= {"evaluations": len(chosen), "outcomes": samples, "trainings": len(retrained), "of": len(trained) + len(evaluated)}
+    note |= {"evaluations": len(compared), "outcomes": sum(compared), "trainings": len(retrained), "of": len(trained) + len(evaluated)}
     for stale in [*evaluated, *trained]:
         mark(stale, folder, note)
     return len(trained) + len(evaluated)
 
 
-def train_again(stale, device):
-    """`UserError` unless training again gives the same weights, bit for bit (so: with the same number of threads)."""
+def compare(stale, path, folder, device, echo):
+    """Evaluate a cell again with the model in `path`; the number of outcomes, all of them equal, or `UserError`."""
+    rows = again(path, stale.cell, folder, device)
+    wrong = [row for row in rows if row["place"] != "same" or not row["passed"]]
+    if wrong:
+        where = "" if wrong[0]["place"] == "same" else " on other hardware or versions"
+        raise UserError(f"{stale.cell.id}, {wrong[0]['attack']}: {wrong[0]['moved']} of {wrong[0]['n']} outcomes moved{where}; nothing was adopted")
+    echo(f"equal: {stale.cell.id} ({rows[0]['n']} samples, {len(rows)} attacks)")
+    return sum(row["n"] for row in rows)
+
+
+def train_again(stale, evaluations, folder, device, echo):
+    """Train a model again, with the same number of threads: bit for bit the same weights, or `UserError`.
+
+    Where its checkpoint is not here, some of its evaluations are compared instead, outcome by outcome. Returns their numbers of outcomes.
+    """
     import torch
 
     from mmcoa.study.cell import run_train_cell
@@ -153,8 +161,13 @@ def train_again(stale, device):
         with tempfile.TemporaryDirectory() as temporary:
             parameters = {**stale.model.train_parameters, "output": f"{temporary}/{stale.model.name}", "results": None, "device": device}
             made = run_train_cell(**parameters)
+            if not stale.here:
+                echo(f"trained again: {stale.cell.id}, whose checkpoint is not here")
+                return [compare(one, str(made), folder, device, echo) for one in evaluations]
             if file_hash(made / "model.safetensors") != file_hash(Path(stale.path) / "model.safetensors"):
                 raise UserError(f"{stale.cell.id}: training again gives other weights; nothing was adopted")
+            echo(f"equal: {stale.cell.id} (every weight)")
+            return []
     finally:
         torch.set_num_threads(kept)
 
@@ -165,6 +178,6 @@ def mark(stale, folder, note):
     adopted = [*record.get("adopted", []), {"from": record["hash"], **note}]
     record = {**record, "hash": cell.hash, "parameters": cell.parameters, "inputs": cell.inputs, "adopted": adopted}
     write_atomic(record_path(folder, cell.id), lambda path: path.write_text(lined(record), encoding="utf8"))
-    if cell.kind == "train":
+    if cell.kind == "train" and stale.here:
         marker = json.dumps({"cell": cell.id, "hash": cell.hash})
         write_atomic(Path(stale.path) / MARKER, lambda path: path.write_text(marker))

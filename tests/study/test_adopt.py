@@ -1,6 +1,7 @@
 """Results are kept across a change of code only where cells that are run again come out the same, to the sample and the bit."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,10 +89,26 @@ def test_other_parameters_are_no_matter_of_code(finished, new_code, write_profil
     assert unchanged(finished)
 
 
-def test_a_missing_checkpoint_forbids_it(finished, new_code):
+def test_a_model_whose_checkpoint_is_gone_is_trained_again_and_judged_by_its_outcomes(finished, new_code):
+    shutil.rmtree("runs/mini/models/tecoa-seed0")
+    said = []
+    with pytest.raises(UserError, match="checkpoints of 1 models are not here: .* --trainings 1"):
+        adopt(finished, count=1, trainings=0, device="cpu", echo=quiet)
+    assert adopt(finished, count=1, device="cpu", echo=said.append) == 5
+    again = [line for line in said if line.startswith("equal: tecoa-seed0__")]
+    assert len(again) == 2 and "trained again: train__tecoa-seed0, whose checkpoint is not here" in said
+    assert make_plan(finished).pending == [] and not Path("runs/mini/models/tecoa-seed0").exists()
+
+
+def test_another_model_in_its_place_forbids_it(finished, new_code, monkeypatch):
     Path("runs/mini/models/tecoa-seed0/cell.json").write_text('{"hash": "of another study"}')
-    with pytest.raises(UserError, match="its checkpoint is not here"):
-        adopt(finished, device="cpu", echo=quiet)
+    for path in (OUTPUT / "outcomes").glob("tecoa*.parquet"):
+        frame = pd.read_parquet(path)
+        frame["text_correct"] = ~frame["text_correct"]
+        frame.to_parquet(path, index=False)
+    with pytest.raises(UserError, match="outcomes moved; nothing was adopted"):
+        adopt(finished, count=1, device="cpu", echo=quiet)
+    assert unchanged(finished)
 
 
 def test_the_choice_covers_every_data_set_and_method(finished, new_code):
