@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmcoa.datasets.batches import Ahead
 from mmcoa.datasets.captions import TEMPLATES, CaptionedPictures, crop
 from mmcoa.errors import UserError
 from mmcoa.loading import load_model
@@ -140,6 +141,14 @@ def test_batches_depend_on_seed_and_step_alone():
     assert not torch.equal(first.images, one(6).images)
     assert first.images.shape == (16, 3, 64, 64) and first.images.min() >= 0 and first.images.max() <= 1
     assert sorted(torch.cat([one._index(step) for step in range(92)]).tolist()) == list(range(1472))  # an epoch: each once
+
+
+def test_batches_that_are_made_ahead_are_the_same():
+    source = CaptionedPictures(["openmoji/birds"], 4, 0, {})
+    ahead = Ahead(source)
+    for step in (0, 1, 2, 7, 8, 3):  # in order, and after a jump
+        one, other = source(step), ahead(step)
+        assert torch.equal(one.images, other.images) and one.prompts == other.prompts and one.step == other.step
 
 
 def test_captions_name_their_class():

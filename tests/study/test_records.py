@@ -1,6 +1,7 @@
 """Records: whole or not there, current or stale; rows.csv from the current ones."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -85,12 +86,31 @@ def test_provenance_works_without_git(monkeypatch):
     assert {"python", "torch", "open_clip", "mmcoa"} == made["versions"].keys() and all(made["versions"].values())
 
 
-def test_the_committed_study_holds_what_its_profile_names_and_nothing_else():
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+@pytest.mark.parametrize("profile", sorted(path.parent.name for path in RESULTS.glob("*/records") if path.parent.name != "quick"))
+def test_a_committed_study_holds_what_its_profile_names_and_nothing_else(profile):
     """A cell that was renamed or left the profile must not stay behind: nobody would know what it belongs to."""
-    folder, cells = Path(__file__).parents[2] / "results" / "openmoji", expand("openmoji")
+    folder, cells = RESULTS / profile, expand(profile)
     assert {path.stem for path in (folder / "records").iterdir()} == {cell.id for cell in cells}
-    assert {path.stem for path in (folder / "outcomes").iterdir()} == {cell.id for cell in cells if cell.kind == "evaluate"}
-    assert {path.stem for path in (folder / "training").iterdir()} == {cell.model for cell in cells if cell.kind == "train"}
+    evaluated = {path.stem for path in (folder / "outcomes").iterdir()} if (folder / "outcomes").is_dir() else set()
+    assert evaluated == {cell.id for cell in cells if cell.kind == "evaluate"}
+    trained = {path.stem for path in (folder / "training").iterdir()} if (folder / "training").is_dir() else set()
+    assert trained == {cell.model for cell in cells if cell.kind != "evaluate"}
+
+
+def test_a_commit_may_be_told_where_there_is_no_repository(monkeypatch):
+    monkeypatch.setenv("MMCOA_COMMIT", "abc123")
+    made = records.provenance(started=0, seconds=1, seed=0, device="cuda:0", threads=1, hardware="Some GPU")
+    assert made["git_commit"] == "abc123" and made["git_dirty"] is None and made["hardware"] == "Some GPU"
+
+
+def test_a_record_is_a_line_an_item(tmp_path):
+    record = {"cell": "a", "rows": [{"x": 1}, {"x": [2, 3]}], "changes": [], "made": {"by": "me"}}
+    text = records.lined(record)
+    assert json.loads(text) == record
+    assert [line.strip() for line in text.splitlines()] == ["{", '"cell": "a",', '"rows": [', '{"x": 1},', '{"x": [2, 3]}', "],", '"changes": [],', '"made": {"by": "me"}', "}"]
 
 
 def test_rows_say_what_made_them(write_profile):
