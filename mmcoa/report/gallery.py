@@ -204,11 +204,11 @@ def predictions(one, found):
 
 
 def percent(probability):
-    """`93 %`, `1.4 %`, `< 0.1 %`; an exact zero, of a sum over nothing, is `0 %`."""
+    """`93 %`, `1.4 %`, `< 0.1 %`."""
     value = 100 * probability
-    if 0 < value < 0.1:
+    if value < 0.1:
         return "<\u00a00.1\u00a0%"
-    return f"{value:.0f}\u00a0%" if value >= 9.95 or value == 0 else f"{value:.1f}\u00a0%"
+    return f"{value:.0f}\u00a0%" if value >= 9.95 else f"{value:.1f}\u00a0%"
 
 
 SCRIPT = """<script>

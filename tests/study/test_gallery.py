@@ -71,9 +71,9 @@ def test_data_sets_and_kinds_take_turns():
     assert choice.choose({"a": every, "b": every}, 4) == [("a", 2), ("a", 3), ("b", 3), ("b", 5)]
     assert [place for _, place in choice.choose({"a": every}, 5)] == [1, 2, 3, 5, 6]  # one of each kind, the first
     assert choice.choose({"a": ["each", None], "b": [None]}, 4) == [("a", 0)]  # the next kind that is left, and no more than there are
-    assert choice.choose({name: every for name in "abc"}, 2) == [("a", 2), ("b", 3)]
-    assert choice.choose({name: every for name in "abcde"}, 15) == choice.choose({name: every for name in "abcde"}, 15)
-    kinds = {name: every for name in "abcde"}
+    assert choice.choose(dict.fromkeys("abc", every), 2) == [("a", 2), ("b", 3)]
+    assert choice.choose(dict.fromkeys("abcde", every), 15) == choice.choose(dict.fromkeys("abcde", every), 15)
+    kinds = dict.fromkeys("abcde", every)
     chosen = choice.choose(kinds, 15)
     assert [sum(kinds[name][place] == kind for name, place in chosen) for kind in choice.KINDS] == [3] * 5
 
