@@ -83,7 +83,8 @@ def facts(content, profile):
     looked = sorted({one["pictures"] for one in choice})
     first, old = content["models"][0], outdated(content, profile)
     sets = list(dict.fromkeys(one["dataset"] for one in content["examples"]))
-    differ = [f"{one['model']}, {dataset_label(one['dataset'])}, picture {one['sample_id']}, {attack_label(one['attack'])}" for one in compared["differ"]]
+    labels = {model["name"]: model_label(model) for model in content["models"]}
+    differ = [f"{labels[one['model']]}, {dataset_label(one['dataset'])}, picture {one['sample_id']}, {attack_label(one['attack'])}" for one in compared["differ"]]
     return {
         "gallery_profile": load_profile(profile).name,
         "gallery_shown": str(len(content["examples"])),
@@ -97,14 +98,21 @@ def facts(content, profile):
         "gallery_looked": " or ".join(map(str, looked)),
         "gallery_looked_all": str(sum(one["pictures"] for one in choice)),
         "gallery_right": str(sum(one["right"] for one in choice)),
-        "gallery_compared": f"{compared['outcomes']:,}",
-        "gallery_compared_models": listed(compared["models"]) or "none",
-        "gallery_differ": f"{len(differ)}" + (f" ({'; '.join(differ)})" if differ else ""),
+        "gallery_compared": same(compared, labels, differ),
         "gallery_commit": (made["git_commit"] or "unknown")[:7] + (" with local changes" if made["git_dirty"] else ""),
         "gallery_made": f"torch {made['versions']['torch']}, {made['device']}",
         "gallery_outdated": f"differs from the study in {listed(old)}: it is older than the other pages" if old else "is that of the study as it is now",
         "gallery_credits": "; ".join(dict.fromkeys(attribution(name) for name in sets)),
     }
+
+
+def same(compared, labels, differ):
+    """Whether the outcomes are those that the study stored, as a sentence."""
+    if not compared["outcomes"]:
+        return "The study has stored no outcome of the same models under the same attacks to compare with."
+    models = listed(labels[name] for name in compared["models"])
+    named = f": {'; '.join(differ)}" if differ else ""
+    return f"Of {compared['outcomes']:,} outcomes that the study has stored for the same models ({models}), pictures and attacks, {len(differ)} came out otherwise here{named}."
 
 
 def page(content, pictures):

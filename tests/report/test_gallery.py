@@ -134,9 +134,15 @@ def test_facts(content, stored):
     facts = gallery.facts(content, stored[0])
     assert facts["gallery_shown"] == "10" and facts["gallery_right"] == "30" and facts["gallery_looked"] == "20"
     assert facts["gallery_models"] == "undefended and TeCoA, seed 0"
-    assert facts["gallery_differ"] == "1 (none, birds, picture 3, image)"
+    assert facts["gallery_compared"].startswith("Of 160 outcomes") and "models (undefended), pictures" in facts["gallery_compared"]
+    assert facts["gallery_compared"].endswith("1 came out otherwise here: undefended, birds, picture 3, image.")
     assert "OpenMoji" in facts["gallery_credits"] and "Perona" in facts["gallery_credits"]
     assert facts["gallery_outdated"] == "is that of the study as it is now"
+
+
+def test_nothing_to_compare_with(content, stored):
+    content["compared"] = {"outcomes": 0, "models": [], "differ": []}
+    assert "stored no outcome" in gallery.facts(content, stored[0])["gallery_compared"]
 
 
 def test_an_older_gallery_says_so(content, stored):

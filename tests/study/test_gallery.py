@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from mmcoa.errors import UserError
 from mmcoa.loading import create_model, save_checkpoint
 from mmcoa.study.cell import run_evaluate_cells
-from mmcoa.study.gallery import choice, compute
+from mmcoa.study.gallery import choice, compute, sheets
 from mmcoa.study.gallery.attacked import ATTACKS
 from mmcoa.study.gallery.command import chosen_models, gallery, said
 from mmcoa.study.gallery.identity import SETTINGS, is_current, path_of, read
@@ -109,6 +110,20 @@ def test_perturbations_stay_in_the_ball(made):
             amplified = cut(content, folder, name, seen["perturbation"])
             assert np.abs(amplified - (128 + 10 * delta)).max() <= 6  # 8 bits round the picture by half a level, times ten
         assert not {"picture", "distance"} & found["attacks"]["clean"].keys() | {"picture"} & found["attacks"]["text"].keys()
+
+
+def test_pictures_of_several_sizes_share_a_sheet(tmp_path):
+    small, large = (torch.rand(3, size, size, generator=torch.Generator().manual_seed(size)) for size in (4, 6))
+    rows = [[sheets.pixels(small), sheets.perturbation(small, small)], [sheets.pixels(large), sheets.perturbation(large, large)]]
+    whole, boxes = sheets.sheet(rows)
+    assert whole.shape == (12, 12, 3) and boxes == [[[0, 0, 4, 4], [6, 0, 4, 4]], [[0, 6, 6, 6], [6, 6, 6, 6]]]
+    sheets.save(whole, tmp_path / "x.webp")
+    with Image.open(tmp_path / "x.webp") as read_again:
+        assert (np.array(read_again.convert("RGB")) == whole).all()  # lossless
+    for row, own in zip(rows, boxes, strict=True):
+        for picture, (left, top, width, height) in zip(row, own, strict=True):
+            assert (whole[top : top + height, left : left + width] == picture).all()
+    assert (rows[0][1] == 128).all()
 
 
 def test_at_most_one_word_changes(made):
