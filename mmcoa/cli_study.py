@@ -1,4 +1,4 @@
-"""`mmcoa run`, `status`, `results`, `verify`, `adopt`, `book`, `claims`: commands about whole studies."""
+"""`mmcoa run`, `status`, `results`, `verify`, `adopt`, `gallery`, `book`, `claims`: commands about whole studies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -91,6 +91,19 @@ def adopt(
     console.print(f"{marked} records are today's; each says what was run again")
 
 
+def gallery(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    models: Annotated[
+        list[str] | None, typer.Option(help="a model of the study, such as mmcoa-seed0, beside the undefended one; repeat for several; default: tecoa, image_only and mmcoa, seed 0")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; default: the profile's")] = None,
+):
+    """Attack single pictures of a study and keep what there is to see, for the page "Gallery". Example: mmcoa gallery openmoji"""
+    from mmcoa.study.gallery.command import gallery as make_gallery
+
+    make_gallery(profile, models or (), device, echo=lambda line: console.print(line, soft_wrap=True))
+
+
 def book(
     profile: Annotated[str, typer.Argument(help="name of a profile whose results exist")],
     summary: Annotated[bool, typer.Option("--summary/--no-summary", help="print the summary table")] = True,
@@ -119,4 +132,4 @@ def claims(profile: Annotated[str, typer.Argument(help="name of a profile whose 
         console.print(line)
 
 
-COMMANDS = (run, status, results, verify, adopt, book, claims)
+COMMANDS = (run, status, results, verify, adopt, gallery, book, claims)

@@ -57,6 +57,8 @@ def call(capsys):
         (["bench"], "benchmarks/speed.py"),
         (["run", "quik"], "quick"),
         (["status", "quik"], "quick"),
+        (["gallery", "quik"], "quick"),
+        (["gallery", "quick", "--models", "mmca"], "mmcoa-seed0"),
         (["book", "quik"], "quick"),
     ],
 )
@@ -76,7 +78,7 @@ def test_lists(call, name):
 
 
 def test_every_command_has_help_with_an_example(call):
-    for name in ("models", "datasets", "attacks", "defenses", "evaluate", "train", "run", "status", "book", "compare", "bench"):
+    for name in ("models", "datasets", "attacks", "defenses", "evaluate", "train", "run", "status", "gallery", "book", "compare", "bench"):
         code, out, _ = call(name, "--help")
         assert code == 0 and "Example: mmcoa" in out
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from mmcoa.errors import UserError
+from mmcoa.study.gallery.identity import path_of
 from mmcoa.study.plan import make_plan
 from mmcoa.study.records import write_atomic
 from mmcoa.study.sources import PACKAGE, code_hash, digest
@@ -17,9 +18,10 @@ SOURCES = (("book", ("*.md", "*.yml", "*.bib", "_ext/*.py", "_static/*")), ("not
 
 
 def report_hash(plan):
-    """Hash of all that a report shows and is made by: cells, code of mmcoa.report, pages, notebooks."""
+    """Hash of all that a report shows and is made by: cells, the gallery, code of mmcoa.report, pages, notebooks."""
     code = code_hash(*(f"mmcoa.report.{path.stem}" for path in sorted((PACKAGE / "report").glob("*.py")) if path.stem != "__init__"))
-    files = [path for folder, patterns in SOURCES for pattern in patterns for path in sorted(Path(folder).glob(pattern)) if path.is_file()]
+    sources = [path for folder, patterns in SOURCES for pattern in patterns for path in sorted(Path(folder).glob(pattern)) if path.is_file()]
+    files = [path for path in (*sources, path_of(plan.results)) if path.is_file()]  # gallery.json says what its pictures are
     return digest({"cells": {cell.id: cell.hash for cell in plan.cells}, "code": code, "files": {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}})
 
 

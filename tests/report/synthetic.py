@@ -10,11 +10,17 @@ from mmcoa.datasets import openmoji
 from mmcoa.prompts import class_prompts
 from mmcoa.rows import attack_settings
 from mmcoa.statistics import wilson
-from mmcoa.study.cells import Cell, expand
+from mmcoa.study.cells import Cell, expand, study_models
 from mmcoa.study.faults import FAULTS
+from mmcoa.study.gallery import choice
+from mmcoa.study.gallery.attacked import ATTACKS as SHOWN_ATTACKS
+from mmcoa.study.gallery.compute import write as write_gallery_files
+from mmcoa.study.gallery.identity import SCHEMA_VERSION
+from mmcoa.study.gallery.identity import SETTINGS as GALLERY_SETTINGS
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import write_record
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS
+from mmcoa.study.sources import model_hash
 from mmcoa.threat import ThreatModel
 
 PROFILE = """
@@ -276,3 +282,62 @@ def write_ablations(results, variants=VARIANTS, datasets=DATASETS, samples=24):
     frame["trained_on"] = SETTINGS["dataset"]
     frame.to_csv(folder / "rows.csv", index=False)
     return folder
+
+
+def write_gallery(profile, results, datasets=("openmoji/birds", "photos/caltech101"), names=("duck", 'fish & "chips" <b>')):
+    """A made-up gallery of the first two models: one grey picture of each data set and kind, random predictions."""
+    models = study_models(profile, results=results)[:2]
+    folder = results / load_profile(profile).name
+    settings = load_profile(profile).evaluate.model_dump()
+    kinds = list(choice.KINDS)
+    examples = [
+        {"dataset": dataset, "split": "test", "sample_id": 10 * i + j, "place": j, "label": i, "class_name": names[i], "kind": kind}
+        | {"clean": [0, 8 * (5 * i + j), 8, 8], "models": {model.name: made_up(names, i, kind, 8 * (5 * i + j), model.name) for model in models}}
+        for i, dataset in enumerate(datasets)
+        for j, kind in enumerate(kinds)
+    ]
+    files = {"clean": 8, **{model.name: 32 for model in models}}
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "hash": "synthetic",
+        "settings": {"examples": 10, "pictures": 20, "resize": "openclip", "datasets": list(datasets)} | {name: settings[name] for name in GALLERY_SETTINGS},
+        "attacks": list(SHOWN_ATTACKS),
+        "amplified": 10,
+        "models": [
+            {"name": model.name, "defense": model.name.split("-")[0], "trained_on": "" if model.train is None else "openmoji/birds", "base_model": "tiny-clip"}
+            | {"weights": model.train.hash if model.train else model_hash(model.path), "description": ThreatModel().describe()}
+            for model in models
+        ],
+        "kinds": choice.KINDS,
+        "choice": [
+            {"dataset": dataset, "pictures": 20, "right": 15, "kinds": dict.fromkeys(kinds, 3), "shown": dict.fromkeys(kinds, 1)} for dataset in datasets
+        ],
+        "compared": {
+            "outcomes": 160,
+            "models": ["none"],
+            "differ": [{"model": "none", "dataset": datasets[0], "sample_id": 3, "attack": "image", "stored": True, "here": False}],
+        },
+        "examples": examples,
+        "provenance": {"git_commit": "0123456789abcdef", "git_dirty": False, "versions": {"torch": "2.0"}, "device": "cpu"},
+    }
+    grey = {name: np.full((80, width, 3), 128, np.uint8) for name, width in files.items()}
+    write_gallery_files(content, grey, folder / "gallery")
+    return folder
+
+
+def made_up(names, label, kind, top, model):
+    """What a model makes of one picture: wrong where the kind says so; the words of the prompt that change hold markup."""
+    right = {"clean": True, "image": kind not in ("image", "each"), "text": kind not in ("text", "each"), "sequential": kind == "none"}
+    prompt = f"This is a photo of a {names[label]}"
+    adversarial = prompt if kind == "none" else prompt.replace("photo", "snap<i>shot")
+    attacks = {}
+    for attack, correct in right.items():
+        probability = 0.5 + 0.4 * random(model, label, kind, attack).random()
+        order = [names[label], "crow"] if correct else ["crow", "owl"]
+        found = [[order[0], probability], [order[1], 0.9 - probability]]
+        own = {"rank": 1, "probability": probability} if correct else {"rank": 7, "probability": 0.0004}
+        attacks[attack] = {"top": found, "others": 0.1, "label": own, "correct": correct}
+    for left, attack in ((0, "image"), (16, "sequential")):
+        attacks[attack] |= {"picture": [left, top, 8, 8], "perturbation": [left + 8, top, 8, 8], "distance": 2 / 255}
+    edit = {"position": 3, "old_word": "photo", "new_word": "snap<i>shot", "source": "table:eval"}
+    return {"prompt": prompt, "adversarial_prompt": adversarial, "edits": [edit] if kind != "none" else [], "attacks": attacks}

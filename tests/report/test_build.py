@@ -17,10 +17,10 @@ from . import synthetic
 
 ROOT = Path(__file__).parents[2]
 REPORTS = (
-    *("report_data", "report_impact", "report_strength", "report_finetuning", "report_training", "report_ablations"),
+    *("report_data", "report_impact", "report_gallery", "report_strength", "report_finetuning", "report_training", "report_ablations"),
     *("report_released", "report_reproduce", "report_claims", "report_published"),
 )
-KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed", "cost", "paper-tables"}
+KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed", "cost", "paper-tables", "gallery"}
 KEYS |= {"training-logs", "held-out", "ablations", "all-ablations", "faults", "all-faults", *(f"ablation-{name}" for name in GROUPS)}
 
 
@@ -31,11 +31,12 @@ def in_project(monkeypatch):
 
 @pytest.fixture(scope="module")
 def site(synthetic_profile, tmp_path_factory):
-    """Folder of the built pages, of a study with everything: training logs and ablations too."""
+    """Folder of the built pages, of a study with everything: training logs, ablations and a gallery too."""
     profile, results = synthetic_profile
     results = shutil.copytree(results, tmp_path_factory.mktemp("everything") / "results")
     synthetic.write_training(profile, results)
     synthetic.write_ablations(results)
+    synthetic.write_gallery(profile, results)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         return build.build_book(profile, tmp_path_factory.mktemp("book"), results).parent
@@ -101,7 +102,7 @@ def test_pages_need_no_network(site):
 COUNTS = (
     *(("index", 2, 2), ("report_impact", 7, 3), ("report_strength", 8, 2), ("report_finetuning", 4, 4)),
     *(("report_training", 2, 1), ("report_ablations", 6, 0), ("report_released", 2, 0), ("report_data", 6, 6)),
-    *(("report_reproduce", 3, 3), ("report_claims", 6, 6), ("report_published", 4, 4)),
+    *(("report_reproduce", 3, 3), ("report_claims", 6, 6), ("report_published", 4, 4), ("report_gallery", 2, 0)),
 )
 
 
@@ -154,6 +155,26 @@ def test_a_study_without_ablations_and_logs_says_so(plain_site, site):
     text = text_of((site / "report_released.html").read_text(encoding="utf8"))
     assert "has no finished results: misaligned candidates, corner steps and coupled decay; models" in text
     assert re.search(r"gradient leak: clean −\d", text) and "intervals cover zero" in text
+
+
+def test_the_gallery_and_its_pictures_reach_the_page(site, plain_site):
+    html = (site / "report_gallery.html").read_text(encoding="utf8")
+    sources = set(re.findall(r'<img[^>]*src="(figures/gallery/[^"]+)"', html))
+    assert sources == {f"figures/gallery/{name}.webp" for name in ("clean", "none", "tecoa-seed0")}
+    assert all((site / source).is_file() for source in sources)
+    assert "CC BY-SA 4.0" in text_of(html) and "Caltech-101" in text_of(html)
+    assert "no gallery yet" not in html
+    assert "no gallery yet" in text_of((plain_site / "report_gallery.html").read_text(encoding="utf8"))
+
+
+def test_a_picture_that_is_not_there_stops_the_build(tmp_path):
+    shutil.copytree(ROOT / "book" / "_ext", tmp_path / "_ext")
+    config = "title: one page\nexecute: {execute_notebooks: 'off'}\nsphinx: {local_extensions: {pictures: _ext}}\n"
+    (tmp_path / "_config.yml").write_text(config)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+    (tmp_path / "index.md").write_text('# One page\n\n<img src="figures/absent.webp" alt="nothing">\n')
+    with pytest.raises(UserError, match=r"WARNING: picture figures/absent\.webp is not there"):
+        build.render(tmp_path)
 
 
 def test_verdicts_reach_the_page(site):

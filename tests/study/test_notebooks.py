@@ -13,7 +13,7 @@ import mmcoa.datasets
 from mmcoa.study import cell as study
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ("pretrain", "finetune", "evaluate")
+NAMES = ("pretrain", "finetune", "evaluate", "gallery")
 
 
 def read(name):

@@ -24,6 +24,7 @@ def finished(write_profile):
 def test_a_report_is_current_until_something_it_depends_on_changes(finished, write_profile, monkeypatch):
     page = Path("book/_build/html/index.html")
     page.parent.mkdir(parents=True)
+    Path("results/mini/gallery").mkdir()
     Path("book/index.md").write_text("# Page")
     built = []
 
@@ -39,6 +40,7 @@ def test_a_report_is_current_until_something_it_depends_on_changes(finished, wri
     for change in (
         lambda: Path("book/index.md").write_text("# Another page"),
         lambda: Path("notebooks/report_mine.ipynb").write_text("{}"),
+        lambda: Path("results/mini/gallery/gallery.json").write_text("{}"),
         lambda: write_profile(models=[{"defense": "none"}], evaluate__datasets=["openmoji/tools"], evaluate__attacks=["clean"]),
         page.unlink,
     ):

@@ -1,0 +1,222 @@
+"""Compute a gallery and write it: gallery.json and one sheet of pictures a model. `notebooks/gallery.ipynb` calls `run_gallery`."""
+
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from mmcoa.datasets import attacker_dataset, load_dataset
+from mmcoa.errors import UserError, unknown
+from mmcoa.evaluation import evaluate
+from mmcoa.loading import load_model, resolve_device
+from mmcoa.runtime import tune_allocator
+from mmcoa.study.cell import needs_attacker
+from mmcoa.study.gallery import choice, sheets
+from mmcoa.study.gallery.attacked import ATTACKS, attack
+from mmcoa.study.gallery.identity import SCHEMA_VERSION, SETTINGS, gallery_hash, is_current, read
+from mmcoa.study.gallery.showable import attribution
+from mmcoa.study.records import provenance, read_record, write_atomic
+from mmcoa.study.settings import THREAT_FIELDS, safe_name
+from mmcoa.study.sources import file_hash, model_hash
+from mmcoa.threat import default_threat, preset
+
+
+def run_gallery(models, datasets, *, examples=15, pictures=24, resize="openclip", device="auto", output=None, progress=None, **settings):
+    """Choose pictures by the undefended model's outcomes, attack them with each model and write what there is to see.
+
+    Arguments
+        models: {id in the study: name or checkpoint folder}; the first is the undefended one and decides which pictures are shown.
+        datasets: names, of which all must be showable.
+        examples: about how many pictures; pictures: of each data set, those among which they are chosen (at most `samples`).
+        output: results/PROFILE; the gallery goes into its folder `gallery`, outcomes that lie there are compared. None: writes nothing.
+        progress: called with (what is attacked, steps done, steps in all).
+        settings: any of `SETTINGS`, as in an evaluation.
+
+    Returns what gallery.json holds; results/README.md explains it. Where the folder holds the gallery that these settings, this code and
+    these models make, it is read. Raises `UserError` for a data set whose pictures may not be shown, and where no picture is right.
+    """
+    datasets = [datasets] if isinstance(datasets, str) else list(datasets)
+    settings = complete(models, datasets, settings)
+    asked = {"examples": examples, "pictures": pictures, "resize": resize, "datasets": datasets, **settings}
+    identity = gallery_hash(models, asked)
+    if output is not None and is_current(output, identity):
+        return read(output)
+    tune_allocator()
+    began, started, device = time.monotonic(), time.time(), str(resolve_device(device))
+    steps = iter(range(1, len(models) + len(datasets) + 1))
+    report = (lambda what: progress(what, next(steps), len(models) + len(datasets))) if progress else (lambda what: None)
+    looked = pictures if settings["samples"] is None else min(pictures, settings["samples"])
+    shown, outcomes, places = {}, [], {}
+    for name, path in models.items():
+        model = load_model(path, device, resize=resize)
+        if not shown:
+            kinds, outcomes = look(name, model, datasets, settings, looked, report)
+            chosen = choice.choose(kinds, examples)
+            places = {dataset: [place for own, place in chosen if own == dataset] for dataset in datasets}
+        found = {dataset: attacked(model, dataset, settings, looked, some) for dataset, some in places.items() if some}
+        shown[name] = describe(name, path, model, found), found
+        outcomes += [(name, dataset, int(sample), one.outcome(place)) for dataset, one in found.items() for place, sample in enumerate(one.dataset.ids)]
+        report(name)
+    compared = compare(outcomes, models, asked, output)
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "hash": identity,
+        "settings": asked,
+        "attacks": list(ATTACKS),
+        "amplified": sheets.AMPLIFIED,
+        "models": [who for who, _ in shown.values()],
+        "datasets": [{"name": name, "attribution": attribution(name)} for name in datasets],
+        "kinds": choice.KINDS,
+        "choice": choice.counts(kinds, chosen),
+        "compared": compared,
+        "examples": [],
+        "provenance": provenance(started, time.monotonic() - began, settings["seed"], device, torch.get_num_threads()),
+    }
+    found = {name: pictures for name, (_, pictures) in shown.items()}
+    content["examples"], drawn = draw(found, chosen, kinds)
+    return content if output is None else write(content, drawn, Path(output) / "gallery")
+
+
+def complete(models, datasets, settings):
+    """All settings, defaults included. Raises `UserError` for one that is unknown, for pictures that may not be shown, for no model."""
+    for parameter in settings:
+        if parameter not in SETTINGS:
+            raise unknown("parameter", parameter, SETTINGS)
+    if not models or not datasets:
+        raise UserError(f"a gallery needs a model and a data set, got {len(models)} and {len(datasets)}")
+    for dataset in datasets:
+        attribution(dataset)
+    return {**SETTINGS, **settings}
+
+
+def look(name, model, datasets, settings, looked, report):
+    """Evaluate the undefended model on the first `looked` pictures of each data set.
+
+    Returns ({data set: kind of each picture}, outcomes [(model, data set, sample id, {attack: right}), ...]). Raises `UserError`
+    where the model is not undefended, and where it gets no picture right.
+    """
+    if model.metadata.get("defense", "none") != "none":
+        raise UserError(f"the first model of a gallery is the undefended one; '{name}' was fine-tuned with {model.metadata['defense']}")
+    kinds, outcomes = {}, []
+    for dataset in datasets:
+        pictures, threat, attacker = load(model, dataset, settings, looked)
+        frame = evaluate(model, pictures, ATTACKS, threat, attacker=attacker).outcomes
+        rights = [{attack_name: bool(row[f"{attack_name}_correct"]) for attack_name in ATTACKS} for row in frame.to_dict("records")]
+        kinds[dataset] = [choice.kind_of(right) for right in rights]
+        outcomes += [(name, dataset, sample, right) for sample, right in zip(frame.sample_id.tolist(), rights, strict=True)]
+        report(f"{name}, {dataset}")
+    if not any(any(found) for found in kinds.values()):
+        raise UserError(f"'{name}' gets none of the first {looked} pictures of {', '.join(datasets)} right: nothing to show")
+    return kinds, outcomes
+
+
+def attacked(model, name, settings, looked, places):
+    """`Attacked` for the pictures of a data set at `places`, which are among the first `looked`."""
+    dataset, threat, attacker = load(model, name, settings, looked)
+    return attack(model, dataset.take(torch.tensor(places)), threat, attacker)
+
+
+def load(model, name, settings, looked):
+    """(the first `looked` pictures of a data set, threat model, labelled pictures that the text attack needs or None), as in an evaluation."""
+    threat = preset(default_threat(model, **{key: settings[key] for key in THREAT_FIELDS if key in settings}), settings["preset"])
+    reading = {"prompts": settings["prompts"], "transform": settings["transform"], "image_size": model.image_size[0]}
+    learns = needs_attacker(ATTACKS, threat) and settings["split"] != "train"  # never from what is shown
+    attacker = attacker_dataset(name, threat, **reading) if learns else None
+    return load_dataset(name, settings["split"], samples=looked, **reading), threat, attacker
+
+
+def compare(outcomes, models, asked, output):
+    """Outcomes [(model, data set, sample id, {attack: right}), ...] beside those that the study stored for the same model and settings.
+
+    Returns {"outcomes": number compared, "models": their names, "differ": one dict an outcome that is another here}.
+    """
+    here = {(name, dataset, sample, attack_name): right for name, dataset, sample, rights in outcomes for attack_name, right in rights.items()}
+    cells = {(name, dataset) for name, dataset, _, _ in here}
+    stored = {cell: stored_outcomes(*cell, models[cell[0]], asked, output) for cell in cells} if output is not None else {}
+    known = {key: before for key in here if (before := stored.get(key[:2], {}).get(key[2:])) is not None}
+    names = list(dict.fromkeys(name for name, *_ in known))
+    keys = ("model", "dataset", "sample_id", "attack")
+    differ = [dict(zip(keys, key, strict=True)) | {"stored": before, "here": here[key]} for key, before in known.items() if before != here[key]]
+    return {"outcomes": len(known), "models": names, "differ": differ}
+
+
+def stored_outcomes(name, dataset, path, asked, output):
+    """{(sample id, attack): right} of a finished evaluation of this model with these settings; empty where there is none."""
+    cell = f"{name}__{safe_name(dataset)}"
+    file, record = Path(output) / "outcomes" / f"{cell}.parquet", read_record(output, cell)
+    if record is None or not file.is_file() or record["inputs"].get("model") != model_hash(path):
+        return {}
+    if any(asked[key] != record["parameters"][key] for key in asked.keys() & record["parameters"].keys() - {"samples"}):
+        return {}
+    frame = pd.read_parquet(file).set_index("sample_id")
+    columns = {attack_name: f"{attack_name}_correct" for attack_name in ATTACKS if f"{attack_name}_correct" in frame}
+    return {(int(sample), attack_name): bool(right) for attack_name, column in columns.items() for sample, right in frame[column].items()}
+
+
+def describe(name, path, model, found):
+    """A model, its threat model and where its weights come from."""
+    threat = next(iter(found.values())).threat
+    who = {"name": name, "defense": model.metadata.get("defense", "none"), "trained_on": model.metadata.get("trained_on", "")}
+    who |= {"base_model": model.metadata.get("base_model") or model.name, "weights": model_hash(path), "fingerprint": model.fingerprint()}
+    return who | {"threat": threat.asdict(), "description": threat.describe()}
+
+
+def draw(found, chosen, kinds):
+    """(examples, {file name: sheet uint8 [H, W, 3]}).
+
+    Arguments
+        found: {model: {data set: `Attacked`}}, of each data set the chosen pictures in their order.
+        chosen: [(data set, place), ...], sorted; kinds: {data set: kind of each place}.
+    """
+    rows = {dataset: iter(range(len(kinds[dataset]))) for dataset, _ in chosen}
+    at = [(dataset, place, next(rows[dataset])) for dataset, place in chosen]
+    first = next(iter(found.values()))
+    examples = [example(first[dataset].dataset, place, row, kinds[dataset][place]) for dataset, place, row in at]
+    drawn = {}
+    drawn["clean"], boxes = sheets.sheet([[sheets.pixels(first[dataset].clean[row])] for dataset, _, row in at])
+    for one, (box,) in zip(examples, boxes, strict=True):
+        one["clean"] = box
+    for name, pictures in found.items():
+        drawn[name], boxes = sheets.sheet([drawings(pictures[dataset], row) for dataset, _, row in at])
+        for one, (dataset, _, row), own in zip(examples, at, boxes, strict=True):
+            one["models"][name] = made_of(pictures[dataset], row, own)
+    return examples, drawn
+
+
+def example(dataset, place, row, kind):
+    """What one picture is; `row`: its place among the chosen ones of the data set."""
+    label = int(dataset.labels[row])
+    who = {"dataset": dataset.name, "split": dataset.split, "sample_id": int(dataset.ids[row]), "place": place}
+    return who | {"label": label, "class_name": dataset.class_names[label], "kind": kind, "models": {}}
+
+
+def drawings(one, row):
+    """Of one picture, for each attack that changes it: the adversarial picture and the perturbation, uint8 [H, W, 3] each."""
+    pairs = [(sheets.pixels(pictures[row]), sheets.perturbation(pictures[row], one.clean[row])) for pictures in one.adversarial.values()]
+    return [picture for pair in pairs for picture in pair]
+
+
+def made_of(one, row, boxes):
+    """What a model makes of one picture: prompts and predictions, and where its drawings are on the sheet."""
+    change = one.changes[int(one.dataset.labels[row])]
+    attacks = {name: one.prediction(name, row) for name in ATTACKS}
+    for index, name in enumerate(one.adversarial):
+        picture, perturbation = boxes[2 * index : 2 * index + 2]
+        attacks[name] |= {"picture": picture, "perturbation": perturbation, "distance": one.distance(name, row)}
+    return {key: change[key] for key in ("prompt", "adversarial_prompt", "edits")} | {"attacks": attacks}
+
+
+def write(content, drawn, folder):
+    """Write sheets, then gallery.json, which says that all is there; sheets of an earlier gallery go."""
+    content["sheets"] = {}
+    for name, picture in drawn.items():
+        path = write_atomic(folder / f"{safe_name(name)}.webp", lambda path, picture=picture: sheets.save(picture, path))
+        content["sheets"][name] = {"file": path.name, "width": picture.shape[1], "height": picture.shape[0], "sha256": file_hash(path)}
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_atomic(folder / "gallery.json", lambda path: path.write_text(text, encoding="utf8"))
+    for path in folder.glob("*.webp"):
+        if path.name not in {sheet["file"] for sheet in content["sheets"].values()}:
+            path.unlink()
+    return content

@@ -1,0 +1,52 @@
+"""What a gallery is made of, as a hash, and the file that carries it. Imports no torch: a command that has nothing to do is quick."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from mmcoa.errors import UserError
+from mmcoa.study.settings import EVALUATE_DEFAULTS
+from mmcoa.study.sources import candidates_code, candidates_hash, code_hash, dataset_hash, digest, model_hash
+
+SCHEMA_VERSION = 1
+# Of an evaluation, those that shape one of the attacks that are shown; searches run in fp32.
+NOT_SHOWN = ("apgd_steps", "queries", "precision", "check_dataset", "check_samples")
+SETTINGS = {name: value for name, value in EVALUATE_DEFAULTS.items() if name not in NOT_SHOWN}
+
+
+def gallery_hash(models, asked):
+    """Hash of settings, code, weights and data. `models`: {id: name or folder}; `asked`: all parameters but the device and the folder."""
+    source = asked["candidate_source"]
+    parts = {"schema": SCHEMA_VERSION, "settings": asked, "models": {name: model_hash(path) for name, path in models.items()}}
+    parts["code"] = code_hash("mmcoa.study.gallery.compute", *candidates_code(source))
+    parts["datasets"] = {name: dataset_hash(name) for name in asked["datasets"]}
+    return digest([list(models), parts, candidates_hash(source)])
+
+
+def path_of(folder):
+    """Where the gallery of results/PROFILE lies."""
+    return Path(folder) / "gallery" / "gallery.json"
+
+
+def read(folder):
+    """The gallery of results/PROFILE. Raises `UserError` where it is missing, damaged, or a sheet is not the one that was written."""
+    path, again = path_of(folder), "make it again with: mmcoa gallery PROFILE"
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+        for sheet in content["sheets"].values():
+            found = hashlib.sha256((path.parent / sheet["file"]).read_bytes()).hexdigest()
+            if found != sheet["sha256"]:
+                raise UserError(f"{path.parent / sheet['file']} is not the sheet that {path.name} speaks of; {again}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"no readable gallery {path} ({type(error).__name__}: {error}); {again}") from error
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(f"{path} has another layout than this version reads; {again}")
+    return content
+
+
+def is_current(folder, made_of):
+    """Whether the gallery of results/PROFILE is there, whole, and made of exactly this."""
+    try:
+        return read(folder)["hash"] == made_of
+    except UserError:
+        return False
