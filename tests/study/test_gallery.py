@@ -14,7 +14,7 @@ from PIL import Image
 from mmcoa.errors import UserError
 from mmcoa.loading import create_model, save_checkpoint
 from mmcoa.study.cell import run_evaluate_cells
-from mmcoa.study.gallery import choice, compute, sheets
+from mmcoa.study.gallery import choice, compute, sheets, showable
 from mmcoa.study.gallery.attacked import ATTACKS
 from mmcoa.study.gallery.command import chosen_models, gallery, said
 from mmcoa.study.gallery.identity import SETTINGS, is_current, path_of, read
@@ -302,3 +302,8 @@ def test_profiles_without_a_gallery(write_profile):
         gallery(write_profile(evaluate__datasets=["photos/cifar10"], train__dataset="openmoji/birds"))
     with pytest.raises(UserError, match="starts from the undefended model"):
         gallery(write_profile(models=[{"defense": "tecoa", "seeds": [0]}]))
+
+
+def test_nobody_s_face_is_shown():
+    assert all(showable.shows_people(name) for name in ("Faces", "Faces_easy", "faces easy"))
+    assert not any(showable.shows_people(name) for name in ("cougar_face", "crocodile", "buddha"))

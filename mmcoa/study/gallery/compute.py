@@ -16,7 +16,7 @@ from mmcoa.study.cell import needs_attacker
 from mmcoa.study.gallery import choice, sheets
 from mmcoa.study.gallery.attacked import ATTACKS, attack
 from mmcoa.study.gallery.identity import SCHEMA_VERSION, SETTINGS, gallery_hash, is_current, read
-from mmcoa.study.gallery.showable import attribution
+from mmcoa.study.gallery.showable import attribution, shows_people
 from mmcoa.study.records import provenance, read_record, write_atomic
 from mmcoa.study.settings import THREAT_FIELDS, safe_name
 from mmcoa.study.sources import file_hash, model_hash
@@ -94,7 +94,7 @@ def complete(models, datasets, settings):
 def look(name, model, datasets, settings, looked, report):
     """Evaluate the undefended model on the first `looked` pictures of each data set.
 
-    Returns ({data set: kind of each picture}, outcomes [(model, data set, sample id, {attack: right}), ...]). Raises `UserError`
+    Returns ({data set: kind of each picture, None for what is wrong without an attack or not to be shown}, outcomes [(model, data set, sample id, {attack: right}), ...]). Raises `UserError`
     where the model is not undefended, and where it gets no picture right.
     """
     if model.metadata.get("defense", "none") != "none":
@@ -104,7 +104,8 @@ def look(name, model, datasets, settings, looked, report):
         pictures, threat, attacker = load(model, dataset, settings, looked)
         frame = evaluate(model, pictures, ATTACKS, threat, attacker=attacker).outcomes
         rights = [{attack_name: bool(row[f"{attack_name}_correct"]) for attack_name in ATTACKS} for row in frame.to_dict("records")]
-        kinds[dataset] = [choice.kind_of(right) for right in rights]
+        hidden = [shows_people(pictures.class_names[label]) for label in frame.label.tolist()]
+        kinds[dataset] = [None if hide else choice.kind_of(right) for hide, right in zip(hidden, rights, strict=True)]
         outcomes += [(name, dataset, sample, right) for sample, right in zip(frame.sample_id.tolist(), rights, strict=True)]
         report(f"{name}, {dataset}")
     if not any(any(found) for found in kinds.values()):

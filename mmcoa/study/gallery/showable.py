@@ -7,6 +7,7 @@ SHOWABLE = {
     "openmoji/": "Emoji glyphs: OpenMoji, the open-source emoji and icon project (openmoji.org), CC BY-SA 4.0",
     "photos/caltech101": "Photographs: Li, Andreeto, Ranzato and Perona, Caltech-101, 2022, CC BY 4.0",
 }
+PEOPLE = ("faces", "faces easy")  # classes of Caltech-101 that show people who can be recognised: allowed, but nobody has to be shown
 
 
 def attribution(dataset):
@@ -24,3 +25,7 @@ def may_show(dataset):
 def matches(dataset, name):
     """Names that end with a slash stand for all data sets below; others for themselves alone."""
     return dataset.startswith(name) if name.endswith("/") else dataset == name
+
+
+def shows_people(class_name):
+    return class_name.lower().replace("_", " ") in PEOPLE
