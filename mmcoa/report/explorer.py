@@ -31,7 +31,7 @@ def write(study, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"study_{study.profile}.js"
-    text = json.dumps(data(study), separators=(",", ":"))  # ASCII: no letter that ends a line or a script in JavaScript
+    text = json.dumps(data(study), separators=(",", ":")).replace("</", "<\\/")  # ASCII, and nothing that could end a script
     path.write_text(f"window.MMCOA_EXPLORER = window.MMCOA_EXPLORER || {{}};\nwindow.MMCOA_EXPLORER[{json.dumps(study.profile)}] = {text};\n")
     write_index(folder)
     return path
@@ -79,7 +79,7 @@ def trained_on(study, model_id):
         return "nothing beyond pre-training"
     own = study.training[study.training.model_id == model_id] if len(study.training) else study.training
     shots = own.shots.iloc[0] if len(own) and "shots" in own else None
-    few = f", {int(shots)} picture{'s' * (shots > 1)} a class" if shots is not None and shots == shots else ""
+    few = f", {int(shots)} picture{'s' if shots > 1 else ''} a class" if shots is not None and shots == shots else ""
     return dataset_label(name) + few
 
 

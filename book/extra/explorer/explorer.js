@@ -50,7 +50,7 @@
       return option;
     }));
     select.disabled = there.length < 2;
-    if (wanted !== undefined && wanted !== held) missing.push(`${name} “${wanted}”`);
+    if (wanted && wanted !== held) missing.push(`${name} “${wanted}”`);
     return held;
   }
   let missing = [];  // what the address asked for and this study does not have
