@@ -43,6 +43,7 @@ def build_book(profile, output=None, results=Path("results")):
     folder = Path(output) if output else SOURCES if name in PUBLISHED else SOURCES / "_build" / name
     copy_sources(folder)
     style.save(schematic.losses(), folder / "figures" / "losses.svg")
+    style.save(schematic.defences(), folder / "figures" / "defences.svg")
     explorer.write(study, folder / "extra" / "explorer")
     keys = sections.available(study, results)
     for notebook in sorted(NOTEBOOKS.glob("report_*.ipynb")):

@@ -6,7 +6,7 @@ those that stand in for something that is there: so a small profile builds, and 
 
 import nbformat
 
-from mmcoa.report import ablations, growth, published, strength, sweeps, training
+from mmcoa.report import ablations, growth, published, strength, sweeps, training, worked
 from mmcoa.report.names import SWEEPS
 
 
@@ -15,7 +15,8 @@ def available(study, results="results"):
 
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
-    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; and those of `ablations.keys`.
+    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `example` (one picture through all
+    attacks, see worked.py); and those of `ablations.keys`.
     """
     keys = {name for name in SWEEPS if any("none" in part.methods for part in study.sweeps.get(name, {}).values())}
     has = {
@@ -33,6 +34,7 @@ def available(study, results="results"):
         "training-logs": len(training.logs(study, results)),
         "held-out": len(training.held_out(study)),
         "paper-tables": len(published.paper()),
+        "example": worked.available(study),
     }
     return keys | {key for key, there in has.items() if there} | ablations.keys(results)
 
