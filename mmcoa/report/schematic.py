@@ -116,7 +116,7 @@ def defences():
         axes.text(x, len(DEFENCES) - 0.25, text, size=7.5, style="italic", va="bottom", ha="left" if x in (0, 5.6) else "center")
     for row, (name, (trained, pulled)) in enumerate(DEFENCES.items()):
         y = len(DEFENCES) - 1 - row
-        axes.text(0, y, textwrap.fill(method_label(name), 12), va="center", size=8.5, weight="bold", linespacing=0.95)
+        axes.text(0, y, textwrap.fill(method_label(name), 12, break_on_hyphens=False), va="center", size=8.5, weight="bold", linespacing=0.95)
         for x, encoder in ((2.95, "f"), (4.45, "g")):
             used = encoder in trained or any(encoder in side or "p" in side for pair in pulled for side in pair)
             color, edge = (TRAINED, "-") if encoder in trained else (FROZEN, "--")
