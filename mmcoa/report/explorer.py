@@ -45,8 +45,9 @@ def write_index(folder):
 
 def data(study):
     """All that the explorer shows of a study, as lists, texts and whole numbers."""
-    parts = [("", "", study), *((sweep, value, part) for sweep, values in study.sweeps.items() for value, part in values.items())]
-    methods = ordered([name for *_, part in parts for name in part.methods], METHODS)
+    sweeps = {"": {"": study}} | {name: {value: part for value, part in values.items() if len(part.rows)} for name, values in study.sweeps.items()}
+    parts = [(sweep, value, part) for sweep, values in sweeps.items() for value, part in values.items()]
+    methods = ordered([name for *_, part in parts for name in part.rows.method], METHODS)
     attacks = ordered([name for *_, part in parts for name in part.attacks], ATTACKS)
     datasets = sorted({name for *_, part in parts for name in part.rows.dataset})
     groups = sorted({group for *_, part in parts for group in reachable(part)}, key=lambda group: (-len(group), group))
@@ -62,7 +63,7 @@ def data(study):
         "groups": [[datasets.index(name) for name in group] for group in groups],
         "models": [[name, methods.index(rows.method[name]), seed_of(name), trained_on(study, name)] for name in models],
         "evaluations": [evaluation(sweep, value, part, names) for sweep, value, part in parts],
-        "sweeps": [[name, sweep_label(name), threats(values, attacks)] for name, values in {"": {"": study}, **study.sweeps}.items()],
+        "sweeps": [[name, sweep_label(name), threats(values, attacks)] for name, values in sweeps.items() if values],
     }
 
 
@@ -111,7 +112,7 @@ def reachable(part):
 def evaluation(sweep, value, part, names):
     """One evaluation: its attacks, n by data set, records, and the numbers of methods and pairs of them."""
     methods, datasets = names["methods"], names["datasets"]
-    attacks = ordered(part.attacks, ATTACKS)
+    attacks = [name for name in ordered(part.attacks, ATTACKS) if f"{name}_correct" in part.outcomes]
     tasks = tasks_of(part)
     correct, labels = outcomes(part, attacks)
     units = [(d,) for d in datasets if d in labels] + [g for g in names["groups"] if set(g) <= set(labels)]

@@ -34,24 +34,24 @@ def explored(tmp_path_factory, tiny_folder):
 
 
 @pytest.fixture(scope="module")
-def chromium():
+def browser():
     """A browser; what needs one is skipped where there is none."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
     if not CHROMIUM.is_file():
         pytest.skip(f"no {CHROMIUM}")
     with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
+        started = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture
-def view(chromium, explored):
+def view(browser, explored):
     """Opens the page with a hash and returns it; an error in its script fails the test."""
     pages, errors = [], []
 
     def opened(hash_="", width=1400):
-        page = chromium.new_page(viewport={"width": width, "height": 900})
+        page = browser.new_page(viewport={"width": width, "height": 900})
         page.on("pageerror", lambda error: errors.append(error))
         page.goto(explored[1] + hash_)
         page.wait_for_selector("#explorer tbody tr")

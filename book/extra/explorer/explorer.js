@@ -83,7 +83,7 @@
   function resolve(data) {
     missing = [];
     const methods = data.methods.map((pair) => pair[0]);
-    const model = choose("model", data.methods.map(([name, label]) => [name, label, true]), "mmcoa");
+    const model = choose("model", data.methods.map(([name, label], m) => [name, label, sweepOf(data, "")[0].tasks[m] !== undefined]), "mmcoa");
     const a = methods.indexOf(model);
     const sweep = choose("sweep", data.sweeps.map(([name, label]) => [name, label, sweepOf(data, name)[0].tasks[a] !== undefined]), "");
     const evaluations = sweepOf(data, sweep), first = evaluations[0];
