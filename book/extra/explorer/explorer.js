@@ -281,6 +281,7 @@
     }
   }
 
+  form.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", () => {
     const selects = [...form.querySelectorAll("select")].map((select) => [select.name, select.value]);
