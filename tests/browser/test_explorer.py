@@ -149,6 +149,12 @@ def test_the_other_study_is_loaded_when_it_is_chosen(view):
     assert "profile another" in page.inner_text("caption")
 
 
+def test_an_address_with_what_is_not_there_says_so(view):
+    page = view("#profile=nowhere&model=mmcoa&attack=sideways&dataset=%zz")
+    assert "Not in these results: profile “nowhere”, attack “sideways”." in page.inner_text("[data-part=status]")
+    assert page.url.endswith("#profile=another&model=mmcoa") and len(cells(page)) == 4
+
+
 def test_keyboard_reaches_every_control_and_nothing_is_cut_off(view):
     page = view("#profile=synthetic&model=mmcoa&against=none&dataset=each", width=375)
     page.focus("[name=profile]")

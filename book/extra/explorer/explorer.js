@@ -81,7 +81,6 @@
   // ---- the choice
 
   function resolve(data) {
-    missing = [];
     const methods = data.methods.map((pair) => pair[0]);
     const model = choose("model", data.methods.map(([name, label], m) => [name, label, sweepOf(data, "")[0].tasks[m] !== undefined]), "mmcoa");
     const a = methods.indexOf(model);
