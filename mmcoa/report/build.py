@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 
 from mmcoa.errors import UserError
+from mmcoa.report import explorer, schematic, sections, style
 from mmcoa.report import results as stored
-from mmcoa.report import schematic, sections, style
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
 from mmcoa.study.profiles import load_profile
 
 SOURCES, NOTEBOOKS = Path("book"), Path("notebooks")  # in the project's folder, from which the commands run
 PUBLISHED = ("openmoji",)
-MADE = ("_build", "tables", "figures", "report_*.ipynb")  # what a build writes: never copied from book/
+MADE = ("_build", "tables", "figures", "report_*.ipynb", "study_*.js", "studies.js")  # what a build writes: never copied from book/
 
 
 def build_book(profile, output=None, results=Path("results")):
@@ -43,6 +43,8 @@ def build_book(profile, output=None, results=Path("results")):
     folder = Path(output) if output else SOURCES if name in PUBLISHED else SOURCES / "_build" / name
     copy_sources(folder)
     style.save(schematic.losses(), folder / "figures" / "losses.svg")
+    style.save(schematic.defences(), folder / "figures" / "defences.svg")
+    explorer.write(study, folder / "extra" / "explorer")
     keys = sections.available(study, results)
     for notebook in sorted(NOTEBOOKS.glob("report_*.ipynb")):
         run_report(notebook, folder, profile, results, keys)

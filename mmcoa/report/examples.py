@@ -53,13 +53,8 @@ def adversarial_images(study, count=5):
 
 def attack_one(model, row, sample_id):
     """The `Example` of one sample under the threat model of a result row."""
-    dataset = load_dataset(row["dataset"], row["split"])
-    place = int((dataset.ids == sample_id).nonzero()[0])
-    image, label = dataset.images[place : place + 1].float() / 255, dataset.labels[place : place + 1]
+    dataset, image, label = picture(model, row, sample_id)
     threat = threat_of(row)
-    if threat.attacked_space == "model":
-        image = model.resized(image)
-    model.requires_grad_(False)
     text = model.encode_text(dataset.prompts)
     adversarial = pgd(model, image, label, text, threat, [sample_id])
 
@@ -67,9 +62,6 @@ def attack_one(model, row, sample_id):
         with torch.no_grad():
             probability, index = model.logits(picture, text).float().softmax(dim=1).max(dim=1)
         return dataset.class_names[int(index)], float(probability)
-
-    def pixels(picture):
-        return picture[0].permute(1, 2, 0).detach().numpy()
 
     return Example(
         dataset=row["dataset"],
@@ -80,3 +72,17 @@ def attack_one(model, row, sample_id):
         clean_prediction=prediction(image),
         adversarial_prediction=prediction(adversarial),
     )
+
+
+def picture(model, row, sample_id):
+    """(data set, image [1, 3, H, W] in [0,1] as the image attack meets it, label [1]) of one sample; freezes the model."""
+    dataset = load_dataset(row["dataset"], row["split"])
+    place = int((dataset.ids == sample_id).nonzero()[0])
+    image, label = dataset.images[place : place + 1].float() / 255, dataset.labels[place : place + 1]
+    model.requires_grad_(False)
+    return dataset, model.resized(image) if threat_of(row).attacked_space == "model" else image, label
+
+
+def pixels(image):
+    """[1, 3, H, W] -> array [H, W, 3], to be drawn."""
+    return image[0].permute(1, 2, 0).detach().numpy()

@@ -26,8 +26,8 @@ ZERO_IS_A_VALUE = ("targets", "min_similarity", "seed")  # settings of a threat 
 class Study:
     """The results of one profile, as tables. A method is an entry of the profile's `models`: one model, or one a seed.
 
-    rows: result rows, with `model_id`, `method` (`none`: the undefended base model), `cell`, `cell_seconds` and
-        `made_with` (commits).
+    rows: result rows, with `model_id`, `method` (`none`: the undefended base model), `cell`, `cell_hash` (its first
+        16 digits), `cell_seconds` and `made_with` (commits).
     outcomes: one row a model, data set and sample: model_id, method, dataset, sample_id, label and for each attack
         `<attack>_correct`.
     changes: one row a model, data set, class prompt and `attack` (`text`, `joint`): what was done to the prompt.
@@ -98,7 +98,7 @@ def join(name, folder, profile, evaluations, training=None):
     for cell, record in evaluations:
         first = record["rows"][0]
         who = {"model_id": cell.model, "method": method_of(cell.model, first["defense"]), "dataset": first["dataset"]}
-        rows += [row | who | {"cell": cell.id, "cell_seconds": record["provenance"]["seconds"], "made_with": made_with(record)} for row in record["rows"]]
+        rows += [row | who | {"cell": cell.id, "cell_hash": cell.hash[:16], "cell_seconds": record["provenance"]["seconds"], "made_with": made_with(record)} for row in record["rows"]]
         outcomes.append((who, read_outcomes(folder, cell, profile)))
         for key, items in lists.items():
             items += [who | item for item in record.get(key) or []]

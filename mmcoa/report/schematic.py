@@ -1,9 +1,12 @@
-"""The figure of the two losses: what TeCoA and MMCoA train, and which pairs they align."""
+"""Figures of the losses: what TeCoA and MMCoA train and which pairs they align, and the same in short for every shipped defence."""
+
+import textwrap
 
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from mmcoa.report import style
+from mmcoa.report.names import method_label
 
 TRAINED, FROZEN = "#fde3d0", "#ececec"
 IMAGE, TEXT = "#dcebf7", "#fdf0cf"
@@ -88,3 +91,46 @@ def _arrow(axes, start, end, label=None, side=None):
         x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
         offset, align = {"left": ((-0.12, 0), "right"), "right": ((0.12, 0), "left"), None: ((0, 0.08), "center")}[side]
         axes.text(x + offset[0], y + offset[1], label, ha=align, va="center" if side else "bottom", size=7.5, style="italic")
+
+
+# Each shipped defence: trained encoders, and the pairs that its loss pulls together. `0`: of the model before any training.
+DEFENCES = {
+    "clean": ("fg", (("f(x)", "g(t)"),)),
+    "tecoa": ("f", (("f(x')", "g(t)"),)),
+    "fare": ("f", (("f(x')", "f_0(x)"),)),
+    "pmg_aft": ("f", (("f(x')", "g(t)"), ("p(x')", "p_0(x')"), ("p(x')", "p(x)"))),
+    "image_only": ("fg", (("f(x')", "g(t)"),)),
+    "text_only": ("fg", (("f(x)", "g(t')"),)),
+    "mmcoa": ("fg", (("f(x')", "g(t)"), ("f(x)", "g(t')"))),
+    "leaf": ("g", (("g(t')", "g_0(t)"),)),
+}
+
+
+def defences():
+    """Figure with one row a shipped defence: which encoders it trains, and what its loss pulls together."""
+    style.use()
+    figure, axes = plt.subplots(figsize=(style.WIDTH, 0.36 * len(DEFENCES) + 0.5))
+    axes.set(xlim=(0, 14.2), ylim=(-0.6, len(DEFENCES) + 0.4))
+    axes.axis("off")
+    for x, text in ((0, "method"), (2.95, "image\nencoder"), (4.45, "text\nencoder"), (5.6, "pulled together")):
+        axes.text(x, len(DEFENCES) - 0.25, text, size=7.5, style="italic", va="bottom", ha="left" if x in (0, 5.6) else "center")
+    for row, (name, (trained, pulled)) in enumerate(DEFENCES.items()):
+        y = len(DEFENCES) - 1 - row
+        axes.text(0, y, textwrap.fill(method_label(name), 12, break_on_hyphens=False), va="center", size=8.5, weight="bold", linespacing=0.95)
+        for x, encoder in ((2.95, "f"), (4.45, "g")):
+            used = encoder in trained or any(encoder in side or "p" in side for pair in pulled for side in pair)
+            color, edge = (TRAINED, "-") if encoder in trained else (FROZEN, "--")
+            text = "trained" if encoder in trained else "frozen" if used else "not used"
+            _box(axes, x, y, 1.25, "", color, height=0.62, edge=edge)
+            axes.text(x, y, text, ha="center", va="center", size=7)
+        for place, (left, right) in enumerate(pulled):
+            x = 6.25 + 2.8 * place
+            for at, side in ((x, left), (x + 1.6, right)):
+                _box(axes, at, y, 1.0, f"${side}$", _side_color(side), height=0.62, edge="--" if "0" in side else "-")
+            axes.add_patch(FancyArrowPatch((x + 0.5, y), (x + 1.1, y), arrowstyle="<->", mutation_scale=8, color="#555555", lw=1))
+    return figure
+
+
+def _side_color(side):
+    """By modality; grey for what a frozen model says."""
+    return FROZEN if "0" in side else TEXT if side.startswith("g") else IMAGE

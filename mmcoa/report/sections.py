@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 
-from mmcoa.report import ablations, gallery, growth, published, strength, sweeps, training
+from mmcoa.report import ablations, gallery, growth, published, strength, sweeps, training, worked
 from mmcoa.report.names import SWEEPS
 
 
@@ -17,7 +17,8 @@ def available(study, results="results"):
 
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
-    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `gallery`; and those of `ablations.keys`.
+    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `gallery`; `example` (one picture through all
+    attacks, see worked.py); and those of `ablations.keys`.
     """
     keys = {name for name in SWEEPS if any("none" in part.methods for part in study.sweeps.get(name, {}).values())}
     has = {
@@ -36,6 +37,7 @@ def available(study, results="results"):
         "held-out": len(training.held_out(study)),
         "paper-tables": len(published.paper()),
         "gallery": gallery.there(Path(results) / study.profile),
+        "example": worked.available(study),
     }
     return keys | {key for key, there in has.items() if there} | ablations.keys(results)
 

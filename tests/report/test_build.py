@@ -18,9 +18,9 @@ from . import synthetic
 ROOT = Path(__file__).parents[2]
 REPORTS = (
     *("report_data", "report_impact", "report_gallery", "report_strength", "report_finetuning", "report_training", "report_ablations"),
-    *("report_released", "report_reproduce", "report_claims", "report_published"),
+    *("report_released", "report_reproduce", "report_claims", "report_published", "report_example"),
 )
-KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed", "cost", "paper-tables", "gallery"}
+KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed", "cost", "paper-tables", "gallery", "example"}
 KEYS |= {"training-logs", "held-out", "ablations", "all-ablations", "faults", "all-faults", *(f"ablation-{name}" for name in GROUPS)}
 
 
@@ -102,7 +102,7 @@ def test_pages_need_no_network(site):
 COUNTS = (
     *(("index", 2, 2), ("report_impact", 7, 3), ("report_strength", 8, 2), ("report_finetuning", 4, 4)),
     *(("report_training", 2, 1), ("report_ablations", 6, 0), ("report_released", 2, 0), ("report_data", 6, 6)),
-    *(("report_reproduce", 3, 3), ("report_claims", 6, 6), ("report_published", 4, 4), ("report_gallery", 2, 0)),
+    *(("report_reproduce", 3, 3), ("report_claims", 6, 6), ("report_published", 4, 4), ("report_example", 2, 2), ("report_gallery", 2, 0)),
 )
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import matplotlib.pyplot as plt
 import pytest
 
+from mmcoa import defenses
 from mmcoa.report import curves, examples, figures, schematic, style
 
 
@@ -26,6 +27,14 @@ def test_search_has_a_panel_for_each_sweep_there_is(study):
 
 def test_schematic(tmp_path):
     assert style.save(schematic.losses(), tmp_path / "losses.svg").stat().st_size > 5000
+
+
+def test_schematic_of_every_shipped_defence(tmp_path):
+    assert set(schematic.DEFENCES) == set(defenses.names())
+    for name, (trained, pulled) in schematic.DEFENCES.items():
+        assert {{"f": "image", "g": "text"}[letter] for letter in trained} == set(defenses.load(name).TRAINS), name
+        assert pulled
+    assert style.save(schematic.defences(), tmp_path / "defences.svg").stat().st_size > 5000
 
 
 def test_adversarial_images_stay_in_the_ball(study, tmp_path):

@@ -10,16 +10,16 @@ BENCHMARKS = {"strength", "prompts", "predictions", "speed"}
 
 
 def test_available(study, synthetic_profile, plain, plain_profile):
-    everything = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", *BENCHMARKS}
+    everything = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "example", *BENCHMARKS}
     assert sections.available(study, synthetic_profile[1]) == everything
-    assert sections.available(plain, plain_profile[1]) == {"checks"}
+    assert sections.available(plain, plain_profile[1]) == {"checks", "example"}
 
 
 def test_a_sweep_without_the_undefended_model_cannot_be_shown(study, tmp_path):
     part = study.sweeps["epsilon"]["2/255"]
     other = dataclasses.replace(part, rows=part.rows.assign(method="tecoa"))
     found = sections.available(dataclasses.replace(study, sweeps={"epsilon": {"2/255": other}}), tmp_path)
-    assert found == {"checks"}
+    assert found == {"checks", "example"}
 
 
 def test_cells_that_do_not_fit_are_left_out(tmp_path):

@@ -1,0 +1,1 @@
+window.MMCOA_STUDIES = ["openmoji"];
