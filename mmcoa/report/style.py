@@ -72,6 +72,12 @@ _RULES = {
 }
 
 
+def method(name):
+    """(colour, marker) of a method; a variant has the colour of the method that it is one of."""
+    base = name.partition("-")[0]
+    return METHODS.get(name) or (METHODS.get(base, OTHER)[0], OTHER[1])
+
+
 def use():
     """Set the house style for figures made from here on."""
     sns.set_theme(style="white", rc=_RULES)
