@@ -65,8 +65,7 @@ def figure(frame):
     style.use()
     attacks = ordered(frame.attack, ATTACKS)
     shots = sorted(set(frame.shots) - {0})
-    columns = min(4, len(attacks))
-    rows = -(-len(attacks) // columns)
+    rows, columns = style.grid(len(attacks))
     figure, panels = plt.subplots(rows, columns, figsize=(style.WIDTH, 0.7 + 1.75 * rows), sharex=True, sharey=True, squeeze=False)
     names = [name for name in ordered(frame.defense, METHODS) if name != UNDEFENDED]
     for axes, attack in zip(panels.flat, attacks, strict=False):
@@ -83,8 +82,7 @@ def figure(frame):
         axes.set(title=attack_label(attack), ylim=(0, 102), xlim=(-0.4, len(shots) - 0.6))
         axes.set_xticks(range(len(shots)), [shots_text(value) for value in shots])
         axes.grid(axis="x", visible=False)
-    for axes in panels.flat[len(attacks) :]:
-        axes.axis("off")
+    style.finish(panels, len(attacks))
     handles, texts = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, texts, ncols=len(texts), loc="lower center", bbox_to_anchor=(0.5, 0.98), handletextpad=0.4)
     figure.supxlabel("pictures of each class in training", size=8.5)

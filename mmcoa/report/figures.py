@@ -78,7 +78,8 @@ def gains(study):
     limit = max(10, np.ceil(wide.abs().max().max() / 10) * 10)
     sets, columns = len(wide.index.unique("dataset")), max(1, min(len(attacks), 28 // len(names)))  # cells across a page that can be read
     rows = -(-len(attacks) // columns)
-    size = (style.WIDTH, 0.5 + rows * (0.85 + 0.21 * sets))
+    names_take = 0.055 * max(len(method_label(name)) for name in names)  # inches, at 60 degrees
+    size = (style.WIDTH, 0.1 + rows * (0.35 + names_take + 0.21 * sets))
     figure, panels = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axes, attack in zip(panels.flat, attacks, strict=False):
         part = wide.xs(attack, level="attack")

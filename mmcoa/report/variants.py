@@ -121,8 +121,7 @@ def figure(pair):
     style.use()
     frames, looks = [tables.macro(study) for study in pair], ((style.BLUE, "s"), (style.ORANGE, "^"))
     attacks, names = ordered(pair[0].attacks, ATTACKS), ordered(pair[0].methods, METHODS)[::-1]
-    columns = min(4, len(attacks))
-    rows = -(-len(attacks) // columns)
+    rows, columns = style.grid(len(attacks))
     figure, panels = plt.subplots(rows, columns, figsize=(style.WIDTH, 0.6 + rows * (0.5 + 0.34 * len(names))), sharex=True, sharey=True, squeeze=False)
     for axes, attack in zip(panels.flat, attacks, strict=False):
         for model, frame, (color, marker), offset in zip(names_of(pair), frames, looks, (0.14, -0.14), strict=True):
@@ -133,8 +132,7 @@ def figure(pair):
         axes.set(title=attack_label(attack), xlim=(0, 101), ylim=(-0.6, len(names) - 0.4), xticks=[0, 50, 100])
         axes.grid(axis="y", visible=False)
     panels[0, 0].set_yticks(range(len(names)), [method_label(name) for name in names])
-    for axes in panels.flat[len(attacks) :]:
-        axes.axis("off")
+    style.finish(panels, len(attacks))
     figure.legend(*panels[0, 0].get_legend_handles_labels(), ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.98))
     figure.supxlabel("macro accuracy (%)", size=8.5)
     figure.tight_layout(w_pad=0.6, h_pad=0.8)
