@@ -53,12 +53,12 @@ def build_book(profiles, output=None, results=Path("results"), variant=None):
     parts = parts_of(named, folder, published)
     loaded = {part.name: stored.load(part.profile, results) for part in parts}  # a missing result ends here, before anything is written
     variant = variant or VARIANTS.get(parts[0].name)
+    keys = {part.name: sections.available(loaded[part.name], results, None if part.prefix else variant) for part in parts if part.name in named}
     copy_sources(folder)
     style.save(schematic.losses(), folder / "figures" / "losses.svg")
     for part in parts:
         if part.name in named:
-            keys = sections.available(loaded[part.name], results, None if part.prefix else variant)
-            run_study(part, folder, results, keys, variant)
+            run_study(part, folder, results, keys[part.name], variant)
     run_summary(parts, folder, results)
     write_contents(parts, folder)
     return render(folder)
@@ -104,7 +104,8 @@ def run_study(part, folder, results, keys, variant=None):
         for cell in content.cells:
             if cell.cell_type == "markdown":
                 cell.source = studies.rewritten(cell.source, part, names, [name for name, own in fitting.items() if own])
-        content.cells[0].source = studies.titled(content.cells[0].source, part)
+        if page in studies.LATER:
+            content.cells[0].source = studies.titled(content.cells[0].source, part)
         parameters = {"profile": part.profile, "results": str(results), "output": str(part.folder(folder))}
         run_report(content, notebooks[page], path, parameters | ({"variant": str(variant)} if page == VARIANT else {}))
 
@@ -115,7 +116,7 @@ def run_summary(parts, folder, results):
     content = sections.fitting(NOTEBOOKS / f"{SUMMARY}.ipynb", keys)
     pages = [page for page in studies.LATER if all((folder / f"{part.page(page)}.ipynb").is_file() for part in parts)]
     for cell in content.cells:
-        if cell.cell_type == "markdown":
+        if cell.cell_type == "markdown" and "{glue:" in cell.source:  # where it speaks of results
             cell.source = studies.linked(cell.source, parts, pages)
     told = [{"profile": part.profile, "title": part.title, "folder": str(part.folder(folder))} for part in parts]
     run_report(content, NOTEBOOKS / f"{SUMMARY}.ipynb", folder / "index.ipynb", {"studies": told, "results": str(results), "output": str(folder)})

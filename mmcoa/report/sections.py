@@ -7,7 +7,7 @@ the title, is left out, so is the page.
 
 import nbformat
 
-from mmcoa.report import ablations, growth, in_distribution, published, strength, sweeps, tasks, training, variants
+from mmcoa.report import ablations, examples, growth, in_distribution, published, strength, sweeps, tasks, training, variants
 from mmcoa.report.names import SWEEPS
 
 
@@ -16,7 +16,7 @@ def available(study, results="results", variant=None):
 
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
-    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `in-distribution`, `few-shot`;
+    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `in-distribution`, `few-shot`; `examples` (pictures that were attacked);
     `epsilon-methods` (a sweep over epsilon with defended models); `variants`; and those of `ablations.keys`.
     """
     every, study = study, tasks.everywhere(study)
@@ -38,6 +38,7 @@ def available(study, results="results", variant=None):
         "paper-tables": len(published.paper()),
         "in-distribution": in_distribution.there(every),
         "few-shot": in_distribution.few_shot(every),
+        "examples": examples.there(study),
         "epsilon-methods": len(sweeps.methods_of(study, "epsilon")) > 1,
         "variants": variants.there(variant, results),
     }

@@ -70,18 +70,23 @@ def facts(shown, folder="results"):
         "sum_models": together(shown, [own["base_model"] for own in each_facts]),
         "sum_sets": together(shown, [own["datasets"] for own in each_facts]),
         "sum_n": together(shown, [own["n_all"] for own in each_facts]),
+        "sum_all": together(shown, [of_study(tasks.everywhere(each.study))["n_all"] for each in shown]),
         "sum_threat": together(shown, [own["threat"] for own in each_facts], "; "),
         "sum_trained": together(shown, [own["trained_on"] for own in each_facts]),
         "sum_attacks": "; ".join(prefixed(each, attacks_says(each)) for each in shown),
-        "sum_defences": "; ".join(prefixed(each, defences_says(each)) for each in shown),
+        "sum_defences": ". ".join(capital(prefixed(each, defences_says(each), ": ")) for each in shown),
         "sum_prices": "; ".join(prefixed(each, prices_says(each)) for each in shown),
-        "sum_rates": ". ".join(prefixed(each, training_facts.lr_says(each.out, folder)) for each in shown),
+        "sum_rates": capital("; ".join(prefixed(each, training_facts.lr_says(each.out, folder)) for each in shown)),
     }
 
 
-def prefixed(each, text):
+def prefixed(each, text, mark=", "):
     """`on emoji, ...`; in a book of one study the text itself."""
-    return f"on {each.title}, {text[:1].lower()}{text[1:]}" if each.title else text
+    return f"on {each.title}{mark}{text[:1].lower()}{text[1:]}" if each.title else text
+
+
+def capital(text):
+    return text[:1].upper() + text[1:]
 
 
 def together(shown, texts, separator=", "):
@@ -103,7 +108,7 @@ def defences_says(each):
     means = tables.macro(each.out).pivot(index="method", columns="attack", values="accuracy")
     trained = [name for name in ordered(each.out.methods, METHODS) if name != "none"]
     best = {name: means.loc[trained, name].idxmax() for name in MAIN[1:] if name in means}
-    return listed(f"{attack_label(name)} {method_label(own)} {means.loc[own, name]:.0f} % (undefended {means.loc['none', name]:.0f} %)" for name, own in best.items())
+    return "; ".join(f"{attack_label(name)}, {method_label(own)} with {means.loc[own, name]:.0f} % (undefended {means.loc['none', name]:.0f} %)" for name, own in best.items())
 
 
 def prices_says(each):

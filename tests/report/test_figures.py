@@ -42,3 +42,10 @@ def test_adversarial_images_stay_in_the_ball(study, tmp_path):
 
 def test_no_example_is_said_so(tmp_path):
     assert style.save(figures.adversarial_images([]), tmp_path / "none.svg").stat().st_size > 1000
+
+
+def test_a_base_model_that_is_not_at_hand_gives_no_examples(study):
+    assert examples.there(study)
+    gone = study.rows.assign(base_model="photos-clip")
+    assert not examples.there(dataclasses.replace(study, rows=gone))
+    assert not examples.there(dataclasses.replace(study, rows=study.rows.assign(dataset="photos/cifar10")))

@@ -10,9 +10,9 @@ BENCHMARKS = {"strength", "prompts", "predictions", "speed"}
 
 
 def test_available(study, synthetic_profile, plain, plain_profile):
-    everything = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "in-distribution", *BENCHMARKS}
+    everything = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "in-distribution", "examples", *BENCHMARKS}
     assert sections.available(study, synthetic_profile[1]) == everything
-    assert sections.available(plain, plain_profile[1]) == {"checks", "in-distribution"}  # trained on a data set that it is judged on
+    assert sections.available(plain, plain_profile[1]) == {"checks", "in-distribution", "examples"}  # trained on a data set that it is judged on
 
 
 def test_available_of_more_kinds_of_models(rich, rich_profile, plain_profile):
@@ -27,7 +27,7 @@ def test_a_sweep_without_the_undefended_model_cannot_be_shown(study, tmp_path):
     part = study.sweeps["epsilon"]["2/255"]
     other = dataclasses.replace(part, rows=part.rows.assign(method="tecoa"))
     found = sections.available(dataclasses.replace(study, sweeps={"epsilon": {"2/255": other}}), tmp_path)
-    assert found == {"checks", "in-distribution"}
+    assert found == {"checks", "in-distribution", "examples"}
 
 
 def test_cells_that_do_not_fit_are_left_out(tmp_path):
