@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.report import claim_pairs, tables, tasks
+from mmcoa.report import claim_pairs, claims, tables, tasks
 from mmcoa.report.claim_pairs import IN, OUT
 
 EVERYWHERE = {"none", "tecoa", "image_only", "image_only-matched", "mmcoa"}
@@ -54,3 +54,14 @@ def test_claims_pair_in_distribution_with_full_training_only(rich):
     assert set(found.pairs["mmcoa", IN]) == {"openmoji/birds", "openmoji/tools"} and set(found.pairs["image_only", IN]) == {"openmoji/birds"}
     own = rich.outcomes[(rich.outcomes.method == "mmcoa-in") & (rich.outcomes.dataset == "openmoji/birds")]
     assert 100 * own.clean_correct.mean() == pytest.approx(found.pairs["mmcoa", IN]["openmoji/birds"].clean)
+
+
+def test_image_only_at_equal_compute_is_shown_beside_c4_and_decides_nothing(rich, study):
+    def c4(of):
+        return next(each for each in claims.judge(of, resamples=100) if each.claim.key == "C4")
+
+    beside = [part for part in c4(rich).parts if "equal compute" in part.name]
+    assert len(beside) == 4 and {part.role for part in beside} == {"shown"} and all(part.measured for part in beside)
+    assert not any("equal compute" in part.name for part in c4(study).parts)
+    found = claim_pairs.find(rich)
+    assert found.count == sum(len(sets) for key, sets in found.pairs.items() if key[0] != claim_pairs.MATCHED and key != ("none", IN))
