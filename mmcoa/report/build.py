@@ -55,10 +55,12 @@ def build_book(profiles, output=None, results=Path("results"), variant=None):
     variant = variant or VARIANTS.get(parts[0].name)
     keys = {part.name: sections.available(loaded[part.name], results, None if part.prefix else variant) for part in parts if part.name in named}
     copy_sources(folder)
-    style.save(schematic.losses(), folder / "figures" / "losses.svg")
     for part in parts:
         if part.name in named:
+            for made in ("tables", "figures"):  # of pages that have changed since
+                shutil.rmtree(part.folder(folder) / made, ignore_errors=True)
             run_study(part, folder, results, keys[part.name], variant)
+    style.save(schematic.losses(), folder / "figures" / "losses.svg")
     run_summary(parts, folder, results)
     write_contents(parts, folder)
     return render(folder)

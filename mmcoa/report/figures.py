@@ -43,7 +43,7 @@ def methods(study):
     style.use()
     attacks = ordered(study.attacks, ATTACKS)
     size = (style.WIDTH, 0.85 + 0.36 * len(study.methods))
-    figure, panels = plt.subplots(1, len(attacks), figsize=size, sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(attacks), figsize=size, squeeze=False)
     methods_row(panels[0], study, attacks)
     figure.supxlabel("macro accuracy (%)", size=8.5)
     figure.tight_layout(w_pad=0.6)
@@ -51,7 +51,7 @@ def methods(study):
 
 
 def methods_row(panels, study, attacks):
-    """Fill a row of panels, one an attack."""
+    """Fill a row of panels, one an attack, that share no axis; names stand at the first."""
     frame, names = tables.macro(study), ordered(study.methods, METHODS)[::-1]
     for axes, attack in zip(panels, attacks, strict=True):
         part = frame[frame.attack == attack].set_index("method")

@@ -3,7 +3,7 @@ import dataclasses
 import matplotlib.pyplot as plt
 import pytest
 
-from mmcoa.report import curves, examples, figures, schematic, style
+from mmcoa.report import curves, examples, figures, schematic, style, summary, tasks
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,11 @@ def test_a_base_model_that_is_not_at_hand_gives_no_examples(study):
     gone = study.rows.assign(base_model="photos-clip")
     assert not examples.there(dataclasses.replace(study, rows=gone))
     assert not examples.there(dataclasses.replace(study, rows=study.rows.assign(dataset="photos/cifar10")))
+
+
+def test_methods_are_named_at_the_first_panel_alone(rich):
+    for draw in (figures.methods, lambda study: summary.figure([summary.Shown("", None, study, study)])):
+        first, *others = draw(tasks.everywhere(rich)).axes
+        assert [label.get_text() for label in first.get_yticklabels()] == ["MMCoA", "image only (equal compute)", "image only", "TeCoA", "undefended"]
+        assert not any(label.get_text() for axes in others for label in axes.get_yticklabels())
+    plt.close("all")
