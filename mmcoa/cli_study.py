@@ -105,15 +105,15 @@ def gallery(
 
 
 def book(
-    profile: Annotated[str, typer.Argument(help="name of a profile whose results exist")],
+    profiles: Annotated[list[str], typer.Argument(help="names of profiles whose results exist; several make the parts of one book")],
     summary: Annotated[bool, typer.Option("--summary/--no-summary", help="print the summary table")] = True,
 ):
-    """Build the report of a study. Example: mmcoa book quick"""
+    """Build the report of one or several studies. Example: mmcoa book quick"""
     from mmcoa.report.build import build_book
     from mmcoa.report.tables import summary as summary_table
 
-    path = build_book(profile)
-    if summary:
+    path = build_book(profiles)
+    for profile in profiles if summary else []:
         frame = summary_table(profile)
         print_table([str(c) for c in frame.columns], frame.to_numpy().tolist())
     console.print(f"report: {path}", soft_wrap=True)

@@ -74,6 +74,25 @@ def seeds_text(seeds):
     return ", ".join(str(seed) for seed in seeds)
 
 
+def lambda_figure(frame):
+    """Figure of `ablations.lambda_curve`: one panel an attack; the hollow marker is the reference."""
+    style.use()
+    attacks = list(dict.fromkeys(frame.attack))
+    figure, panels = plt.subplots(1, len(attacks), figsize=(style.WIDTH, 2.5), sharey=True, squeeze=False)
+    for axes, attack in zip(panels[0], attacks, strict=True):
+        part, (color, marker) = frame[frame.attack == attack], style.ATTACKS.get(attack, style.OTHER)
+        errors = np.clip([part.accuracy - part.low, part.high - part.accuracy], 0, None)
+        axes.errorbar(part.x, part.accuracy, yerr=errors, fmt=f"{marker}-", color=color, ms=5.5, lw=1.2, elinewidth=1, mec=color)
+        own = part[part.variant == REFERENCE]
+        axes.plot(own.x, own.accuracy, marker, color=color, mfc="white", ms=5.5, zorder=4)
+        axes.set(title=attack_label(attack), xlim=(0, 1), ylim=(0, 102), xticks=[0, 0.25, 0.5, 0.75, 1])
+        axes.set_xticklabels(["0", "¼", "½", "¾", "1"])
+    panels[0][0].set_ylabel("macro accuracy (%)")
+    figure.supxlabel("λ image (λ text is the rest to 1)", size=8.5)
+    figure.tight_layout(w_pad=0.8)
+    return figure
+
+
 def forest(frame):
     """Forest plot of `ablations.fault_effects`: one panel an attack, one row a fault; hollow where the interval covers zero."""
     style.use()

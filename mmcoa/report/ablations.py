@@ -119,7 +119,7 @@ def outcomes_of(rows, seeds, folder):
 
 
 def keys(results="results"):
-    """What can be shown (see sections.py): `ablations`, `ablation-GROUP`, `all-ablations`, `faults`, `all-faults`."""
+    """What can be shown (see sections.py): `ablations`, `ablation-GROUP`, `ablation-lambda-curve`, `all-ablations`, `faults`, `all-faults`."""
     try:
         found = load(results)
     except NotRun:
@@ -127,6 +127,7 @@ def keys(results="results"):
     shown = {f"ablation-{group}" for group in found.groups} | ({"ablations"} if found.groups else set())
     complete = not found.unfinished
     shown |= {"all-ablations"} if complete and {*GROUPS} - {"other"} <= set(found.groups) else set()
+    shown |= {"ablation-lambda-curve"} if lambda_curve(found).x.nunique() > 2 else set()
     shown |= {"faults"} if faults(found) else set()
     return shown | ({"all-faults"} if complete and set(FAULTS) <= set(faults(found).values()) else set())
 
@@ -184,6 +185,24 @@ def fault_effects(found):
         others = {key: value for key, value in changes(found, variant).items() if key != "fault"}
         names[variant] = ", ".join(filter(None, (fault.replace("_", " "), label(others))))
     return effects(found, names)
+
+
+def lambda_curve(found):
+    """Accuracy against λ image where the two weights add up to one: columns variant, x, attack, accuracy, low, high, seeds, by x.
+
+    The reference is one of the points; variants that change anything else beside the weights are not.
+    """
+    weights, outcomes, rows = GROUPS["lambda"][1], dict(list(found.outcomes.groupby("method"))), []
+    own = [REFERENCE, *(name for name, changed in variants(found, "lambda").items() if set(changed) <= set(weights))]
+    for variant in own:
+        image, text = (float(found.settings[variant][key]) for key in weights)
+        if abs(image + text - 1) > 1e-9:
+            continue
+        for attack in found.attacks:
+            mean, low, high = paired.level(outcomes[variant], attack)
+            seeds = outcomes[variant].train_seed.nunique()
+            rows.append(dict(variant=variant, x=image, attack=attack, accuracy=mean, low=low, high=high, seeds=seeds))
+    return pd.DataFrame(rows, columns=["variant", "x", "attack", "accuracy", "low", "high", "seeds"]).sort_values("x", kind="stable", ignore_index=True)
 
 
 def effects(found, names):

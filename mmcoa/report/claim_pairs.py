@@ -1,7 +1,8 @@
 """Outcomes as the claims compare them: each defence in each task, picture by picture and seed by seed.
 
 Of the entries of a profile these count: the undefended model; out of distribution those that are called by their defence's
-own name (`mmcoa`, not `mmcoa-eps4`); in distribution the fully trained ones (no few-shot), one for each data set.
+own name (`mmcoa`, not `mmcoa-eps4`), and MATCHED for comparison; in distribution the fully trained ones (no few-shot), one for each
+data set.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from mmcoa.report.names import METHODS, dataset_label, listed, method_label, ord
 
 UNDEFENDED = "none"
 OUT, IN = "out_of_distribution", "in_distribution"
+MATCHED = "image_only-matched"  # image only with as much compute as MMCoA
 TIMES_CHANCE = 3  # clean accuracy that a model needs on a data set, as a multiple of chance
 CHANCE_RULES = ("both", "undefended")  # whose clean accuracy counts: of all models compared, or of the undefended one
 
@@ -58,7 +60,7 @@ class Found:
 
     def defences(self, task=OUT):
         """Fine-tuned methods that have a model in this task, in the order of tables."""
-        return ordered((name for name, of in self.pairs if of == task and name != UNDEFENDED), METHODS)
+        return ordered((name for name, of in self.pairs if of == task and name not in (UNDEFENDED, MATCHED)), METHODS)
 
     def own(self, names, task):
         """{data set: [Pair, ...]} of those of the named methods that the study has; `NotJudged` where it has none."""
@@ -82,13 +84,13 @@ class Found:
             (name, task, pair)
             for (name, task), sets in self.pairs.items()
             for pair in sets.values()
-            if not pair.enters and (name != UNDEFENDED or task == OUT)
+            if not pair.enters and name != MATCHED and (name != UNDEFENDED or task == OUT)
         ]
 
     @property
     def count(self):
         """How many pairs of method and data set there are, each once."""
-        return sum(len(sets) for (name, task), sets in self.pairs.items() if name != UNDEFENDED or task == OUT)
+        return sum(len(sets) for (name, task), sets in self.pairs.items() if name != MATCHED and (name != UNDEFENDED or task == OUT))
 
 
 def find(study, chance_rule="both"):
@@ -100,6 +102,7 @@ def find(study, chance_rule="both"):
     attacks = tuple(study.attacks)
     outcomes = dict(list(study.outcomes.groupby(["method", "dataset"], sort=False)))
     pairs = {}
+    models = models.assign(defense=[MATCHED if name == MATCHED else own for name, own in zip(models.method, models.defense, strict=True)])
     for (defense, task, dataset), part in models.groupby(["defense", "task", "dataset"], sort=False):
         method = chosen(defense, task, part)
         if method is None:

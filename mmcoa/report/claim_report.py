@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from mmcoa.report import claim_pairs, style, training
+from mmcoa.report import claim_pairs, style, tasks, training_facts
 from mmcoa.report.claim_tests import (
     ALPHA,
     DECIDES,
@@ -46,14 +46,17 @@ def verdict_table(judged):
     """One row a claim: statement, verdict, how many deciding parts are supported, and the one with the smallest effect."""
     rows = []
     for each in judged:
-        weakest = each.weakest
         row = {"": each.claim.key, "claim": each.claim.statement, "verdict": each.words}
         row["parts supported"] = supported_text(each)
-        row["smallest effect (points)"] = (
-            f"{signed_interval(weakest.points, weakest.low, weakest.high)}: {weakest.name}" if weakest else DASH
-        )
+        row["smallest effect (points)"] = weakest_text(each)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def weakest_text(judged):
+    """The deciding part with the smallest effect: `+1.2 (+0.3 to +2.2): text`."""
+    weakest = judged.weakest
+    return f"{signed_interval(weakest.points, weakest.low, weakest.high)}: {weakest.name}" if weakest else DASH
 
 
 def supported_text(judged):
@@ -149,7 +152,7 @@ def of_claims(seen, study, results="results"):
         "claims_pairs": pairs_text(seen),
         "claims_excluded": claim_pairs.excluded_text(seen.found),
         "claims_changed": listed(f"{key} becomes {words}" for key, words in seen.changed) or "no verdict changes",
-        "claims_lr": learning_rates(study, results),
+        "claims_lr": training_facts.lr_says(tasks.everywhere(study), results),
     }
     for each in seen.judged:
         key = each.claim.key.lower()
@@ -174,17 +177,6 @@ def summary(seen, study):
 def pairs_text(seen):
     """`132 of 135`."""
     return f"{seen.found.count - len(seen.found.excluded)} of {seen.found.count}"
-
-
-def learning_rates(study, results="results"):
-    """Learning rates of the study's training logs; without logs what the training records state."""
-    log = training.logs(study, results)
-    rates = (
-        log.groupby("model_id").lr.max().unique()
-        if len(log) and "lr" in log
-        else study.training.get("lr", pd.Series(dtype=float)).dropna().unique()
-    )
-    return listed(f"{float(rate):g}" for rate in sorted(rates)) or "the base model's default"
 
 
 def forest(judged):

@@ -6,10 +6,10 @@ import pandas as pd
 import seaborn as sns
 
 from mmcoa.report import style, sweeps, tables, words
-from mmcoa.report.names import ATTACKS, MACRO, attack_label, dataset_label, ordered
+from mmcoa.report.names import ATTACKS, MACRO, attack_label, dataset_label, method_label, ordered
 
 AXES = {
-    "epsilon": "epsilon, size of the ball (pixel units of [0, 1])",
+    "epsilon": "epsilon (pixel units of [0, 1])",
     "steps": "steps of the image attack",
     "restarts": "random starts of the image attack",
     "budget": "words that may change in a prompt",
@@ -29,6 +29,29 @@ def search(study):
 def budget(study):
     """Macro accuracy against the number of words that may change."""
     return _figure(study, ["budget"])
+
+
+def epsilon_methods(study):
+    """Macro accuracy against the size of the ball, one panel an attack and one line a method, with intervals."""
+    style.use()
+    names = sweeps.methods_of(study, "epsilon")
+    frame = pd.concat([sweeps.curve(study, "epsilon", name).assign(method=name) for name in names])
+    attacks, values = list(dict.fromkeys(frame.attack)), list(dict.fromkeys(frame.sort_values("x").value))
+    figure, panels = plt.subplots(1, len(attacks), figsize=(style.WIDTH, 3.0), sharey=True, squeeze=False)
+    for axes, attack in zip(panels[0], attacks, strict=True):
+        for name, offset in zip(names, np.linspace(-0.12, 0.12, len(names)), strict=True):
+            part = frame[(frame.attack == attack) & (frame.method == name)]
+            color, marker = style.method(name)
+            errors = np.clip([part.accuracy - part.low, part.high - part.accuracy], 0, None)
+            look = {"fmt": f"{marker}-", "color": color, "ms": 5, "lw": 1.2, "elinewidth": 1, "mec": "white", "mew": 0.5}
+            axes.errorbar([values.index(value) + offset for value in part.value], part.accuracy, yerr=errors, label=method_label(name), **look)
+        axes.set(title=attack_label(attack), xlim=(-0.35, len(values) - 0.65), ylim=(0, 102), xlabel=AXES["epsilon"])
+        axes.set_xticks(range(len(values)), values)
+        axes.grid(axis="x", visible=False)
+    panels[0][0].set_ylabel("macro accuracy (%)")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), ncols=min(5, len(names)), loc="lower center", bbox_to_anchor=(0.5, 0.97), handletextpad=0.4)
+    figure.tight_layout(w_pad=1.2)
+    return figure
 
 
 def _figure(study, names):

@@ -11,6 +11,7 @@ import torch
 
 from mmcoa.attacks.pgd import pgd
 from mmcoa.datasets import load_dataset
+from mmcoa.errors import UserError
 from mmcoa.loading import load_model
 from mmcoa.report.results import threat_of
 from mmcoa.report.tables import require
@@ -29,6 +30,18 @@ class Example:
     epsilon: float
     clean_prediction: tuple
     adversarial_prediction: tuple
+
+
+def there(study):
+    """Whether pictures may be shown, and the base model is at hand: one that a study trained itself is not among its results."""
+    rows = study.rows[study.rows.method == "none"]
+    if not rows.dataset.str.startswith(SHOWABLE).any():
+        return False
+    try:
+        load_model(rows.base_model.iloc[0], resize=rows["resize"].iloc[0])
+    except UserError:
+        return False
+    return True
 
 
 def adversarial_images(study, count=5):

@@ -6,11 +6,9 @@ In a notebook: `facts.glue(facts.of_study(study))`; on a page: {glue:text}`key`.
 import numpy as np
 
 from mmcoa.errors import UserError
-from mmcoa.report import words
 from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.results import threat_of
-from mmcoa.report.tables import all_rows, by_dataset, correct_by_sample, macro, number, require, signed
-from mmcoa.statistics import macro_interval
+from mmcoa.report.tables import NARROW, all_rows, by_dataset, macro, number, require, signed
 from mmcoa.threat import format_epsilon
 
 
@@ -50,21 +48,12 @@ def of_study(study):
 
 
 def of_impact(study):
-    """The undefended model: macro means, what the attacks share, extremes."""
+    """The undefended model: macro means and extremes."""
     means = macro(study).set_index(["method", "attack"]).loc["none"]
     facts = {f"macro_{name}": number(r.accuracy, r.low, r.high) + " %" for name, r in means.iterrows()}
     facts |= {f"short_{name}": f"{r.accuracy:.0f} %" for name, r in means.iterrows()}
-    image, text, both = (correct_by_sample(study, "none", name) for name in ("image", "text", "sequential"))
-    union = [(a * b, label) for (a, label), (b, _) in zip(image, text, strict=True)]
-    facts["union"] = number(*macro_interval(union)) + " %"
-    beyond = [(a - b, label) for (a, label), (b, _) in zip(union, both, strict=True)]
-    mean, low, high = macro_interval(beyond)
-    facts["beyond"] = f"{mean:.1f} points ({signed(low)} to {signed(high)})".replace("-", "−")
-    facts["template_share"] = f"{words.template_share(study):.0f} %"
     frame = by_dataset(study)
     wide = frame[frame.method == "none"].pivot(index="dataset", columns="attack", values="accuracy")
-    above = int((wide.sequential > wide[["image", "text"]].min(axis=1)).sum())
-    facts["above"] = f"{above} of {len(wide)}"
     for attack in ("image", "text"):
         fall = wide.clean - wide[attack]
         for which, name in (("most", fall.idxmax()), ("least", fall.idxmin())):
@@ -78,7 +67,6 @@ def of_finetuning(study):
         raise UserError(f"profile '{study.profile}' trains nothing: there is no fine-tuning to report")
     means = macro(study).pivot(index="method", columns="attack", values="accuracy")
     trained = [name for name in ordered(study.methods, METHODS) if name != "none"]
-    training = study.training
     clauses = []
     for attack in ordered(study.attacks, ATTACKS):
         if attack == "clean":
@@ -91,7 +79,15 @@ def of_finetuning(study):
         "best": "; ".join(clauses),
         "clean_price": ", ".join(clean),
         "clean_before": f"{means.loc['none', 'clean']:.0f} %",
-        "train_epsilon": ", ".join(str(value) for value in training.epsilon.dropna().unique()) or "of the model's own default",
-        "train_source": ", ".join(training.candidate_source.unique()),
+        "best_gain": best_gains(study),
         "seeds": str(study.outcomes[study.outcomes.method != "none"].groupby("method").model_id.nunique().max()),
     }
+
+
+def best_gains(study):
+    """Per attack the method that gains most on the undefended model, with its paired interval."""
+    gains, clauses = macro(study, "none"), []
+    for attack, part in gains[gains.method != "none"].groupby("attack", sort=False):
+        best = part.loc[part.accuracy.idxmax()]
+        clauses.append(f"{attack_label(attack)}: {method_label(best.method)}, {signed(best.accuracy)} ({signed(best.low)}{NARROW}to{NARROW}{signed(best.high)})")
+    return "; ".join(clauses)

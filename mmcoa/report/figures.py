@@ -41,25 +41,30 @@ def impact(study):
 def methods(study):
     """Macro accuracy of each method under each attack, with intervals; a dashed line marks the undefended model."""
     style.use()
-    frame = tables.macro(study)
-    attacks, names = ordered(study.attacks, ATTACKS), ordered(study.methods, METHODS)[::-1]
-    size = (style.WIDTH, 0.85 + 0.36 * len(names))
-    figure, panels = plt.subplots(1, len(attacks), figsize=size, sharey=True, squeeze=False)
-    for axes, attack in zip(panels[0], attacks, strict=True):
+    attacks = ordered(study.attacks, ATTACKS)
+    size = (style.WIDTH, 0.85 + 0.36 * len(study.methods))
+    figure, panels = plt.subplots(1, len(attacks), figsize=size, squeeze=False)
+    methods_row(panels[0], study, attacks)
+    figure.supxlabel("macro accuracy (%)", size=8.5)
+    figure.tight_layout(w_pad=0.6)
+    return figure
+
+
+def methods_row(panels, study, attacks):
+    """Fill a row of panels, one an attack, that share no axis; names stand at the first."""
+    frame, names = tables.macro(study), ordered(study.methods, METHODS)[::-1]
+    for axes, attack in zip(panels, attacks, strict=True):
         part = frame[frame.attack == attack].set_index("method")
         for y, name in enumerate(names):
-            color, marker = style.METHODS.get(name, style.OTHER)
+            color, marker = style.method(name)
             _points(axes, part.loc[[name]], [y], color, marker, 5.5)
             label = axes.text(part.accuracy[name], y + 0.2, f"{part.accuracy[name]:.0f}", ha="center", va="bottom", size=7)
             label.set_bbox({"fc": "white", "ec": "none", "pad": 0.4})  # the dashed line must not cross it
         if "none" in part.index:
             axes.axvline(part.accuracy["none"], color=style.GREY, ls=(0, (4, 3)), lw=0.9, zorder=1)
         axes.set(title=attack_label(attack), xlim=(0, 104), ylim=(-0.6, len(names) - 0.25), xticks=[0, 50, 100])
+        axes.set_yticks(range(len(names)), [method_label(name) for name in names] if axes is panels[0] else [])
         axes.grid(axis="y", visible=False)
-    panels[0][0].set_yticks(range(len(names)), [method_label(name) for name in names])
-    figure.supxlabel("macro accuracy (%)", size=8.5)
-    figure.tight_layout(w_pad=0.6)
-    return figure
 
 
 def gains(study):
@@ -71,24 +76,25 @@ def gains(study):
     wide = frame.pivot(index=["dataset", "attack"], columns="method", values="accuracy")
     wide = wide[names].sub(wide["none"], axis=0)
     limit = max(10, np.ceil(wide.abs().max().max() / 10) * 10)
-    rows = len(wide.index.unique("dataset"))
-    size = (style.WIDTH, 1.3 + 0.24 * rows)
-    figure, panels = plt.subplots(1, len(attacks), figsize=size, sharey=True, squeeze=False)
-    for axes, attack in zip(panels[0], attacks, strict=True):
+    sets, columns = len(wide.index.unique("dataset")), max(1, min(len(attacks), 28 // len(names)))  # cells across a page that can be read
+    rows = -(-len(attacks) // columns)
+    names_take = 0.055 * max(len(method_label(name)) for name in names)  # inches, at 60 degrees
+    size = (style.WIDTH, 0.1 + rows * (0.35 + names_take + 0.21 * sets))
+    figure, panels = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axes, attack in zip(panels.flat, attacks, strict=False):
         part = wide.xs(attack, level="attack")
         part.index = [dataset_label(name) for name in part.index]
-        small = len(names) * len(attacks) > 16
         sns.heatmap(
             part, ax=axes, cmap="PuOr_r", vmin=-limit, vmax=limit, annot=part.map(lambda gain: tables.signed(gain, 0)), fmt="",
-            cbar=False, linewidths=0.6,
-            annot_kws={"size": 5.5 if small else 7},
+            cbar=False, linewidths=0.6, annot_kws={"size": 6 if len(names) * columns > 16 else 7},
         )  # fmt: skip
         axes.set(title=attack_label(attack), xlabel="", ylabel="")
         labels = [method_label(name) for name in names]
         axes.set_xticks(np.arange(len(names)) + 0.5, labels, rotation=60, ha="right", rotation_mode="anchor")
         axes.tick_params(axis="y", length=0, rotation=0)
-    figure.tight_layout(w_pad=0.4)
-    bar = figure.colorbar(panels[0][0].collections[0], ax=panels[0].tolist(), fraction=0.025, pad=0.015, aspect=35)
+    for axes in panels.flat[len(attacks) :]:
+        axes.axis("off")
+    bar = figure.colorbar(panels[0][0].collections[0], ax=panels.ravel().tolist(), fraction=0.025, pad=0.015, aspect=35)
     bar.set_label("points gained on undefended", size=8)
     bar.outline.set_visible(False)
     return figure

@@ -1,7 +1,10 @@
 """How attacks, methods and data sets are called in tables and figures, and in which order they come.
 
-A name that is not listed here is shown as it is, after the listed ones: a new defence or attack needs no entry.
+A name that is not listed here is shown as it is, after the listed ones: a new defence or attack needs no entry. A variant of a
+listed name (`mmcoa-4shot`) comes after it and is called after it.
 """
+
+import re
 
 ATTACKS = {
     "clean": "clean",
@@ -47,6 +50,8 @@ METHODS = {
     "text_only": "text only",
     "mmcoa": "MMCoA",
 }
+VARIANTS = {"in": "in distribution", "matched": "equal compute"}  # endings of an entry's name in a profile; others are shown as they are
+STUDIES = {"openmoji": "emoji", "photos": "photographs", "resnet": "emoji, ResNet"}
 SOURCES = {
     "table:eval": "WordNet table, evaluation half",
     "table:train": "WordNet table, training half",
@@ -68,9 +73,15 @@ MACRO = "macro mean"
 
 
 def ordered(names, known):
-    """The distinct names, those of `known` first and in its order."""
-    names = list(dict.fromkeys(names))
-    return [name for name in known if name in names] + sorted(name for name in names if name not in known)
+    """The distinct names, those of `known` first and in its order, each with its variants (`NAME-...`) behind it."""
+    known = list(known)
+
+    def place(name):
+        base = name if name in known else name.partition("-")[0]
+        numbers = [int(part) if part.isdigit() else 0 for part in re.split(r"(\d+)", name)]  # 2shot before 16shot
+        return known.index(base) if base in known else len(known), name not in known, re.sub(r"\d+", "", name), numbers, name
+
+    return sorted(dict.fromkeys(names), key=place)
 
 
 def attack_label(name):
@@ -78,7 +89,22 @@ def attack_label(name):
 
 
 def method_label(name):
-    return METHODS.get(name, name)
+    """`mmcoa` -> `MMCoA`, `mmcoa-4shot` -> `MMCoA (4 shots)`."""
+    base, _, ending = name.partition("-")
+    if name in METHODS or base not in METHODS:
+        return METHODS.get(name, name)
+    shots = re.fullmatch(r"(\d+)shots?", ending)
+    return f"{METHODS[base]} ({shots_label(int(shots[1])) if shots else VARIANTS.get(ending, ending)})"
+
+
+def shots_label(shots):
+    """`1 shot`, `4 shots`: pictures of each class that a model was trained on."""
+    return f"{shots} shot{'s' * (shots != 1)}"
+
+
+def study_label(profile):
+    """What a study is about, in a word; the profile's name where that is not known."""
+    return STUDIES.get(profile, profile)
 
 
 def source_label(name):
@@ -87,10 +113,10 @@ def source_label(name):
 
 
 def dataset_label(name):
-    """`openmoji/land-vehicles` -> `land vehicles`; names of other families keep their first part."""
+    """`openmoji/land-vehicles` -> `land vehicles`; `photos/cifar10` -> `cifar10`; names of other families keep their first part."""
     if name == "openmoji/others":
         return "all other emoji"
-    return name.removeprefix("openmoji/").removeprefix("wds:").replace("-", " ")
+    return name.removeprefix("openmoji/").removeprefix("photos/").removeprefix("wds:").replace("-", " ")
 
 
 def listed(names, last="and"):

@@ -49,8 +49,9 @@ class Study:
 
     @property
     def attacks(self):
-        """Names of the attacks that every evaluation has."""
-        return list(self.rows.attack.unique())
+        """Names of the attacks that every evaluation has; a data set without a train split lacks `joint`."""
+        each = self.rows.groupby(["model_id", "dataset"]).attack.agg(set)
+        return [name for name in self.rows.attack.unique() if all(name in there for there in each)]
 
     @property
     def methods(self):

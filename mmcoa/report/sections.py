@@ -1,31 +1,47 @@
 """Which parts of a report notebook a study has results for.
 
 Cells are tagged `needs-KEY` or `lacks-KEY`. Before a notebook runs, the book leaves out the cells whose needs are not met and
-those that stand in for something that is there: so a small profile builds, and its page says what it lacks.
+those that stand in for something that is there: so a small profile builds, and its page says what it lacks. Where the first cell,
+the title, is left out, so is the page.
 """
 
 from pathlib import Path
 
 import nbformat
 
-from mmcoa.report import ablations, gallery, growth, published, strength, sweeps, training, worked
+from mmcoa.report import (
+    ablations,
+    examples,
+    gallery,
+    growth,
+    in_distribution,
+    published,
+    strength,
+    sweeps,
+    tasks,
+    training,
+    variants,
+    worked,
+)
 from mmcoa.report.names import SWEEPS
 
 
-def available(study, results="results"):
-    """Keys of what can be shown; `results`: the folder of all results.
+def available(study, results="results", variant=None):
+    """Keys of what can be shown; `results`: the folder of all results; `variant`: profile of the same study with another base model.
 
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
-    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `gallery`; `example` (one picture through all
-    attacks, see worked.py); and those of `ablations.keys`.
+    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `in-distribution`, `few-shot`; `examples` (pictures
+    that were attacked); `example` (one picture through all attacks, see worked.py); `gallery`; `epsilon-methods` (a sweep over epsilon
+    with defended models); `variants`; and those of `ablations.keys`.
     """
+    every, study = study, tasks.everywhere(study)
     keys = {name for name in SWEEPS if any("none" in part.methods for part in study.sweeps.get(name, {}).values())}
     has = {
         "search": bool({"steps", "restarts"} & keys),
         "all-sweeps": set(SWEEPS) <= keys,
         "edits": "budget" in keys and sweeps.longest_edit(study) > 1,
-        "checks": len(strength.checks(study)),
+        "checks": len(strength.checks(every)),
         "gaps": "attacks" in keys and len(strength.gaps(study)),
         "text-gaps": "source" in keys and len(strength.text_gaps(study)),
         "strength": len(strength.comparisons(results)),
@@ -38,6 +54,11 @@ def available(study, results="results"):
         "paper-tables": len(published.paper()),
         "gallery": gallery.there(Path(results) / study.profile),
         "example": worked.available(study),
+        "in-distribution": in_distribution.there(every),
+        "few-shot": in_distribution.few_shot(every),
+        "examples": examples.there(study),
+        "epsilon-methods": len(sweeps.methods_of(study, "epsilon")) > 1,
+        "variants": variants.there(variant, results),
     }
     return keys | {key for key, there in has.items() if there} | ablations.keys(results)
 
@@ -50,10 +71,10 @@ def fits(cell, keys):
     return needs <= keys and not lacks & keys
 
 
-def write_fitting(notebook, path, keys):
-    """Write the notebook without the cells that do not fit, and return the path."""
+def fitting(notebook, keys):
+    """The notebook's content without the cells that do not fit; None where its first cell, the title, does not."""
     content = nbformat.read(notebook, as_version=4)
+    if not fits(content.cells[0], keys):
+        return None
     content.cells = [cell for cell in content.cells if fits(cell, keys)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(content, path)
-    return path
+    return content

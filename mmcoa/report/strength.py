@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.report import sweeps
-from mmcoa.report.names import METHODS, attack_label, dataset_label, method_label, ordered, source_label
+from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered, source_label
 from mmcoa.report.tables import number, signed
 from mmcoa.statistics import macro_interval, wilson
 
@@ -50,24 +50,23 @@ def checks(study):
 
 
 def verdicts_table(study):
-    """One row a model and search: checks passed, samples, and the plain verdict."""
+    """One row a method and search: models, checks passed by all of them, samples, and the plain verdict."""
     frame, rows = checks(study), []
-    frame["order"] = frame.method.map({name: i for i, name in enumerate(ordered(frame.method, METHODS))})
-    for (_, model, attack), part in frame.groupby(["order", "model_id", "attack"], sort=True):
-        reasons = dict.fromkeys(part.verdict[~part.passed.astype(bool)])
-        row = {"model": model_label(part.method.iloc[0], model), "search": attack_label(attack)}
-        row |= {
-            "passed": f"{int(part.passed.sum())} of {len(part)}",
-            "n": "–".join(map(str, dict.fromkeys([part.n.min(), part.n.max()]))),
-        }
-        rows.append(row | {"verdict": f"suspicious: {'; '.join(reasons)}" if reasons else "ok"})
+    for method in ordered(frame.method, METHODS):
+        for attack, part in frame[frame.method == method].groupby("attack", sort=False):
+            failed = part[~part.passed.astype(bool)]
+            reasons = [f"{verdict} ({listed(seed_label(model) for model in dict.fromkeys(own.model_id))})" for verdict, own in failed.groupby("verdict", sort=False)]
+            row = {"method": method_label(method), "models": str(part.model_id.nunique()), "search": attack_label(attack)}
+            row |= {"passed": f"{int(part.passed.sum())} of {len(part)}", "n": "–".join(map(str, dict.fromkeys([part.n.min(), part.n.max()])))}
+            rows.append(row | {"verdict": f"suspicious: {'; '.join(reasons)}" if reasons else "ok"})
     return pd.DataFrame(rows)
 
 
-def model_label(method, model_id):
-    """`MMCoA, seed 1`; the base model has no seed."""
-    seed = model_id.rpartition("-seed")[2] if "-seed" in model_id else ""
-    return method_label(method) + (f", seed {seed}" if seed else "")
+def seed_label(model_id):
+    """`mmcoa-seed1` -> `seed 1`; `mmcoa-in-on-openmoji-birds-seed1` -> `birds, seed 1`; the base model has no seed."""
+    front, mark, seed = model_id.rpartition("-seed")
+    where = front.partition("-on-")[2]
+    return ", ".join(filter(None, (dataset_label(where.replace("-", "/", 1)) if where else "", f"seed {seed}" if mark else "base model")))
 
 
 def checks_table(study):

@@ -72,6 +72,26 @@ _RULES = {
 }
 
 
+def method(name):
+    """(colour, marker) of a method; a variant has the colour of the method that it is one of."""
+    base = name.partition("-")[0]
+    return METHODS.get(name) or (METHODS.get(base, OTHER)[0], OTHER[1])
+
+
+def grid(count, most=4):
+    """(rows, columns) for some panels: as few rows as it takes, and as few empty places."""
+    rows = -(-count // most)
+    return rows, -(-count // rows)
+
+
+def finish(panels, count):
+    """Blank the empty places of a grid with shared axes; the panels above them get numbers of their own."""
+    for axes in panels.flat[count:]:
+        axes.axis("off")
+    for axes in panels.flat[max(0, count - panels.shape[1]) : count]:
+        axes.tick_params(axis="x", labelbottom=True)
+
+
 def use():
     """Set the house style for figures made from here on."""
     sns.set_theme(style="white", rc=_RULES)

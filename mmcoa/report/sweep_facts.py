@@ -1,9 +1,10 @@
 """Phrases about a study's sweeps, as facts.py has them about its main evaluation."""
 
 import numpy as np
+import pandas as pd
 
 from mmcoa.report import sweeps
-from mmcoa.report.names import SWEEPS, attack_label, listed
+from mmcoa.report.names import SWEEPS, attack_label, listed, method_label
 from mmcoa.report.tables import macro
 
 
@@ -21,6 +22,10 @@ def of_sweeps(study):
         facts[f"{name}_threat"] = sweeps.threat_text(study, name)
         if name in sweeps.NUMERIC:
             facts[f"{name}_says"] = trends(name, sweeps.curve(study, name))
+    if len(names := sweeps.methods_of(study, "epsilon")) > 1:
+        facts["epsilon_methods_says"] = ends(study, names)
+        facts["epsilon_methods_n"] = f"{sweeps.curve(study, 'epsilon', names[0]).n.iloc[0]:,}"
+        facts["epsilon_methods_threat"] = sweeps.threat_text(study, "epsilon", names[0])
     if "attacks" in study.sweeps:
         facts |= of_attacks(study)
     for name in ("source", "words"):
@@ -34,6 +39,16 @@ def of_sweeps(study):
         for key, separator in (("n", " and "), ("threat", "; and "), ("says", "; ")):
             facts[f"search_{key}"] = separator.join(dict.fromkeys(facts[f"{name}_{key}"] for name in shown))
     return facts
+
+
+def ends(study, names):
+    """Of each attack, where the methods stand at the smallest and at the largest epsilon."""
+    frame, clauses = pd.concat([sweeps.curve(study, "epsilon", name).assign(method=name) for name in names]), []
+    for attack, part in frame.groupby("attack", sort=False):
+        stops = [part[part.x == x] for x in (part.x.min(), part.x.max())]
+        said = [f"at {own.value.iloc[0]} {listed(f'{method_label(r.method)} {r.accuracy:.0f} %' for r in own.itertuples())}" for own in stops]
+        clauses.append(f"{attack_label(attack)}: {', '.join(said)}")
+    return "; ".join(clauses)
 
 
 PLACES = {"epsilon": "at {}", "steps": "after {} steps", "restarts": "with {} starts", "budget": "with {} words"}

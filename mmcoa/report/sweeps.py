@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmcoa.attacks import catalog
 from mmcoa.errors import UserError
-from mmcoa.report.names import ATTACKS, KNOWS, attack_label, listed, ordered, source_label
+from mmcoa.report.names import ATTACKS, KNOWS, METHODS, attack_label, listed, method_label, ordered, source_label
 from mmcoa.report.results import threat_of
 from mmcoa.report.tables import correct_by_sample, macro, number, signed
 from mmcoa.report.words import text_changes
@@ -49,6 +49,12 @@ def curve(study, name, method="none"):
     return frame[["value", "x", "attack", "accuracy", "low", "high", "n"]]
 
 
+def methods_of(study, name):
+    """Methods that every value of a sweep has, in the order of tables; none where the study lacks the sweep."""
+    own = [set(part.methods) for part in study.sweeps.get(name, {}).values()]
+    return ordered(set.intersection(*own), METHODS) if own else []
+
+
 def clean(study, name, method="none"):
     """(macro clean accuracy of a method on the pictures of a sweep, low, high)."""
     part = next(iter(study.sweep(name).values()))
@@ -65,6 +71,13 @@ def curve_table(study, name, method="none"):
     wide = wide[["value", "n", *attacks]].rename(columns={"value": name} | {attack: attack_label(attack) for attack in attacks})
     wide.columns.name = None
     return wide.astype(str).reset_index(drop=True)
+
+
+def methods_curve_table(study, name):
+    """`curve` of every method of a sweep as text: one row a method and value, one column an attack."""
+    parts = [curve_table(study, name, method).assign(method=method_label(method)) for method in methods_of(study, name)]
+    table = pd.concat(parts, ignore_index=True)
+    return table[["method", *(column for column in table.columns if column != "method")]]
 
 
 def attacks_table(study, method="none"):

@@ -9,16 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from mmcoa.errors import UserError
-from mmcoa.report import results
+from mmcoa.report import results, tasks
 from mmcoa.report.names import ATTACKS, MACRO, METHODS, attack_label, dataset_label, method_label, ordered
 from mmcoa.statistics import macro_interval, wilson
-
-NO_IMAGE_ATTACK = ("clean", "text_only")  # methods without an inner image attack
 
 
 def summary(profile, folder="results"):
     """Method x attack: macro accuracy in percent and n, as text; what `make report` prints."""
-    return short(methods_table(results.load(profile, folder)))
+    return short(methods_table(tasks.out_of_distribution(results.load(profile, folder))))
 
 
 def short(table):
@@ -32,7 +30,12 @@ def macro(study, against=None):
     Returns columns method, attack, accuracy, low, high, n (samples, over all data sets), seeds. Accuracy is the mean over
     training seeds, sample by sample; the interval is `macro_interval`'s. With `against`, the name of a method, accuracy is
     the difference from it on the same samples, in points, and the interval a paired one.
+
+    Raises `ValueError` where the methods were judged on different data sets: choose some with tasks.py.
     """
+    judged = study.outcomes.groupby("method", sort=False).dataset.agg(lambda names: tuple(sorted(set(names))))
+    if judged.nunique() > 1:
+        raise ValueError(f"no common mean: {', '.join(f'{name} has {len(sets)} data sets' for name, sets in judged.items())}")
     rows = []
     for method in ordered(study.methods, METHODS):
         for attack in ordered(study.attacks, ATTACKS):
@@ -131,14 +134,12 @@ def gains_table(study):
 
 
 def dataset_table(study):
-    """Data set x method x attack; a data set that the method was trained on carries a dagger."""
+    """Data set x method x attack."""
     frame = by_dataset(study)
     table = _wide(frame, ["dataset", "method"]).drop(columns="classes")
     table["order"] = table.method.map({name: i for i, name in enumerate(ordered(study.methods, METHODS))})
     table = table.sort_values(["dataset", "order"]).drop(columns="order")
-    seen = set(frame[frame.task == "in_distribution"][["method", "dataset"]].itertuples(index=False, name=None))
-    dagger = [" †" if (row.method, row.dataset) in seen else "" for row in table.itertuples()]
-    table["method"] = table.method.map(method_label) + dagger
+    table["method"] = table.method.map(method_label)
     repeated = table.dataset.duplicated()
     table["data set"] = table.dataset.map(dataset_label).mask(repeated, "")
     front = ["data set", "method", "n"]
@@ -152,20 +153,7 @@ def _wide(frame, keys):
     columns = ordered(frame.attack, ATTACKS)
     wide = wide[[*keys, "classes", "n", *columns]].rename(columns={name: attack_label(name) for name in columns})
     wide.columns.name = None
-    return wide.astype(str).sort_values(keys, ignore_index=True)
-
-
-def cost_table(study):
-    """Cost of fine-tuning each method, mean over its seeds."""
-    rows = []
-    for method in ordered(study.training.method, METHODS):
-        part = study.training[study.training.method == method]
-        first, seconds, images = part.iloc[0], part.seconds.mean(), int(part.images.mean())
-        row = {"method": method_label(method), "trained on": dataset_label(first.dataset), "pictures seen": f"{images:,}"}
-        row |= {"PGD steps inside": "–" if first.defense in NO_IMAGE_ATTACK else str(first.inner_steps)}
-        row |= {"seconds": f"{seconds:.0f}", "pictures/s": f"{images / max(seconds, 1e-9):.0f}"}
-        rows.append(row | {"device": first.device, "threads": str(first.threads)})
-    return pd.DataFrame(rows)
+    return wide.fillna("–").astype(str).sort_values(keys, ignore_index=True)
 
 
 def all_rows(study):

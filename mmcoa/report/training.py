@@ -17,6 +17,8 @@ from mmcoa.report.strength_facts import span
 from mmcoa.report.tables import number
 from mmcoa.statistics import wilson
 
+NO_IMAGE_ATTACK = ("clean", "text_only")  # defences without an inner image attack
+
 
 def logs(study, results="results"):
     """Training logs of the study's models, one under the other; empty where there are none.
@@ -55,7 +57,7 @@ def losses(frame):
     figure, panels = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
     for axes, name in zip(panels.flat, names, strict=False):
         part = curves[curves.method == name]
-        color, marker = style.METHODS.get(name, style.OTHER)
+        color, marker = style.method(name)
         axes.fill_between(part.step, part.low, part.high, color=color, alpha=0.25, lw=0)
         look = {"ms": 4, "mec": "white", "mew": 0.5, "markevery": max(1, len(part) // 5)}
         axes.plot(part.step, part["median"], f"{marker}-", color=color, lw=1.2, **look)
@@ -91,6 +93,18 @@ def cost(study):
     return table
 
 
+def learning_rates(study, results="results"):
+    """{method: learning rates (sorted tuple)} as the records state them, else as the logs do; empty for the base model's default."""
+    log, found = logs(study, results), {}
+    peaks = log.groupby("model_id").lr.max() if len(log) and "lr" in log else pd.Series(dtype=float)
+    for method in ordered(study.training.get("method", []), METHODS):
+        part = study.training[study.training.method == method]
+        stated = part.lr if "lr" in part else pd.Series(np.nan, part.index)
+        rates = stated.astype(float).fillna(part.model_id.map(peaks).astype(float)).dropna()
+        found[method] = tuple(sorted(set(rates)))
+    return found
+
+
 def trained(study):
     """The study's `training`. Raises `UserError` where nothing is trained."""
     if study.training.empty:
@@ -100,10 +114,13 @@ def trained(study):
 
 def cost_table(study):
     """`cost` as text; columns that no row could fill are left out."""
-    frame, rows = cost(study), []
+    frame, frame_of, rows = cost(study), dict(list(study.training.groupby("method"))), []
     for row in frame.itertuples():
         between = f" ({short(row.low)} to {short(row.high)})" if row.seeds > 1 else ""
         cells = {"method": method_label(row.method), "seeds": str(row.seeds)}
+        first = frame_of[row.method].iloc[0]
+        cells["pictures seen"] = f"{int(frame_of[row.method].images.mean()):,}"
+        cells["PGD steps inside"] = "–" if first.defense in NO_IMAGE_ATTACK or pd.isna(first.inner_steps) else f"{first.inner_steps:.0f}"
         cells |= {f"{unit(study)} per 1,000 pictures": short(row.seconds) + between, "pictures/s": short(row.per_second)}
         cells |= {"ratio to clean fine-tuning": short(row.ratio), f"{unit(study)} per epoch": short(row.epoch)}
         rows.append(cells)
@@ -183,7 +200,7 @@ def scatter(study):
             draw(value, color=style.GREY, ls=(0, (4, 3)), lw=0.9, zorder=1)
     for name in ordered(frame.method, METHODS):
         part = frame[frame.method == name]
-        color, marker = style.METHODS.get(name, style.OTHER)
+        color, marker = style.method(name)
         look = {"color": color, "marker": marker, "s": 52, "edgecolor": "white", "linewidth": 0.6, "zorder": 3}
         axes.scatter(part.clean, part.robust, label=method_label(name), **look)
     axes.margins(0.08)

@@ -17,6 +17,7 @@ def of_training(study, results="results"):
     dear, cheap = costs.loc[costs.seconds.idxmax()], costs.loc[costs.seconds.idxmin()]
     found = {
         "inner_threat": inner_threat(study),
+        "lr_says": lr_says(study, results),
         "cost_unit": training.unit(study),
         "cost_devices": listed(f"{row.device}, {counted(row.threads, 'thread')}" for row in machines.itertuples()),
         "cost_says": " and ".join(
@@ -33,6 +34,16 @@ def of_training(study, results="results"):
         found |= {"held_out_n": span(slices.samples), "held_out_threat": inner_threat(study, heldout.STEPS)}
         found["held_out_says"] = held_out_says(slices)
     return found
+
+
+def lr_says(study, results="results"):
+    """Which learning rates the methods have, as a sentence without its full stop."""
+    rates = training.learning_rates(study, results)
+    said = {method: listed(f"{rate:g}" for rate in own) or "the base model's default" for method, own in rates.items()}
+    if len(set(said.values())) == 1:
+        return f"All methods have the same learning rate, {next(iter(said.values()))}"
+    named = listed(f"{method_label(method)} {text}" for method, text in said.items())
+    return f"Learning rates were chosen for each method on held-out pictures of the training set: {named}"
 
 
 def inner_threat(study, steps=None):

@@ -6,7 +6,7 @@ import pandas as pd
 
 from mmcoa.attacks.words import class_name_positions, split_words
 from mmcoa.errors import UserError
-from mmcoa.report.names import dataset_label
+from mmcoa.report.names import METHODS, dataset_label, listed, method_label, ordered
 from mmcoa.report.tables import require
 
 
@@ -63,19 +63,20 @@ def marked(prompt, edits, style):
     return " ".join(words)
 
 
-def hits(study):
-    """Every change of a word that the text attack makes on the undefended model.
+def hits(study, method="none"):
+    """Every change of a word that the text attack makes on the models of a method.
 
-    Returns columns dataset, where (`class name` or `template`), old_word; one row an edit.
+    Returns columns model_id, dataset, where (`class name` or `template`), old_word, new_word; one row an edit.
     """
-    require(study, ["none"], ["text"])
+    require(study, [method], ["text"])
     rows = []
-    for dataset, changes in text_changes(study).groupby("dataset"):
+    for (model, dataset), changes in text_changes(study, method).groupby(["model_id", "dataset"]):
         for change, name in zip(changes.itertuples(), name_positions(changes), strict=True):
             for edit in change.edits:
                 where = "class name" if edit["position"] in name else "template"
-                rows.append({"dataset": dataset, "where": where, "old_word": edit["old_word"].lower()})
-    return pd.DataFrame(rows, columns=["dataset", "where", "old_word"])
+                words = {"old_word": edit["old_word"].lower(), "new_word": edit["new_word"].lower()}
+                rows.append({"model_id": model, "dataset": dataset, "where": where, **words})
+    return pd.DataFrame(rows, columns=["model_id", "dataset", "where", "old_word", "new_word"])
 
 
 def name_positions(changes):
@@ -101,6 +102,39 @@ def hits_table(study):
         row["unchanged"] = int((~part.changed.astype(bool)).sum())
         word, count = next(iter(Counter(own.old_word).most_common(1)), ("", 0))
         rows.append(row | {"most often replaced": f"{word} ({count})" if count > 1 else "none twice"})
+    return pd.DataFrame(rows)
+
+
+def methods_table(study):
+    """For each method the share of its prompts that lose a template word, a word of the class name, or none; mean over seeds."""
+    rows = []
+    for method in ordered(study.methods, METHODS):
+        changes, found = text_changes(study, method), hits(study, method)
+        if changes.empty:
+            continue
+        models, where = changes.model_id.nunique(), found["where"].value_counts()
+        row = {"method": method_label(method), "seeds": "–" if method == "none" else str(models), "n prompts": str(len(changes) // models)}
+        for kind, label in (("template", "template word (%)"), ("class name", "class name (%)")):
+            row[label] = f"{100 * where.get(kind, 0) / len(changes):.1f}"
+        row["unchanged (%)"] = f"{100 * float((~changes.changed.astype(bool)).mean()):.1f}"
+        word, count = next(iter(Counter(found.old_word).most_common(1)), ("none", 0))
+        rows.append(row | {"most often replaced": f"{word} ({100 * count / len(changes):.0f}\u00a0% of the prompts)" if count else word})
+    return pd.DataFrame(rows)
+
+
+def favourites(study, count=12):
+    """Words that the text attack on the undefended model replaces most, over all data sets, one row a word.
+
+    `has it`: prompts that hold the word; `replaced`: those in which it is replaced; `mostly by`: the commonest replacements.
+    """
+    found, changes = hits(study), text_changes(study)
+    holds = Counter(word for prompt in changes.prompt for word in {word.core.lower() for word in split_words(prompt)})
+    rows = []
+    for word, times in Counter(found.old_word).most_common(count):
+        own = found[found.old_word == word]
+        news = ", ".join(f"{new} ({n})" for new, n in Counter(own.new_word).most_common(3))
+        row = {"word": word, "part of": listed(dict.fromkeys(own["where"])), "has it (n)": str(holds[word]), "replaced": str(times)}
+        rows.append(row | {"mostly by": news})
     return pd.DataFrame(rows)
 
 

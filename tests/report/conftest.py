@@ -43,3 +43,18 @@ def study(synthetic_profile):
 @pytest.fixture(scope="session")
 def plain(plain_profile):
     return results.load(*plain_profile)
+
+
+@pytest.fixture(scope="session")
+def rich_profile(tmp_path_factory, base_model):
+    """The same with models in distribution, few-shot ones, a variant of a method, and defended models in the sweep over epsilon."""
+    folder = tmp_path_factory.mktemp("rich")
+    profile = synthetic.write_profile(folder, base_model, name="rich", trained="openmoji/clothing", entries=synthetic.ENTRIES)
+    synthetic.write_results(profile, folder / "results")
+    synthetic.write_benchmarks(folder / "results")
+    return str(profile), folder / "results"
+
+
+@pytest.fixture(scope="session")
+def rich(rich_profile):
+    return results.load(*rich_profile)

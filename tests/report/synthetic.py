@@ -27,22 +27,33 @@ PROFILE = """
 name: {name}
 base_model: {base_model}
 device: cpu
-train: {{dataset: openmoji/birds, steps: 2, batch_size: 8, inner_steps: 1, epsilon: 2/255}}
+train: {{dataset: {trained}, steps: 2, batch_size: 8, inner_steps: 1, epsilon: 2/255}}
 models:
   - {{defense: none}}
   - {{defense: tecoa, seeds: [0]}}
   - {{defense: mmcoa, seeds: [0, 1]}}
-evaluate: {{datasets: [{datasets}], split: test, samples: {samples}, attacks: [{attacks}], epsilon: 2/255}}
+{entries}evaluate: {{datasets: [{datasets}], split: test, samples: {samples}, attacks: [{attacks}], epsilon: 2/255}}
 """
 SWEEPS = """
 sweeps:
   - {{name: attacks, models: [none, mmcoa], samples: {fewer}, attacks: [{all_attacks}]}}
-  - {{name: epsilon, models: [none], samples: {fewer}, attacks: [image, sequential], vary: {{epsilon: [1/255, 2/255, 4/255, 8/255]}}}}
+  - {{name: epsilon, models: [{bent}], samples: {fewer}, attacks: [image, sequential], vary: {{epsilon: [1/255, 2/255, 4/255, 8/255]}}}}
   - {{name: steps, models: [none], samples: {fewer}, attacks: [image], vary: {{steps: [1, 5, 10, 50]}}}}
   - {{name: restarts, models: [none], samples: {fewer}, attacks: [image], vary: {{restarts: [1, 3]}}}}
   - {{name: budget, models: [none], samples: {fewer}, attacks: [text, sequential], vary: {{text_budget: [1, 2, 3]}}}}
   - {{name: source, models: [none], samples: {fewer}, attacks: [text], vary: {{candidate_source: ["table:eval", neighbours, characters]}}}}
   - {{name: words, models: [none], samples: {fewer}, attacks: [text], vary: {{attackable: [content, class_name]}}}}
+"""
+ENTRIES = """
+  - {defense: image_only, lr: 0.001, seeds: [0, 1]}
+  - {defense: image_only, name: image_only-matched, steps: 4, seeds: [0, 1]}
+  - {defense: tecoa, name: tecoa-in, task: in_distribution, datasets: [openmoji/birds, openmoji/tools], seeds: [0, 1]}
+  - {defense: mmcoa, name: mmcoa-in, task: in_distribution, datasets: [openmoji/birds, openmoji/tools], seeds: [0, 1]}
+  - {defense: image_only, name: image_only-in, task: in_distribution, datasets: [openmoji/birds], seeds: [0, 1]}
+  - {defense: tecoa, name: tecoa-1shot, task: in_distribution, datasets: [openmoji/birds], shots: 1, seeds: [0, 1]}
+  - {defense: tecoa, name: tecoa-4shot, task: in_distribution, datasets: [openmoji/birds], shots: 4, seeds: [0, 1]}
+  - {defense: mmcoa, name: mmcoa-1shot, task: in_distribution, datasets: [openmoji/birds], shots: 1, seeds: [0, 1]}
+  - {defense: mmcoa, name: mmcoa-4shot, task: in_distribution, datasets: [openmoji/birds], shots: 4, seeds: [0, 1]}
 """
 DATASETS = ("openmoji/birds", "openmoji/land-vehicles", "openmoji/tools")
 ATTACKS = ("clean", "image", "text", "sequential")
@@ -66,6 +77,7 @@ ALL_ATTACKS = (
 CHANCE = {  # made up: chance of a right prediction without attack, under attacks on pictures, on prompts, on both
     "none": (0.93, 0.6, 0.26, 0.12),
     "tecoa": (0.91, 0.7, 0.26, 0.16),
+    "image_only": (0.9, 0.72, 0.25, 0.15),
     "mmcoa": (0.87, 0.66, 0.41, 0.25),
 }
 STRENGTH = {
@@ -84,11 +96,12 @@ PARTS = {
 
 
 def write_profile(
-    folder, base_model="openmoji-clip", datasets=DATASETS, attacks=ATTACKS, samples=24, sweeps=True, name="synthetic"
+    folder, base_model="openmoji-clip", datasets=DATASETS, attacks=ATTACKS, samples=24, sweeps=True, name="synthetic", trained="openmoji/birds", entries=""
 ):
-    """Write the profile and return its path; `base_model` may be a checkpoint folder."""
+    """Write the profile and return its path; `base_model` may be a checkpoint folder; `entries`: more models, such as ENTRIES."""
     path = folder / f"{name}.yaml"
     lists = {"datasets": ", ".join(datasets), "attacks": ", ".join(attacks), "all_attacks": ", ".join(ALL_ATTACKS)}
+    lists |= {"trained": trained, "entries": entries.strip("\n") + "\n" if entries else "", "bent": "none, mmcoa, image_only" if entries else "none"}
     text = PROFILE + SWEEPS if sweeps else PROFILE
     path.write_text(text.format(name=name, base_model=base_model, samples=samples, fewer=max(1, samples // 2), **lists))
     return path
@@ -97,13 +110,16 @@ def write_profile(
 def write_results(profile, results):
     """Write made-up records and outcomes for every cell of a profile; returns the results folder of the profile."""
     profile = load_profile(profile)
-    folder = results / profile.name
+    folder, trained = results / profile.name, {}
     for cell in expand(profile, results=results):
         made = {"device": "cpu", "threads": 1, "seconds": 2.0, "seed": 0, "synthetic": True}
         if cell.kind == "train":
+            trained[cell.model] = cell.parameters
             write_record(folder, cell, made, training={"seconds": 1.5, "images": 16})
         else:
-            write_evaluation(folder, cell, made, profile.base_model)
+            settings = trained.get(cell.model, {})
+            bonus = 0.02 * np.log2(settings["shots"] / 16) if settings.get("shots") else 0.0
+            write_evaluation(folder, cell, made, profile.base_model, bonus=bonus, trained_on=settings.get("dataset", ""))
     return folder
 
 
@@ -112,7 +128,7 @@ def random(*key):
     return np.random.default_rng(int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), "big"))
 
 
-def write_evaluation(folder, cell, made, base_model, like=None, bonus=0.0):
+def write_evaluation(folder, cell, made, base_model, like=None, bonus=0.0, trained_on="openmoji/others"):
     """One made-up evaluate record with its outcomes; returns its rows.
 
     like: model whose luck with the pictures it shares, DEFENCE-seedN; bonus: added to every chance of a right prediction.
@@ -132,7 +148,7 @@ def write_evaluation(folder, cell, made, base_model, like=None, bonus=0.0):
         correct = right & (luck + blur < limit) if attack != "clean" else right
         outcomes[f"{attack}_correct"] = correct
         outcomes[f"{attack}_prediction"] = outcomes.label
-        rows.append(make_row(cell, base_model, defense, find(attack), threat, int(correct.sum()), n, len(names)))
+        rows.append(make_row(cell, base_model, defense, find(attack), threat, int(correct.sum()), n, len(names), trained_on))
     (folder / "outcomes").mkdir(parents=True, exist_ok=True)
     outcomes.to_parquet(folder / "outcomes" / f"{cell.id}.parquet")
     edited = any(find(attack).text for attack in settings["attacks"])
@@ -154,9 +170,8 @@ def chance(attack, defense, threat):
     return float(np.clip(found, 0.01, 0.97))
 
 
-def make_row(cell, base_model, defense, attack, threat, correct, n, classes):
+def make_row(cell, base_model, defense, attack, threat, correct, n, classes, trained_on):
     low, high = wilson(correct, n)
-    trained_on = "" if defense == "none" else "openmoji/birds"
     dataset = cell.parameters["dataset"]
     task = "zero_shot" if not trained_on else "in_distribution" if trained_on == dataset else "out_of_distribution"
     row = dict(model=cell.model, defense=defense, base_model=base_model, trained_on=trained_on, task=task, dataset=dataset)

@@ -140,11 +140,22 @@ def test_forest(faults, tmp_path):
 
 def test_what_there_is_to_show(found, folder, plain, tmp_path):
     groups = {f"ablation-{name}" for name in ablations.GROUPS}
-    assert ablations.keys(folder) == {"ablations", "all-ablations", "faults", *groups}  # not every fault is there
+    assert ablations.keys(folder) == {"ablations", "all-ablations", "faults", "ablation-lambda-curve", *groups}  # not every fault is there
     assert ablations.keys(folder) <= sections.available(plain, folder)
     assert ablations.keys(tmp_path) == set()
     with pytest.raises(UserError, match="no results of 'mmcoa'.*run: mmcoa run ablations"):
         ablations.load(tmp_path)
+
+
+def test_the_curve_over_lambda_has_the_reference_and_what_changes_the_weights_alone(found, folder, tmp_path):
+    curve = ablations.lambda_curve(found)
+    assert list(curve[curve.attack == "text"][["variant", "x", "seeds"]].itertuples(index=False, name=None)) == [
+        ("mmcoa-lambda25", 0.25, 1), ("mmcoa", 0.5, 3), ("mmcoa-lambda75", 0.75, 1),
+    ]  # fmt: skip
+    own = found.outcomes[found.outcomes.method == "mmcoa"]
+    row = curve[(curve.variant == "mmcoa") & (curve.attack == "text")].iloc[0]
+    assert row.accuracy == pytest.approx(ablation_tables.macro(own, "text")) and row.low < row.accuracy < row.high
+    assert style.save(ablation_tables.lambda_figure(curve), tmp_path / "a.svg").stat().st_size > 5000
 
 
 def test_some_of_it(tmp_path):

@@ -18,10 +18,11 @@ from . import synthetic
 ROOT = Path(__file__).parents[2]
 REPORTS = (
     *("report_data", "report_impact", "report_gallery", "report_strength", "report_finetuning", "report_training", "report_ablations"),
-    *("report_released", "report_reproduce", "report_claims", "report_published", "report_example"),
+    *("report_released", "report_reproduce", "report_claims", "report_published", "report_in_distribution", "report_modality"),
+    *("report_variants", "report_summary", "report_example"),
 )
 KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed", "cost", "paper-tables", "gallery", "example"}
-KEYS |= {"training-logs", "held-out", "ablations", "all-ablations", "faults", "all-faults", *(f"ablation-{name}" for name in GROUPS)}
+KEYS |= {"training-logs", "held-out", "ablations", "all-ablations", "faults", "all-faults", "ablation-lambda-curve", "in-distribution", "few-shot", "examples", "epsilon-methods", "variants", *(f"ablation-{name}" for name in GROUPS)}
 
 
 @pytest.fixture(autouse=True)
@@ -30,21 +31,23 @@ def in_project(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def site(synthetic_profile, tmp_path_factory):
-    """Folder of the built pages, of a study with everything: training logs, ablations and a gallery too."""
-    profile, results = synthetic_profile
+def site(rich_profile, plain_profile, tmp_path_factory):
+    """Folder of the built pages, of a study with everything, ablations, a gallery and a second model too, and of a second study."""
+    profile, results = rich_profile
     results = shutil.copytree(results, tmp_path_factory.mktemp("everything") / "results")
+    shutil.copytree(plain_profile[1], results, dirs_exist_ok=True)
     synthetic.write_training(profile, results)
     synthetic.write_ablations(results)
     synthetic.write_gallery(profile, results)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        return build.build_book(profile, tmp_path_factory.mktemp("book"), results).parent
+        folder = tmp_path_factory.mktemp("book")
+        return build.build_book([profile, plain_profile[0]], folder, results, variant=plain_profile[0]).parent
 
 
 @pytest.fixture(scope="module")
 def plain_site(plain_profile, tmp_path_factory):
-    """The same of a study without sweeps and benchmarks."""
+    """The same of a study without sweeps and benchmarks, by itself."""
     profile, results = plain_profile
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
@@ -58,11 +61,13 @@ def text_of(html):
 
 
 def test_toc_lists_pages_that_exist():
-    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
-    pages = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
-    for page in pages:
+    toc = yaml.safe_load((ROOT / "book" / "_toc_template.yml").read_text())
+    for page in (chapter["file"] for part in toc["parts"] for chapter in part["chapters"]):
         source = ROOT / "notebooks" / f"{page}.ipynb" if page in REPORTS else ROOT / "book" / f"{page}.md"
         assert source.is_file(), page
+    committed = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+    for page in (committed["root"], *(chapter["file"] for part in committed["parts"] for chapter in part["chapters"])):
+        assert any((ROOT / "book" / f"{page}{ending}").is_file() for ending in (".md", ".ipynb")), page
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -99,16 +104,21 @@ def test_pages_need_no_network(site):
     assert re.search(r'src="_static/\.\./mathjax/tex-mml-chtml\.js[?"]', (site / "method.html").read_text(encoding="utf8"))
 
 
-COUNTS = (
-    *(("index", 2, 2), ("report_impact", 7, 3), ("report_strength", 8, 2), ("report_finetuning", 4, 4)),
+COUNTS = (  # tables of a page in a study with everything, and in a small one
+    *(("index", 1, 1), ("report_impact", 5, 2), ("report_strength", 8, 2), ("report_finetuning", 3, 3)),
     *(("report_training", 2, 1), ("report_ablations", 6, 0), ("report_released", 2, 0), ("report_data", 6, 6)),
     *(("report_reproduce", 3, 3), ("report_claims", 6, 6), ("report_published", 4, 4), ("report_example", 2, 2), ("report_gallery", 2, 0)),
+    *(("report_in_distribution", 4, 3), ("report_modality", 8, 7), ("report_variants", 3, None)),
+    *(("plain_impact", 2, None), ("plain_claims", 6, None), ("plain_modality", 7, None)),
 )
 
 
 @pytest.mark.parametrize(("page", "full", "least"), COUNTS)
 def test_tables_are_numbered_and_captions_complete(site, plain_site, page, full, least):
     for built, count in ((site, full), (plain_site, least)):
+        if count is None:  # a page about what the study lacks, or of a second study
+            assert not (built / f"{page}.html").exists()
+            continue
         html = (built / f"{page}.html").read_text(encoding="utf8")
         captions = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<caption>(.*?)</caption>", html, re.S)]
         assert len(captions) == count
@@ -124,11 +134,9 @@ def test_tables_are_numbered_and_captions_complete(site, plain_site, page, full,
 def test_figures_have_captions_with_n_and_threat_model(site):
     html = (site / "report_impact.html").read_text(encoding="utf8")
     captions = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S)]
-    assert len(captions) == 7
+    assert len(captions) == 6
     for text in captions:
-        assert re.search(r"n = |One picture|The shares of Table", text) and re.search(
-            r"Threat model: |The shares of Table", text
-        ), text
+        assert re.search(r"n = |One picture", text) and "Threat model: " in text, text
 
 
 def test_a_study_without_sweeps_says_so(plain_site, site):
@@ -179,13 +187,44 @@ def test_a_picture_that_is_not_there_stops_the_build(tmp_path):
 
 def test_verdicts_reach_the_page(site):
     text = text_of((site / "report_strength.html").read_text(encoding="utf8"))
-    assert "1 of 16 checks (4 models) does not pass: PGD, more steps help the defender" in text
+    assert "1 of 92 checks (23 models) does not pass: PGD, more steps help the defender" in text
     assert "Verdict: 1 of 2 comparisons agree." in text and "Targets met: 2 of 3" in text
 
 
 def test_marked_words_reach_the_page(site):
     html = (site / "report_impact.html").read_text(encoding="utf8")
     assert '<span class="was">photo</span>' in html and '<span class="now">snapshot</span>' in html
+
+
+def test_a_second_study_has_pages_of_its_own(site):
+    text = text_of((site / "plain_impact.html").read_text(encoding="utf8"))
+    assert "Impact of attacks on CLIP (plain)" in text
+    first = (site / "report_impact.html").read_text(encoding="utf8")
+    second = (site / "plain_impact.html").read_text(encoding="utf8")
+    assert 'id="tab-impact"' in first and 'id="plain-tab-impact"' in second and 'href="plain_modality.html"' in second
+    assert 'href="report_strength.html"' in second  # there is one such page
+    navigation = second.split('<nav class="bd-links')[1].split("</nav>")[0]
+    assert [re.sub(r"\s+", " ", caption) for caption in re.findall(r'caption-text">([^<]*)<', navigation)] == [
+        "The study", "Part 1: rich", "Part 2: plain", "A second model", "Use it"
+    ]  # fmt: skip
+
+
+def test_the_first_page_shows_both_studies(site, plain_site):
+    html = (site / "index.html").read_text(encoding="utf8")
+    for column in ("verdict, rich", "verdict, plain", "smallest effect (points), rich"):
+        assert column in html
+    text = text_of(html)
+    assert re.search(r"on rich, \d+ % without attack.*; on plain, \d+ % without attack", text) and len(re.findall("<figure", html)) == 1
+    alone = text_of((plain_site / "index.html").read_text(encoding="utf8"))
+    assert re.search(r"over all data sets: \d+ % without attack", alone) and "on plain," not in alone
+
+
+def test_pages_of_more_kinds_of_models(site):
+    text = text_of((site / "report_in_distribution.html").read_text(encoding="utf8"))
+    assert "data sets birds and tools" in text and "lack one of the data sets: image only (birds)" in text and "with 1 shot" in text
+    text = text_of((site / "report_finetuning.html").read_text(encoding="utf8"))
+    assert "How large a perturbation each method stands" in text and "image only (equal compute)" in text and "in distribution)" not in text
+    assert "Fine-tuned on: clothing" in text
 
 
 def test_missing_result_stops_the_build_before_anything_is_written(synthetic_profile, tmp_path):

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from mmcoa import defenses
-from mmcoa.report import curves, examples, figures, schematic, style
+from mmcoa.report import curves, examples, figures, schematic, style, summary, tasks
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,18 @@ def test_adversarial_images_stay_in_the_ball(study, tmp_path):
 
 def test_no_example_is_said_so(tmp_path):
     assert style.save(figures.adversarial_images([]), tmp_path / "none.svg").stat().st_size > 1000
+
+
+def test_a_base_model_that_is_not_at_hand_gives_no_examples(study):
+    assert examples.there(study)
+    gone = study.rows.assign(base_model="photos-clip")
+    assert not examples.there(dataclasses.replace(study, rows=gone))
+    assert not examples.there(dataclasses.replace(study, rows=study.rows.assign(dataset="photos/cifar10")))
+
+
+def test_methods_are_named_at_the_first_panel_alone(rich):
+    for draw in (figures.methods, lambda study: summary.figure([summary.Shown("", None, study, study)])):
+        first, *others = draw(tasks.everywhere(rich)).axes
+        assert [label.get_text() for label in first.get_yticklabels()] == ["MMCoA", "image only (equal compute)", "image only", "TeCoA", "undefended"]
+        assert not any(label.get_text() for axes in others for label in axes.get_yticklabels())
+    plt.close("all")

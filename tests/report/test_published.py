@@ -4,7 +4,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 import pytest
 
@@ -115,7 +114,7 @@ def test_the_page_runs_with_and_without_the_papers_tables(filled, paper_csv, tmp
     keys = {"paper-tables"} if filled else set()
     glued, variables = {}, {}
     monkeypatch.setattr("mmcoa.report.facts.glue", glued.update)
-    cells = nbformat.read(sections.write_fitting(NOTEBOOK, tmp_path / "fitting.ipynb", keys), as_version=4).cells
+    cells = sections.fitting(NOTEBOOK, keys).cells
     for cell in cells:
         if cell.cell_type == "code":
             exec(compile(cell.source, NOTEBOOK.name, "exec"), variables)

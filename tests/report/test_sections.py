@@ -10,16 +10,24 @@ BENCHMARKS = {"strength", "prompts", "predictions", "speed"}
 
 
 def test_available(study, synthetic_profile, plain, plain_profile):
-    everything = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "example", *BENCHMARKS}
+    everything = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "in-distribution", "examples", "example", *BENCHMARKS}
     assert sections.available(study, synthetic_profile[1]) == everything
-    assert sections.available(plain, plain_profile[1]) == {"checks", "example"}
+    assert sections.available(plain, plain_profile[1]) == {"checks", "in-distribution", "examples", "example"}  # trained on a data set that it is judged on
+
+
+def test_available_of_more_kinds_of_models(rich, rich_profile, plain_profile):
+    found = sections.available(rich, rich_profile[1])
+    assert {"in-distribution", "few-shot", "epsilon-methods"} <= found and "variants" not in found
+    assert "variants" in sections.available(rich, plain_profile[1], plain_profile[0])
+    assert "variants" not in sections.available(rich, rich_profile[1], plain_profile[0])  # that study was not run there
+    assert "variants" not in sections.available(rich, rich_profile[1], "no-such-profile")
 
 
 def test_a_sweep_without_the_undefended_model_cannot_be_shown(study, tmp_path):
     part = study.sweeps["epsilon"]["2/255"]
     other = dataclasses.replace(part, rows=part.rows.assign(method="tecoa"))
     found = sections.available(dataclasses.replace(study, sweeps={"epsilon": {"2/255": other}}), tmp_path)
-    assert found == {"checks", "example"}
+    assert found == {"checks", "in-distribution", "examples", "example"}
 
 
 def test_cells_that_do_not_fit_are_left_out(tmp_path):
@@ -32,9 +40,15 @@ def test_cells_that_do_not_fit_are_left_out(tmp_path):
     nbformat.write(new_notebook(cells=cells), tmp_path / "in.ipynb")
 
     def kept(keys):
-        written = sections.write_fitting(tmp_path / "in.ipynb", tmp_path / "out" / "x.ipynb", keys)
-        return [cell.source for cell in nbformat.read(written, as_version=4).cells]
+        return [cell.source for cell in sections.fitting(tmp_path / "in.ipynb", keys).cells]
 
     assert kept(set()) == ["always", "sorry"]
     assert kept({"epsilon"}) == ["always", "1"]
     assert kept({"epsilon", "steps"}) == ["always", "1", "both"]
+
+
+def test_a_page_whose_title_does_not_fit_is_left_out(tmp_path):
+    cells = [new_markdown_cell("# Title", metadata={"tags": ["needs-steps"]}), new_markdown_cell("always")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "in.ipynb")
+    assert sections.fitting(tmp_path / "in.ipynb", {"epsilon"}) is None
+    assert len(sections.fitting(tmp_path / "in.ipynb", {"steps"}).cells) == 2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.report import results, sections, style, tables, training, training_facts
+from mmcoa.report import results, sections, style, tables, tasks, training, training_facts
 from mmcoa.statistics import wilson
 
 from . import synthetic
@@ -70,8 +70,15 @@ def test_cost_beside_clean_fine_tuning_and_on_a_gpu(trained):
     assert "GPU seconds per 1,000 pictures" in table
 
 
+def test_learning_rates_are_those_of_the_records_else_of_the_logs(rich, trained, tmp_path):
+    assert training.learning_rates(rich, tmp_path)["image_only"] == (0.001,) and training.learning_rates(rich, tmp_path)["mmcoa"] == ()
+    said = training_facts.lr_says(tasks.everywhere(rich), tmp_path)
+    assert said.startswith("Learning rates were chosen for each method") and "TeCoA the base model's default" in said and "image only 0.001" in said
+    assert training_facts.lr_says(with_training(rich, lr=3e-4), tmp_path) == "All methods have the same learning rate, 0.0003"
+
+
 def test_cost_where_the_size_of_the_set_is_unknown(study):
-    assert list(training.cost_table(study)) == ["method", "seeds", "device-seconds per 1,000 pictures", "pictures/s"]
+    assert list(training.cost_table(study)) == ["method", "seeds", "pictures seen", "PGD steps inside", "device-seconds per 1,000 pictures", "pictures/s"]
 
 
 def test_nothing_trained(study):

@@ -1,0 +1,69 @@
+"""Which models of a study compare with each other.
+
+A study may hold models that were judged on every data set and others that were judged on the one that they were trained on. A mean
+over data sets says nothing where two rows of a table mean two sets of data sets, so each page takes one of these parts:
+
+    tasks.everywhere(study)             # the undefended model and the methods judged on all data sets
+    tasks.out_of_distribution(study)    # the same, without the data sets that one of them was trained on
+"""
+
+from dataclasses import replace
+
+from mmcoa.errors import UserError
+
+IN = "in_distribution"
+
+
+def everywhere(study):
+    """The `Study` of those methods that were judged on every data set, in its sweeps as well."""
+    kept = only(study, judged_everywhere(study))
+    sweeps = {name: {value: only(part, judged_everywhere(part)) for value, part in parts.items()} for name, parts in study.sweeps.items()}
+    return replace(kept, sweeps=sweeps)
+
+
+def out_of_distribution(study):
+    """`everywhere` without the data sets that one of its methods was trained on: every number left is out of distribution.
+
+    Raises `UserError` where no data set is left.
+    """
+    study = everywhere(study)
+    seen = trained_sets(study)
+    sets = set(study.rows.dataset) - seen
+    if not sets:
+        raise UserError(f"profile '{study.profile}' evaluates its models on nothing but what they were trained on: nothing is out of distribution")
+    sweeps = {name: {value: only(part, sets=sets) for value, part in parts.items() if sets & set(part.rows.dataset)} for name, parts in study.sweeps.items()}
+    return replace(only(study, sets=sets), sweeps={name: parts for name, parts in sweeps.items() if parts})
+
+
+def trained_sets(study):
+    """Data sets that a model of the study was trained on and judged on."""
+    return set(study.rows.dataset[study.rows.task == IN])
+
+
+def judged_everywhere(study):
+    """Methods judged on all data sets: those of the undefended model, or without one of the method that has most."""
+    sets = study.rows.groupby("method", sort=False).dataset.agg(set)
+    wanted = sets["none"] if "none" in sets.index else max(sets, key=len)
+    return [name for name, own in sets.items() if wanted <= own]
+
+
+def only(study, methods=None, sets=None):
+    """The `Study` of some methods and data sets (None: all); a method keeps the data sets that the kept methods share."""
+    rows = study.rows[study.rows.method.isin(study.methods if methods is None else methods)]
+    shared = set.intersection(*rows.groupby("method").dataset.agg(set)) if len(rows) else set()
+    rows = rows[rows.dataset.isin(shared if sets is None else shared & set(sets))]
+    return of_rows(study, rows)
+
+
+def of_rows(study, rows):
+    """The `Study` of some of its result rows: everything else about the same models and data sets; without sweeps."""
+    keys = set(zip(rows.model_id, rows.dataset, strict=True))
+
+    def own(frame):
+        if not len(frame):
+            return frame
+        return frame[[pair in keys for pair in zip(frame.model_id, frame.dataset, strict=True)]].reset_index(drop=True)
+
+    training = study.training[study.training.model_id.isin(set(rows.model_id))] if len(study.training) else study.training
+    parts = {name: own(getattr(study, name)) for name in ("outcomes", "changes", "checks")}
+    return replace(study, rows=rows.reset_index(drop=True), training=training.reset_index(drop=True), sweeps={}, **parts)
