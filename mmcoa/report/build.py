@@ -17,6 +17,7 @@ import yaml
 from mmcoa.errors import UserError
 from mmcoa.report import explorer, schematic, sections, studies, style
 from mmcoa.report import results as stored
+from mmcoa.report.names import study_label
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
 from mmcoa.study.profiles import load_profile
 
