@@ -51,7 +51,8 @@ def for_paper(page, title):
     contents = re.search(r'<nav class="bd-toc-nav page-toc">(.*?)</nav>', page, re.S)[1]
     body = f"""<header class="title"><h1>{html.escape(title)}</h1>
 <p>{html.escape(edition())}</p>
-<p>The code behind each table and the data behind each figure are on the pages that this file was printed from.</p></header>
+<p>The code behind each table is on the web pages that this file was printed from; files that it names as data are in the
+project's folder book/tables.</p></header>
 <nav class="contents"><h2>Contents</h2><ul><li><a href="#summary">Summary</a></li></ul>{contents}</nav>
 {article}"""
     running = title.replace("\\", "").replace('"', "")
@@ -75,9 +76,10 @@ def edition():
 
 
 def within(body):
-    """Links to other places of the report lead there in the PDF; those to files beside the page, which a reader of the PDF does
-    not have, are plain text."""
+    """Links to other places of the report lead there in the PDF; in place of a link to a file, which a reader of the PDF does not
+    have beside it, stands the name of that file."""
     body = re.sub(r'href="index\.html#', 'href="#', body)
+    body = re.sub(r'<a\b[^>]*\bhref="_downloads/[^"]*/([^"/]+)"[^>]*>.*?</a>', r"<code>\1</code>", body, flags=re.S)
     return re.sub(r'<a\b[^>]*\bhref="(?!#|https?:|mailto:)[^"]*"[^>]*>(.*?)</a>', r"\1", body, flags=re.S)
 
 
