@@ -8,7 +8,6 @@ what it was, whatever the tools of today would make of it.
 """
 
 import argparse
-import html
 import re
 import shutil
 import sys
@@ -21,9 +20,9 @@ from mmcoa.report import build, pdf, site
 PDF = "report.pdf"
 ARCHIVE = re.compile(r"site-(v\d+\.\d+\.\d+[\w.-]*)\.tar\.gz")
 VERSIONS = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}: versions</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Versions: {title}</title>
 <style>body {{ font: 1rem/1.6 sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; }}</style></head>
-<body><main><h1>{title}: versions</h1>
+<body><main><h1>Versions</h1>
 <ul><li><a href="index.html">latest</a></li>
 {items}</ul></main></body></html>
 """
@@ -60,7 +59,7 @@ def add_versions(output, archives):
         unpack(found[version], output / version)
         add_line(output / version / "index.html", f'This is version {version}; <a href="../versions.html">all versions</a>')
     if versions:
-        title = html.escape(re.search(r"<title>(.*?)</title>", (output / "index.html").read_text(encoding="utf8"))[1])
+        title = re.search(r"<title>(.*?)</title>", (output / "index.html").read_text(encoding="utf8"), re.S)[1]
         items = "".join(f'<li><a href="{version}/index.html">{version}</a></li>\n' for version in versions)
         (output / "versions.html").write_text(VERSIONS.format(title=title, items=items), encoding="utf8")
         add_line(output / "index.html", '<a href="versions.html">Other versions of this report</a>')

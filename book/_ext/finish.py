@@ -1,7 +1,8 @@
-"""Sphinx extension: pages do not load what they do not use, so that the first page is small.
+"""Sphinx extension: written pages load only what they use, so that the first page is small, and screen readers can read them.
 
 The theme draws its icons with a web font and loads a script of 1.5 MB that would draw them again; it also asks for fonts
-ahead of need, those for trademarks too. MathJax is only for pages with equations. Templates of the theme are no pages.
+ahead of need, those for trademarks too. MathJax is only for pages with equations. Templates of the theme are no pages. The bibliography is marked
+as a list, whose entries must then be marked as its items.
 """
 
 import re
@@ -14,19 +15,19 @@ MATHJAX = re.compile(r'[ \t]*<script[^>]*(?:/mathjax/[^>]*>|>window\.MathJax\b[^
 
 
 def setup(app):
-    app.connect("build-finished", strip)
+    app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def strip(app, exception):
+def finish(app, exception):
     """Sphinx's event: rewrites the pages that were built, and removes the icon script and the theme's templates."""
     if exception or app.builder.format != "html":
         return
     for page in Path(app.outdir).glob("*.html"):
         html = page.read_text(encoding="utf8")
-        lean = without_unused(html)
-        if lean != html:
-            page.write_text(lean, encoding="utf8")
+        finished = without_unused(html).replace('role="doc-biblioentry"', 'role="listitem"')
+        if finished != html:
+            page.write_text(finished, encoding="utf8")
     for folder in Path(app.outdir, "_static", "vendor", "fontawesome").glob("*/js"):
         shutil.rmtree(folder)
     for template in Path(app.outdir, "_static").glob("*webpack-macros.html"):
