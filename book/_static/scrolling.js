@@ -6,7 +6,7 @@
   function update() {
     for (const box of document.querySelectorAll(BOXES)) {
       const scrolls = box.scrollWidth > box.clientWidth && ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
-      if (scrolls && !box.hasAttribute("tabindex")) {
+      if (scrolls && box.tabIndex < 0) {
         const number = box.querySelector(".caption-number");
         box.tabIndex = 0;
         box.setAttribute("role", "region");

@@ -18,6 +18,7 @@ function fit() {
     element.style.zoom = Math.floor(scale * 1000) / 1000;
   }
   for (const table of document.querySelectorAll(".pst-scrollable-table-container > table")) keepTogether(table);
+  document.documentElement.dataset.ready = "";
 }
 
 function keepTogether(table) {
