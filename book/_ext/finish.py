@@ -11,7 +11,7 @@ from pathlib import Path
 
 ICON_SCRIPT = re.compile(r'[ \t]*<script src="[^"]*/fontawesome/[^"]*\.js[^"]*"></script>\n?')
 FONT_AHEAD = re.compile(r'[ \t]*<link rel="preload" as="font"[^>]*>\n?')
-MATHJAX = re.compile(r'[ \t]*<script[^>]*(?:/mathjax/[^>]*>|>window\.MathJax\b[^<]*)</script>\n?')
+MATHJAX = re.compile(r"[ \t]*<script[^>]*(?:/mathjax/[^>]*>|>window\.MathJax\b[^<]*)</script>\n?")
 
 
 def setup(app):

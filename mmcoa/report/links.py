@@ -11,11 +11,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 LOADED = {  # attributes that a browser loads from, by tag
-    **{tag: ("src", "srcset") for tag in ("img", "source")},
-    **{tag: ("src",) for tag in ("script", "iframe", "embed", "audio", "track", "input")},
+    **dict.fromkeys(("img", "source"), ("src", "srcset")),
+    **dict.fromkeys(("script", "iframe", "embed", "audio", "track", "input"), ("src",)),
     "video": ("src", "poster"),
     "object": ("data",),
-    **{tag: ("href", "xlink:href") for tag in ("image", "use", "feimage")},  # of SVG
+    **dict.fromkeys(("image", "use", "feimage"), ("href", "xlink:href")),  # of SVG
 }
 FOLLOWED = {"next", "prev", "index", "search", "author", "license", "help", "canonical", "alternate"}  # <link rel=...>
 CSS_URL = re.compile(r"""url\(\s*['"]?([^'")]+)['"]?\s*\)|@import\s+['"]([^'"]+)['"]""")
@@ -51,8 +51,7 @@ class Reader(HTMLParser):
             (self.found.links if followed else self.found.resources).append((line, values["href"]))
         for name in LOADED.get(tag, ()):
             if name in values:
-                parts = [part.split()[0] for part in values[name].split(",") if part.strip()] if name == "srcset" else [values[name]]
-                self.found.resources += [(line, part) for part in parts]
+                self.found.resources += [(line, part) for part in parts_of(name, values[name])]
         self.found.resources += [(line, address) for address in css_addresses(values.get("style", ""))]
 
     def handle_endtag(self, tag):
@@ -61,6 +60,11 @@ class Reader(HTMLParser):
     def handle_data(self, data):
         if self.in_style:
             self.found.resources += [(self.getpos()[0], address) for address in css_addresses(data)]
+
+
+def parts_of(attribute, value):
+    """Addresses in the value of an attribute: several, each with its size behind it, in `srcset`."""
+    return [part.split()[0] for part in value.split(",") if part.strip()] if attribute == "srcset" else [value]
 
 
 def css_addresses(text):
@@ -107,7 +111,7 @@ def check(folder):
         for line, address in found.resources:
             if is_external(address):
                 problems.append(f"{name}:{line}: loads {address} from another host")
-        for line, address in found.links:
+        for _, address in found.links:
             if is_external(address):
                 outside.setdefault(address, set()).add(name)
         for line, address in [*found.links, *found.resources]:

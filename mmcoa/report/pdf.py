@@ -18,8 +18,13 @@ from mmcoa.report import build
 from mmcoa.study.records import git_state
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-QUIET = ("--headless", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
 TYPESETTING = 120_000  # milliseconds of the page's own clock for equations and layout; it does not wait when it is done
+FLAGS = (  # no profile of the user, no network, no header with the file's path; --no-sandbox, as a container's root prints too
+    *("--headless", "--disable-gpu", "--no-sandbox", "--no-first-run", "--disable-sync", "--disable-component-update"),
+    *("--disable-background-networking", "--no-pdf-header-footer", "--generate-pdf-document-outline"),
+    f"--virtual-time-budget={TYPESETTING}",
+)
+PATIENCE = 600  # seconds
 HERE = Path(__file__).parent
 
 
@@ -87,9 +92,11 @@ def print_page(browser, page, output):
     """A page as it is printed by a browser, to the file `output`."""
     output.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as profile:
-        command = [browser, *QUIET, f"--user-data-dir={profile}", f"--virtual-time-budget={TYPESETTING}", "--no-pdf-header-footer"]
-        command += ["--no-sandbox", "--generate-pdf-document-outline", f"--print-to-pdf={output.resolve()}", page.resolve().as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=600)
+        command = [browser, *FLAGS, f"--user-data-dir={profile}", f"--print-to-pdf={output.resolve()}", page.resolve().as_uri()]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise UserError(f"{browser} had not printed {page} after {PATIENCE} s") from error
     if not output.is_file():
         raise UserError(f"{browser} printed nothing: {build.first_problem(done.stderr)}")
 

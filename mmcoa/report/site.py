@@ -53,7 +53,9 @@ def problems(folder):
         raise UserError(f"no index.html in {folder}; build the book first: make book")
     lines, outside = links.check(folder)
     measured = sizes(folder)
-    lines += [f"{name}: {shown(size)}, more than {shown(LIMITS[name])}" for name, size in measured.items() if size > LIMITS[name]]
+    lines += [
+        f"{name}: {shown(size)}, more than {shown(LIMITS[name])}" for name, size in measured.items() if size > LIMITS[name]
+    ]
     for pdf in folder.glob("*.pdf"):
         if pdf.stat().st_size > PDF_LIMIT:
             lines.append(f"{pdf.name}: {shown(pdf.stat().st_size)}, more than {shown(PDF_LIMIT)}")

@@ -12,7 +12,9 @@ def pages_with(site, text):
 
 
 def cells(table, column):
-    return table.evaluate("(table, column) => [...table.tBodies[0].rows].map(row => row.cells[column].textContent.trim())", column)
+    return table.evaluate(
+        "(table, column) => [...table.tBodies[0].rows].map(row => row.cells[column].textContent.trim())", column
+    )
 
 
 def value(cell):
@@ -60,7 +62,9 @@ def test_the_gallery_shows_pictures(site, open_page):
     if not names:
         pytest.skip("the book has no page of examples")
     page = open_page(names[0])
-    shown = page.evaluate("[...document.querySelectorAll('article img, article canvas')].filter(e => (e.naturalWidth || e.width) > 0).length")
+    shown = page.evaluate(
+        "[...document.querySelectorAll('article img, article canvas')].filter(e => (e.naturalWidth || e.width) > 0).length"
+    )
     assert shown >= 2
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -20,6 +21,11 @@ def on_pages(visits, of):
     return {name: found for name, visit in visits.items() if (found := of(visit))}
 
 
+def files_asked_for(visit):
+    """Files on disk that a page loaded, itself among them."""
+    return {Path(unquote(urlsplit(url).path)).resolve() for url in visit.requests if url.startswith("file:")}
+
+
 def test_every_page_of_the_contents_is_visited(visits):
     toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf8"))
     wanted = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
@@ -32,7 +38,9 @@ def test_no_page_complains_or_lacks_a_file(visits):
 
 
 def test_no_page_asks_the_network(visits):
-    assert not on_pages(visits, lambda visit: [url for url in visit.requests if not url.startswith(("file:", "data:", "blob:"))])
+    assert not on_pages(
+        visits, lambda visit: [url for url in visit.requests if not url.startswith(("file:", "data:", "blob:"))]
+    )
     assert any(url.endswith("report.css") or "report.css?" in url for url in visits["index.html"].requests)
 
 
@@ -82,8 +90,7 @@ def test_the_first_page_is_accessible_in_the_dark(open_page, axe):
 
 def test_what_the_first_page_really_loads_is_small(visits):
     """Files that the browser asked for, gzipped; `site.sizes` must not count fewer."""
-    paths = {unquote(urlsplit(url).path) for url in visits["index.html"].requests if url.startswith("file:")}
-    loaded = sum(len(gzip.compress(open(path, "rb").read(), 6)) for path in paths)
+    loaded = sum(len(gzip.compress(path.read_bytes(), 6)) for path in files_asked_for(visits["index.html"]))
     assert 50e3 < loaded <= checks.LIMITS["first page"]
 
 
@@ -91,6 +98,5 @@ def test_the_site_has_no_broken_link_and_is_small(site, visits):
     lines, sizes, outside = checks.problems(site)
     assert lines == []
     assert sizes["own content"] < sizes["first page"] < sizes["site"]
-    paths = {unquote(urlsplit(url).path) for url in visits["index.html"].requests if url.startswith("file:")}
-    assert {path.as_posix() for path in checks.first_page(site)} >= paths
+    assert set(checks.first_page(site.resolve())) >= files_asked_for(visits["index.html"])
     assert any("arxiv.org" in address for address in outside)

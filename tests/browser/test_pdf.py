@@ -52,7 +52,9 @@ def test_the_page_for_paper_is_typeset_and_fits(printed, book, browser):
     )
     assert wide == []
     assert page.evaluate("document.querySelectorAll('article table caption').length") == 0
-    assert page.evaluate("[...document.querySelectorAll('article [href^=\"#\"]')].every(a => document.getElementById(a.hash.slice(1)))")
+    assert page.evaluate(
+        "[...document.querySelectorAll('article [href^=\"#\"]')].every(a => document.getElementById(a.hash.slice(1)))"
+    )
     page.close()
 
 
