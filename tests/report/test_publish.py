@@ -116,3 +116,19 @@ def test_the_book_is_published_from_main_and_kept_from_tags():
     assert "make site" in commands and "mmcoa run" not in commands and "mmcoa train" not in commands
     packed = re.search(r'"(site-\S+\.tar\.gz)"', commands)[1].replace("$GITHUB_REF_NAME", "v1.2.3")
     assert publish.ARCHIVE.fullmatch(packed)[1] == "v1.2.3"
+
+
+def test_the_command_prints_the_book_it_built(tmp_path, monkeypatch, capsys):
+    """Which folder is printed, and that a missing browser is found before the notebooks run."""
+    from mmcoa import cli
+    from mmcoa.report import build
+
+    asked = []
+    monkeypatch.setattr(build, "build_book", lambda profile: tmp_path / "book" / "_build" / "html" / "index.html")
+    monkeypatch.setattr(publish, "add_pdf", lambda pages, source: asked.append((pages, source)) or pages / publish.PDF)
+    monkeypatch.setattr(pdf, "find_browser", lambda: "browser")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["book", "openmoji", "--pdf", "--no-summary"])
+    assert stop.value.code == 0
+    assert asked == [(tmp_path / "book" / "_build" / "html", tmp_path / "book")]
+    assert capsys.readouterr().out.splitlines()[-1] == f"PDF: {tmp_path}/book/_build/html/report.pdf"
