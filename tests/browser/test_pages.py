@@ -62,6 +62,7 @@ def test_no_page_scrolls_sideways(visits, width):
     wide = on_pages(visits, lambda visit: visit.widths[width]["page"] > visit.widths[width]["window"] + 1)
     assert not wide
     assert not on_pages(visits, lambda visit: visit.widths[width]["cut"])
+    assert not on_pages(visits, lambda visit: visit.widths[width]["captions"])  # a table scrolls, its caption does not
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])

@@ -32,7 +32,8 @@ WIDTHS = """() => {
     const place = e.getBoundingClientRect();
     return place.width && place.right > innerWidth + 1 && !boxed(e) && !e.closest(".visually-hidden, mjx-assistive-mml");
   });
-  return { page: document.documentElement.scrollWidth, window: innerWidth, cut: cut.slice(0, 3).map(e => e.outerHTML.slice(0, 120)) };
+  const captions = [...document.querySelectorAll("caption")].filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent);
+  return { captions, page: document.documentElement.scrollWidth, window: innerWidth, cut: cut.slice(0, 3).map(e => e.outerHTML.slice(0, 120)) };
 }"""
 
 AXE = """async rules => {
