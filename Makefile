@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: report test book clean
+.PHONY: report test book site clean
 
 report: .venv/ready
 	$(BIN)/mmcoa run quick
@@ -16,6 +16,10 @@ test: .venv/ready
 # the published book, from committed results
 book: .venv/ready
 	$(BIN)/jupyter-book build -W --keep-going book/
+
+# what is published: the same pages and one PDF in book/_build/site, links and sizes checked; needs Chromium or Chrome
+site: .venv/ready
+	$(BIN)/python -m mmcoa.report.publish book/_build/site $(if $(VERSIONS),--versions $(VERSIONS))
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"mmcoa needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Say: make PYTHON=python3.12 ...")'

@@ -107,16 +107,24 @@ def gallery(
 def book(
     profiles: Annotated[list[str], typer.Argument(help="names of profiles whose results exist; several make the parts of one book")],
     summary: Annotated[bool, typer.Option("--summary/--no-summary", help="print the summary table")] = True,
+    pdf: Annotated[bool, typer.Option("--pdf", help="print it as one PDF too; needs Chromium or Chrome")] = False,
 ):
     """Build the report of one or several studies. Example: mmcoa book quick"""
     from mmcoa.report.build import build_book
+    from mmcoa.report.pdf import find_browser
+    from mmcoa.report.publish import add_pdf
     from mmcoa.report.tables import summary as summary_table
 
+    if pdf:
+        find_browser()  # what is missing is said before anything is built
     path = build_book(profiles)
+    printed = add_pdf(path.parent, path.parents[2]) if pdf else None
     for profile in profiles if summary else []:
         frame = summary_table(profile)
         print_table([str(c) for c in frame.columns], frame.to_numpy().tolist())
     console.print(f"report: {path}", soft_wrap=True)
+    if printed:
+        console.print(f"PDF: {printed}", soft_wrap=True)
 
 
 def claims(profile: Annotated[str, typer.Argument(help="name of a profile whose results exist")]):

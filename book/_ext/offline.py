@@ -13,3 +13,4 @@ def remove_thebe(app, config):
     for event, listeners in app.events.listeners.items():
         kept = [listener for listener in listeners if not listener.handler.__module__.startswith("sphinx_thebe")]
         app.events.listeners[event] = kept
+    app.registry.css_files[:] = [(name, values) for name, values in app.registry.css_files if "thebe" not in name]

@@ -146,16 +146,19 @@ def write_contents(parts, folder):
     (folder / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
 
 
-def render(folder):
-    """`jupyter-book build -W`; returns index.html. Raises `UserError` with the first warning."""
+def render(folder, builder="html"):
+    """`jupyter-book build -W`; returns index.html. Raises `UserError` with the first warning.
+
+    builder: html, or singlehtml for all pages in one, made of what an html build has read before.
+    """
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]  # of this interpreter, not of the PATH
-    command += ["build", "-W", "--keep-going", "--all", str(folder)]
+    command += ["build", "-W", "--keep-going", "--builder", builder, *(["--all"] if builder == "html" else []), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf8", errors="replace")
     output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     log = folder / "_build" / "build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(output, encoding="utf8")
-    index = folder / "_build" / "html" / "index.html"
+    index = folder / "_build" / builder / "index.html"
     if done.returncode != 0 or not index.is_file():
         raise UserError(f"the book did not build: {first_problem(output)}; the whole output is in {log}")
     return index

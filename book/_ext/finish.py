@@ -1,0 +1,40 @@
+"""Sphinx extension: written pages load only what they use, so that the first page is small, and screen readers can read them.
+
+The theme draws its icons with a web font and loads a script of 1.5 MB that would draw them again; it also asks for fonts
+ahead of need, those for trademarks too. MathJax is only for pages with equations. Templates of the theme are no pages. The bibliography is marked
+as a list, whose entries must then be marked as its items.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+ICON_SCRIPT = re.compile(r'[ \t]*<script src="[^"]*/fontawesome/[^"]*\.js[^"]*"></script>\n?')
+FONT_AHEAD = re.compile(r'[ \t]*<link rel="preload" as="font"[^>]*>\n?')
+MATHJAX = re.compile(r"[ \t]*<script[^>]*(?:/mathjax/[^>]*>|>window\.MathJax\b[^<]*)</script>\n?")
+
+
+def setup(app):
+    app.connect("build-finished", finish)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def finish(app, exception):
+    """Sphinx's event: rewrites the pages that were built, and removes the icon script and the theme's templates."""
+    if exception or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).glob("*.html"):
+        html = page.read_text(encoding="utf8")
+        finished = without_unused(html).replace('role="doc-biblioentry"', 'role="listitem"')
+        if finished != html:
+            page.write_text(finished, encoding="utf8")
+    for folder in Path(app.outdir, "_static", "vendor", "fontawesome").glob("*/js"):
+        shutil.rmtree(folder)
+    for template in Path(app.outdir, "_static").glob("*webpack-macros.html"):
+        template.unlink()
+
+
+def without_unused(html):
+    """A page without the icon script, fonts asked for ahead and, where it has no equation, MathJax."""
+    html = FONT_AHEAD.sub("", ICON_SCRIPT.sub("", html))
+    return html if re.search(r'class="[^"]*\bmath\b', html) else MATHJAX.sub("", html)

@@ -1,0 +1,73 @@
+"""The committed book, built once, and a headless Chromium. Where there is none these tests are skipped; .ci/run installs it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mmcoa.errors import UserError
+from mmcoa.report import build, pdf
+
+from .visiting import visit
+
+BOOK = Path(__file__).parents[2] / "book"
+
+
+@pytest.fixture(scope="package")
+def browser():
+    """A running browser, closed with this folder's last test: its event loop would stop the notebooks of other tests."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
+    try:
+        path = pdf.find_browser()
+    except UserError as error:
+        pytest.skip(str(error))
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="package")
+def book(tmp_path_factory, browser):
+    """Folder of the committed book, built in a copy with warnings as errors. Needs the browser: nothing is built to be skipped."""
+    folder = shutil.copytree(BOOK, tmp_path_factory.mktemp("published") / "book", ignore=shutil.ignore_patterns("_build"))
+    build.render(folder)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def site(book):
+    """Folder of its pages."""
+    return book / "_build" / "html"
+
+
+@pytest.fixture(scope="package")
+def axe():
+    """axe-core's script, which judges accessibility; None where it is not installed."""
+    try:
+        import axe_playwright_python
+    except ImportError:
+        return None
+    return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf8")
+
+
+@pytest.fixture(scope="package")
+def visits(site, browser, axe):
+    """{page: `Visit`}: each page of the book, opened once from disk."""
+    return {path.name: visit(browser, path, axe) for path in sorted(site.glob("*.html"))}
+
+
+@pytest.fixture
+def open_page(site, browser):
+    """Function that opens a page of the book: name, with a query where it has one, then options of the browser's `new_page`."""
+    opened = []
+
+    def opener(name, **options):
+        page = browser.new_page(**options)
+        opened.append(page)
+        page.goto(f"{site.as_uri()}/{name}")
+        return page
+
+    yield opener
+    for page in opened:
+        page.close()

@@ -1,0 +1,89 @@
+"""The report on paper, as a browser prints it."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from mmcoa.report import build, pdf, publish, site
+
+TEXT_WIDTH = 176 / 25.4 * 96  # pixels; A4 less the margins of paper.css
+
+
+@pytest.fixture(scope="module")
+def printed(book, tmp_path_factory):
+    """Folder of the site with its PDF."""
+    folder = shutil.copytree(book / "_build" / "html", tmp_path_factory.mktemp("site") / "site")
+    publish.add_pdf(folder, book)
+    return folder
+
+
+def test_the_pdf_holds_the_whole_book(printed, book):
+    path = printed / publish.PDF
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF-") and path.stat().st_size < site.PDF_LIMIT
+    assert pdf.pages(path) > 30
+    assert content.count(b"/MediaBox [0 0 59") == pdf.pages(path) - content.count(b"/MediaBox [0 0 84")  # A4, or lying
+    assert b"file:" not in content and str(book).encode() not in content  # no link to this machine
+
+
+def test_the_first_page_links_to_it(printed):
+    html = (printed / "index.html").read_text(encoding="utf8")
+    shown = re.search(r'<p class="edition"><a href="report.pdf">.*?</a> \((\d+) pages, ([\d.]+) MB\)</p>', html)
+    assert int(shown[1]) == pdf.pages(printed / publish.PDF)
+    assert site.problems(printed)[0] == []
+
+
+def test_the_page_for_paper_is_typeset_and_fits(printed, book, browser):
+    paper = book / "_build" / "singlehtml" / "paper.html"
+    page = browser.new_page()
+    page.goto(paper.as_uri())
+    page.wait_for_function("'ready' in document.documentElement.dataset")
+    assert page.evaluate("document.querySelectorAll('.math').length") > 50
+    assert page.evaluate("[...document.querySelectorAll('.math')].every(e => e.querySelector('mjx-container'))")
+    room = page.evaluate("document.body.clientWidth")
+    assert room == pytest.approx(TEXT_WIDTH, abs=1)
+    wide = page.evaluate(
+        """() => [...document.querySelectorAll("article table, article img, article pre, article .math")].filter(e => {
+          const box = e.closest(".wide") || document.body;
+          return e.getBoundingClientRect().width > box.clientWidth + 2;
+        }).map(e => e.id || e.outerHTML.slice(0, 100))"""
+    )
+    assert wide == []
+    assert page.evaluate("document.querySelectorAll('article table caption').length") == 0
+    assert page.evaluate(
+        "[...document.querySelectorAll('article [href^=\"#\"]')].every(a => document.getElementById(a.hash.slice(1)))"
+    )
+    page.close()
+
+
+def test_its_text_can_be_searched(printed):
+    if not shutil.which("pdftotext"):
+        pytest.skip("pdftotext is not installed (poppler-utils)")
+    text = subprocess.run(["pdftotext", printed / publish.PDF, "-"], capture_output=True, text=True, check=True).stdout
+    assert "Multimodal robustness of CLIP" in text and "Table 1" in text and "References" in text
+    assert not re.search(r"\$\$|\\\(|\\\[", text)
+    assert not re.search(r"^Show the code$", text, re.M)  # the line that opens a cell on the web page
+
+
+def test_without_a_browser_one_line_says_so(monkeypatch, capsys, tmp_path):
+    from mmcoa import cli
+
+    monkeypatch.setattr(pdf, "BROWSERS", ("no-such-browser",))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["book", "openmoji", "--pdf"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert publish.main([str(tmp_path / "site")]) == 2
+    assert "Chromium" in capsys.readouterr().err and not (tmp_path / "site").exists()
+
+
+def test_a_line_goes_below_the_heading_of_the_article(tmp_path):
+    index = tmp_path / "index.html"
+    index.write_text("<h1>Menu</h1><article><h1>Summary</h1><p>First.</p></article>")
+    publish.add_line(index, "one")
+    assert index.read_text() == '<h1>Menu</h1><article><h1>Summary</h1>\n<p class="edition">one</p><p>First.</p></article>'
+    index.write_text("no article")
+    with pytest.raises(build.UserError, match="no article"):
+        publish.add_line(index, "one")

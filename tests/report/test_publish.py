@@ -1,0 +1,134 @@
+"""Publishing, but for what needs a browser (tests/browser/test_pdf.py)."""
+
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mmcoa.errors import UserError
+from mmcoa.report import links, pdf, publish
+
+ROOT = Path(__file__).parents[2]
+PAGE = '<title>Summary — A report</title><main><article class="bd-article"><h1>Summary</h1><p>{}</p></article></main>'
+
+
+def make_archive(folder, version):
+    """A version's archive, as the workflow packs it: the files of a site, no folder around them."""
+    page = folder / "index.html"
+    page.write_text(PAGE.format(version), encoding="utf8")
+    with tarfile.open(folder / f"site-{version}.tar.gz", "w:gz") as opened:
+        opened.add(page, "index.html")
+    page.unlink()
+
+
+def test_versions_lie_beside_the_latest(tmp_path):
+    archives, site = tmp_path / "archives", tmp_path / "site"
+    archives.mkdir(), site.mkdir()
+    for version in ("v0.9.0", "v0.10.0", "v0.10.1-rc1"):
+        make_archive(archives, version)
+    (archives / "site-notes.tar.gz").write_text("of another kind")
+    (site / "index.html").write_text(PAGE.format("latest"), encoding="utf8")
+    assert publish.add_versions(site, archives) == ["v0.10.1-rc1", "v0.10.0", "v0.9.0"]
+    assert links.check(site)[0] == []
+    listed = re.findall(r'href="([^"]+)"', (site / "versions.html").read_text(encoding="utf8"))
+    assert listed == ["index.html", "v0.10.1-rc1/index.html", "v0.10.0/index.html", "v0.9.0/index.html"]
+    old = (site / "v0.9.0" / "index.html").read_text(encoding="utf8")
+    assert "This is version v0.9.0" in old and "<p>v0.9.0</p>" in old and 'href="../versions.html"' in old
+    assert 'href="versions.html"' in (site / "index.html").read_text(encoding="utf8")
+
+
+def test_without_a_version_nothing_is_listed(tmp_path):
+    (tmp_path / "index.html").write_text(PAGE.format("latest"), encoding="utf8")
+    (tmp_path / "archives").mkdir()
+    assert publish.add_versions(tmp_path, tmp_path / "archives") == []
+    assert not (tmp_path / "versions.html").exists()
+    assert "versions" not in (tmp_path / "index.html").read_text(encoding="utf8")
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(pdf, "find_browser", lambda: "browser")
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match="empty folder"):
+        publish.make_site(tmp_path)
+    assert (tmp_path / "thesis.tex").is_file()
+
+
+def test_the_page_for_paper_is_title_contents_and_article():
+    single = """<html><nav class="menu">Menu</nav>
+<article class="bd-article"><section id="summary"><h1>Summary</h1>
+<a class="x" href="index.html#id9">Zhou</a> <a class="reference download internal" download="" href="_downloads/0a/impact.csv"><span>this
+table</span></a> <a href="genindex.html">Index</a> <a href="https://example.org">out</a></section></article>
+<nav class="bd-toc-nav page-toc"><ul><li><a href="#document-question">The question</a></li></ul></nav></html>"""
+    page = pdf.for_paper(single, 'A "study" of <x>')
+    assert "Menu" not in page and page.count("<article") == 1 and '<a href="#document-question">' in page
+    assert '<a class="x" href="#id9">Zhou</a>' in page and "<code>impact.csv</code>" in page
+    assert " Index " in page and '<a href="https://example.org">out</a>' in page
+    assert "<h1>A &quot;study&quot; of &lt;x&gt;</h1>" in page and '--running-title: "A study of <x>"' in page
+    assert f"mmcoa {pdf.__version__}" in page
+
+
+def test_a_browser_that_prints_nothing_is_one_line(tmp_path):
+    silent = tmp_path / "browser"
+    silent.write_text("#!/bin/sh\necho 'ERROR: no room' >&2\n")
+    silent.chmod(0o755)
+    (tmp_path / "old.pdf").write_text("of an earlier call")
+    with pytest.raises(UserError, match=r"printed nothing: ERROR: no room"):
+        pdf.print_page(str(silent), tmp_path / "page.html", tmp_path / "old.pdf")
+
+
+def test_a_browser_that_never_ends_is_one_line(tmp_path, monkeypatch):
+    slow = tmp_path / "browser"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(pdf, "PATIENCE", 0.2)
+    with pytest.raises(UserError, match="had not printed"):
+        pdf.print_page(str(slow), tmp_path / "page.html", tmp_path / "new.pdf")
+
+
+def workflow(name):
+    return yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf8"))
+
+
+@pytest.mark.parametrize("name", ["book.yml", "test.yml"])
+def test_workflows_are_bounded_and_call_what_exists(name):
+    """They run nowhere but on the host, so that what can be said of them here is: least rights, time limits, our own commands."""
+    found = workflow(name)
+    assert found["permissions"] == {"contents": "read"}
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+    for job in found["jobs"].values():
+        assert job["timeout-minutes"] <= 60
+        for step in job["steps"]:
+            assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) if "uses" in step else "run" in step
+            for target in re.findall(r"\bmake ([a-z]+)", step.get("run", "")):
+                assert target in targets
+            for script in re.findall(r"^\.ci/\w+", step.get("run", ""), re.M):
+                assert (ROOT / script).is_file()
+
+
+def test_the_book_is_published_from_main_and_kept_from_tags():
+    found = workflow("book.yml")
+    trigger = found[True]  # YAML 1.1 reads the key `on` as true
+    assert trigger["push"] == {"branches": ["main"], "tags": ["v*"]}
+    assert found["jobs"]["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
+    commands = "\n".join(step.get("run", "") for job in found["jobs"].values() for step in job["steps"])
+    assert "make site" in commands and "mmcoa run" not in commands and "mmcoa train" not in commands
+    packed = re.search(r'"(site-\S+\.tar\.gz)"', commands)[1].replace("$GITHUB_REF_NAME", "v1.2.3")
+    assert publish.ARCHIVE.fullmatch(packed)[1] == "v1.2.3"
+
+
+def test_the_command_prints_the_book_it_built(tmp_path, monkeypatch, capsys):
+    """Which folder is printed, and that a missing browser is found before the notebooks run."""
+    from mmcoa import cli
+    from mmcoa.report import build
+
+    asked = []
+    monkeypatch.setattr(build, "build_book", lambda profile: tmp_path / "book" / "_build" / "html" / "index.html")
+    monkeypatch.setattr(publish, "add_pdf", lambda pages, source: asked.append((pages, source)) or pages / publish.PDF)
+    monkeypatch.setattr(pdf, "find_browser", lambda: "browser")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["book", "openmoji", "--pdf", "--no-summary"])
+    assert stop.value.code == 0
+    assert asked == [(tmp_path / "book" / "_build" / "html", tmp_path / "book")]
+    assert capsys.readouterr().out.splitlines()[-1] == f"PDF: {tmp_path}/book/_build/html/report.pdf"
