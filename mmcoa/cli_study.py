@@ -93,14 +93,15 @@ def adopt(
 def book(
     profile: Annotated[str, typer.Argument(help="name of a profile whose results exist")],
     summary: Annotated[bool, typer.Option("--summary/--no-summary", help="print the summary table")] = True,
+    allow_holes: Annotated[bool, typer.Option("--allow-holes", help="build it although results are missing; pages name them")] = False,
 ):
     """Build the report of a study. Example: mmcoa book quick"""
     from mmcoa.report.build import build_book
     from mmcoa.report.tables import summary as summary_table
 
-    path = build_book(profile)
+    path = build_book(profile, holes=allow_holes)
     if summary:
-        frame = summary_table(profile)
+        frame = summary_table(profile, holes=allow_holes)
         print_table([str(c) for c in frame.columns], frame.to_numpy().tolist())
     console.print(f"report: {path}", soft_wrap=True)
 

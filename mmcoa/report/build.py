@@ -11,9 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import papermill
+
 from mmcoa.errors import UserError
 from mmcoa.report import results as stored
-from mmcoa.report import schematic, sections, style
+from mmcoa.report import schematic, sections, source, style
+from mmcoa.study.cells import expand
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
 from mmcoa.study.profiles import load_profile
 
@@ -22,15 +25,16 @@ PUBLISHED = ("openmoji",)
 MADE = ("_build", "tables", "figures", "report_*.ipynb")  # what a build writes: never copied from book/
 
 
-def build_book(profile, output=None, results=Path("results")):
+def build_book(profile, output=None, results=Path("results"), holes=False):
     """Build the book of a profile and return the path of its first page.
 
     Arguments
         profile: a shipped profile's name or the path of a profile.
         output: folder of the book; default book/ for a published profile, book/_build/PROFILE for another.
         results: folder of all results.
+        holes: build it although results are missing or stale; pages then say which, and mark what needs them.
 
-    Raises `UserError` that names the cell where a result is missing or stale, and with the first warning where a page
+    Raises `UserError` that names the cell where a result is missing or stale (but for `holes`), and with the first warning where a page
     does not build.
     """
     name = load_profile(profile).name
@@ -39,13 +43,16 @@ def build_book(profile, output=None, results=Path("results")):
     for package in ("jupyter_book", "myst_nb"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"building the book needs {package}; install it with: pip install 'mmcoa[book]'")
-    study = stored.load(profile, results)  # a missing result ends here, before anything is written
+    study = stored.load(profile, results, holes)  # a missing result ends here, before anything is written
     folder = Path(output) if output else SOURCES if name in PUBLISHED else SOURCES / "_build" / name
     copy_sources(folder)
     style.save(schematic.losses(), folder / "figures" / "losses.svg")
     keys = sections.available(study, results)
+    source.begin(folder / "tables")
     for notebook in sorted(NOTEBOOKS.glob("report_*.ipynb")):
-        run_report(notebook, folder, profile, results, keys)
+        run_report(notebook, folder, profile, results, keys, holes)
+        source.claim(folder / "tables", folder / notebook.name)
+    source.finish(folder / "tables", profile, expand(profile, results=results), results, NOTEBOOKS, [hole.cell for hole in study.holes])
     return render(folder)
 
 
@@ -59,11 +66,13 @@ def copy_sources(folder):
     shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*MADE))
 
 
-def run_report(notebook, folder, profile, results, keys):
+def run_report(notebook, folder, profile, results, keys, holes=False):
     """Run one report notebook, as far as the study has results for it; the book's folder receives it executed, with its
-    tables and figures. `keys`: see `sections.available`."""
+    tables and figures. `keys`: see `sections.available`; `holes`: see `build_book`."""
     fitting = sections.write_fitting(notebook, folder / "_build" / "notebooks" / notebook.name, keys)
     parameters = {"profile": str(profile), "results": str(results), "output": str(folder)}
+    if holes and "holes" in papermill.inspect_notebook(str(fitting)):  # not of one that reads no study
+        parameters["holes"] = True
     try:
         run_notebook(fitting, folder / notebook.name, parameters)
     except NotebookFailed as failure:

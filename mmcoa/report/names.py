@@ -3,6 +3,8 @@
 A name that is not listed here is shown as it is, after the listed ones: a new defence or attack needs no entry.
 """
 
+import re
+
 ATTACKS = {
     "clean": "clean",
     "image": "image",
@@ -71,6 +73,11 @@ def ordered(names, known):
     """The distinct names, those of `known` first and in its order."""
     names = list(dict.fromkeys(names))
     return [name for name in known if name in names] + sorted(name for name in names if name not in known)
+
+
+def method_of(model_id, defense):
+    """`mmcoa-seed1`, `mmcoa-on-cifar10-seed1` -> `mmcoa`; the base model is `none`, whatever the profile calls it."""
+    return "none" if defense == "none" else re.sub(r"(-on-.+)?-seed\d+$", "", model_id)
 
 
 def attack_label(name):

@@ -16,7 +16,7 @@ from mmcoa.report.names import METHODS, attack_label, dataset_label, method_labe
 from mmcoa.report.tables import number, signed
 from mmcoa.statistics import macro_interval, wilson
 
-STRENGTH_COMMAND = "python benchmarks/strength.py"
+STRENGTH_COMMAND, SPEED_COMMAND = "python benchmarks/strength.py", "mmcoa bench"
 
 # (stronger, weaker): what the first is asked to add. `pgd` and `image` are one attack, whichever a profile lists.
 GRADIENT = ("image", "pgd", "cw", "apgd-ce", "apgd-dlr", "apgd-dlr-t")
@@ -101,6 +101,12 @@ def comparisons(folder="results"):
     """Robust accuracies beside those of independent implementations, as benchmarks/strength.py wrote them (percent)."""
     frame = _read(Path(folder) / "strength", "ours_robust")
     return frame.astype({"difference_points": float, "n": int}) if len(frame) else frame
+
+
+def commands(folder="results"):
+    """Those that made `comparisons`, by its own column."""
+    frame = comparisons(folder)
+    return list(frame.command.unique()) if "command" in frame else [STRENGTH_COMMAND]
 
 
 def comparisons_table(folder="results"):

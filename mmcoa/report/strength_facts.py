@@ -45,10 +45,8 @@ def of_comparisons(results):
         agree = frame.agrees.map(strength.agrees)
         worst = frame.loc[frame.difference_points.idxmax()]
         against = f"{attack_label(worst.attack)}, {strength.norm_sign(worst.norm)}, {worst.implementation}"
-        commands = frame.command.unique() if "command" in frame else [strength.STRENGTH_COMMAND]
         facts["strength_agree"] = f"{int(agree.sum())} of {len(frame)}"
         facts["strength_worst"] = f"{signed(worst.difference_points)} points ({against})"
-        facts["strength_command"] = "; ".join(commands)
     prompts = strength.same_prompts(results)
     if len(prompts):
         total, differing = int(prompts.prompts.sum()), int(prompts.differing.sum())

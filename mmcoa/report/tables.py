@@ -9,16 +9,16 @@ from pathlib import Path
 import pandas as pd
 
 from mmcoa.errors import UserError
-from mmcoa.report import results
+from mmcoa.report import results, source
 from mmcoa.report.names import ATTACKS, MACRO, METHODS, attack_label, dataset_label, method_label, ordered
 from mmcoa.statistics import macro_interval, wilson
 
 NO_IMAGE_ATTACK = ("clean", "text_only")  # methods without an inner image attack
 
 
-def summary(profile, folder="results"):
-    """Method x attack: macro accuracy in percent and n, as text; what `make report` prints."""
-    return short(methods_table(results.load(profile, folder)))
+def summary(profile, folder="results", holes=False):
+    """Method x attack: macro accuracy in percent and n, as text; what `make report` prints. `holes`: see `results.load`."""
+    return short(methods_table(results.load(profile, folder, holes)))
 
 
 def short(table):
@@ -139,8 +139,7 @@ def dataset_table(study):
     seen = set(frame[frame.task == "in_distribution"][["method", "dataset"]].itertuples(index=False, name=None))
     dagger = [" †" if (row.method, row.dataset) in seen else "" for row in table.itertuples()]
     table["method"] = table.method.map(method_label) + dagger
-    repeated = table.dataset.duplicated()
-    table["data set"] = table.dataset.map(dataset_label).mask(repeated, "")
+    table["data set"] = table.dataset.map(dataset_label)
     front = ["data set", "method", "n"]
     return table[[*front, *[c for c in table.columns if c not in (*front, "dataset", "method")]]].reset_index(drop=True)
 
@@ -184,9 +183,14 @@ def require(study, methods, attacks):
             )
 
 
-def write(table, path):
-    """Write a table as CSV and return the path."""
+def write(table, path, commands=None):
+    """Write a table as CSV and return the path.
+
+    commands: those that made its numbers, which the page then names; None: `mmcoa run PROFILE` of the page's own study.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False)
+    if commands is not None:
+        source.note(path, commands)
     return path
