@@ -7,6 +7,7 @@ import numpy as np
 
 from mmcoa.errors import UserError
 from mmcoa.report import words
+from mmcoa.report.holes import MISSING, difference, shown
 from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.results import threat_of
 from mmcoa.report.tables import all_rows, by_dataset, correct_by_sample, macro, number, require, signed
@@ -52,17 +53,16 @@ def of_study(study):
 def of_impact(study):
     """The undefended model: macro means, what the attacks share, extremes."""
     means = macro(study).set_index(["method", "attack"]).loc["none"]
-    facts = {f"macro_{name}": number(r.accuracy, r.low, r.high) + " %" for name, r in means.iterrows()}
-    facts |= {f"short_{name}": f"{r.accuracy:.0f} %" for name, r in means.iterrows()}
+    facts = {f"macro_{name}": with_percent(number(r.accuracy, r.low, r.high)) for name, r in means.iterrows()}
+    facts |= {f"short_{name}": percent(r.accuracy) for name, r in means.iterrows()}
     image, text, both = (correct_by_sample(study, "none", name) for name in ("image", "text", "sequential"))
     union = [(a * b, label) for (a, label), (b, _) in zip(image, text, strict=True)]
-    facts["union"] = number(*macro_interval(union)) + " %"
-    beyond = [(a - b, label) for (a, label), (b, _) in zip(union, both, strict=True)]
-    mean, low, high = macro_interval(beyond)
-    facts["beyond"] = f"{mean:.1f} points ({signed(low)} to {signed(high)})".replace("-", "−")
+    facts["union"] = with_percent(number(*macro_interval(union)))
+    mean, low, high = macro_interval(difference(union, both))
+    facts["beyond"] = MISSING if np.isnan(mean) else f"{mean:.1f} points ({signed(low)} to {signed(high)})".replace("-", "−")
     facts["template_share"] = f"{words.template_share(study):.0f} %"
     frame = by_dataset(study)
-    wide = frame[frame.method == "none"].pivot(index="dataset", columns="attack", values="accuracy")
+    wide = frame[frame.method == "none"].pivot(index="dataset", columns="attack", values="accuracy").dropna()
     above = int((wide.sequential > wide[["image", "text"]].min(axis=1)).sum())
     facts["above"] = f"{above} of {len(wide)}"
     for attack in ("image", "text"):
@@ -70,6 +70,16 @@ def of_impact(study):
         for which, name in (("most", fall.idxmax()), ("least", fall.idxmin())):
             facts[f"{which}_{attack}"] = f"{dataset_label(name)} ({wide.clean[name]:.0f} to {wide[attack][name]:.0f} %)"
     return facts
+
+
+def percent(accuracy):
+    """`61 %`, or MISSING."""
+    return with_percent(shown(accuracy, ".0f"))
+
+
+def with_percent(text):
+    """The text with ` %` behind it, unless it is MISSING."""
+    return text if text == MISSING else f"{text} %"
 
 
 def of_finetuning(study):
@@ -83,14 +93,14 @@ def of_finetuning(study):
     for attack in ordered(study.attacks, ATTACKS):
         if attack == "clean":
             continue
-        best = trained[int(np.argmax(means.loc[trained, attack]))]
-        accuracy, before = means.loc[best, attack], means.loc["none", attack]
-        clauses.append(f"{attack_label(attack)}: {method_label(best)}, {accuracy:.0f} % (undefended {before:.0f} %)")
-    clean = [f"{method_label(name)} {means.loc[name, 'clean']:.0f} %" for name in trained]
+        there, before = means.loc[trained, attack].dropna(), percent(means.loc["none", attack])
+        best = f"{method_label(there.idxmax())}, {percent(there.max())}" if len(there) else MISSING
+        clauses.append(f"{attack_label(attack)}: {best} (undefended {before})")
+    clean = [f"{method_label(name)} {percent(means.loc[name, 'clean'])}" for name in trained]
     return {
         "best": "; ".join(clauses),
         "clean_price": ", ".join(clean),
-        "clean_before": f"{means.loc['none', 'clean']:.0f} %",
+        "clean_before": percent(means.loc["none", "clean"]),
         "train_epsilon": ", ".join(str(value) for value in training.epsilon.dropna().unique()) or "of the model's own default",
         "train_source": ", ".join(training.candidate_source.unique()),
         "seeds": str(study.outcomes[study.outcomes.method != "none"].groupby("method").model_id.nunique().max()),

@@ -54,6 +54,13 @@ def find_holes(records):
     return tuple(found)
 
 
+def task_of(hole):
+    """The task of an evaluation that is missing, as rows name it."""
+    if not hole.trained_on:
+        return "zero_shot"
+    return "in_distribution" if hole.trained_on == hole.dataset else "out_of_distribution"
+
+
 def difference(ours, theirs):
     """Paired differences of two lists of (outcomes, labels), one a data set; `NO_SET` where either is missing."""
     pairs = zip(ours, theirs, strict=True)

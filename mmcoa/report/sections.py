@@ -17,7 +17,7 @@ def available(study, results="results"):
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
     implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; and those of `ablations.keys`.
     """
-    keys = {name for name in SWEEPS if any("none" in part.methods for part in study.sweeps.get(name, {}).values())}
+    keys = {name for name in SWEEPS if any("none" in set(part.rows.method) for part in study.sweeps.get(name, {}).values())}
     has = {
         "search": bool({"steps", "restarts"} & keys),
         "all-sweeps": set(SWEEPS) <= keys,
