@@ -67,8 +67,8 @@ def as_script(module):
 
 
 def rewritten(body):
-    """(HTML of a page whose tables have feet and, where one is large, sort keys; whether one is)."""
-    body = TABLE.sub(lambda found: with_foot(found[0]), body)
+    """(HTML of a page whose tables have feet, captions in a box and, where one is large, sort keys; whether one is)."""
+    body = TABLE.sub(lambda found: boxed(with_foot(found[0])), body)
     if not any(is_large(found[0]) for found in TABLE.finditer(body)):
         return body, False
     return TABLE.sub(with_keys, body), True
@@ -92,6 +92,11 @@ def with_foot(table):
     start = table.rindex(rows[-1])
     head, tail = table[:start], table[start + len(rows[-1]) :]
     return f"{head}</tbody>\n<tfoot>{rows[-1]}</tfoot>{tail.replace('</tbody>', '', 1)}"
+
+
+def boxed(table):
+    """A table whose caption's text is in a box of its own, which stays in sight when a wide table scrolls."""
+    return re.sub(r"<caption>(.*?)</caption>", r'<caption><div class="caption-box">\1</div></caption>', table, count=1, flags=re.S)
 
 
 def with_keys(found):

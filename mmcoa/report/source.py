@@ -138,9 +138,9 @@ def differing(folder, source):
 
 
 def found(results, name):
-    """Result files beside the records that pages of a study show."""
+    """Result files beside the records that pages of a study show; those of a trial run of a benchmark (`-quick`) are not shown."""
     patterns = (f"{name}/training/*.csv", *SHARED)
-    return [path for pattern in patterns for path in sorted(Path(results).glob(pattern))]
+    return [path for pattern in patterns for path in sorted(Path(results).glob(pattern)) if not path.stem.endswith("-quick")]
 
 
 def file_digest(path):
