@@ -25,8 +25,18 @@ NUMBER = re.compile(r"(?:at (?:least|most) )?([+-]?\d[\d,]*(?:\.\d+)?)(?!\w)(?:/
 
 
 def setup(app):
+    app.connect("builder-inited", forget)
     app.connect("html-page-context", make_sortable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def forget(app):
+    """Scripts of an earlier build, perhaps of another version."""
+    shutil.rmtree(place(app), ignore_errors=True)
+
+
+def place(app):
+    return Path(app.outdir) / "_static" / FOLDER
 
 
 def make_sortable(app, page, template, context, doctree):
@@ -36,7 +46,7 @@ def make_sortable(app, page, template, context, doctree):
     body, large = rewritten(context["body"])
     context["body"] = body
     if large:
-        install(Path(app.outdir) / "_static" / FOLDER)
+        install(place(app))
         for name in ("datatables.css", "sortable.css"):
             app.add_css_file(f"{FOLDER}/{name}")
         for name in ("datatables.js", "sortable.js"):
@@ -44,7 +54,7 @@ def make_sortable(app, page, template, context, doctree):
 
 
 def install(folder):
-    """Write DataTables, its licence and what is our own into a folder of the site, once."""
+    """Write DataTables, whose licences stand in its script, and what is our own into a folder of the site, once."""
     if (folder / OWN[-1]).is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)

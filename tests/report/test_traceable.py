@@ -182,7 +182,7 @@ def test_holes_stand_on_top_of_each_page(copy):
     site = build.render(folder / "book").parent
     for page in ("index", "page"):
         html = unescape(re.sub(r"<[^>]+>", "", (site / f"{page}.html").read_text(encoding="utf8")))
-        assert f"1 cell of the study plain has no current result: mmcoa-seed1__openmoji-tools. " in html
+        assert "1 cell of the study plain has no current result: mmcoa-seed1__openmoji-tools. " in html
     (folder / "results" / RECORD).write_text("made meanwhile")
     assert re.search("'mmcoa-seed1__openmoji-tools' is another one; run: mmcoa book .* --allow-holes", source.problem(tables))
 
