@@ -11,7 +11,7 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.report import results, source
-from mmcoa.report.holes import MISSING, NO_SET, difference, pictures, task_of
+from mmcoa.report.holes import MISSING, NO_SET, difference, pictures, shown, task_of
 from mmcoa.report.names import ATTACKS, MACRO, METHODS, attack_label, dataset_label, method_label, ordered
 from mmcoa.statistics import macro_interval, wilson
 
@@ -172,8 +172,9 @@ def dataset_table(study):
 def _wide(frame, keys):
     """One row for each value of `keys`, one column of text for each attack, data sets in alphabetical order."""
     frame = frame.assign(text=[number(r.accuracy, r.low, r.high) for r in frame.itertuples()])
-    whole = frame.fillna({"classes": MISSING, "n": MISSING}) if frame.n.isna().any() else frame
-    wide = whole.pivot(index=[*keys, "classes", "n"], columns="attack", values="text").reset_index()
+    if frame.n.isna().any():  # holes: what is there was counted, so it is written without decimals
+        frame = frame.assign(**{name: [shown(value, ".0f") for value in frame[name]] for name in ("classes", "n")})
+    wide = frame.pivot(index=[*keys, "classes", "n"], columns="attack", values="text").reset_index()
     columns = ordered(frame.attack, ATTACKS)
     wide = wide[[*keys, "classes", "n", *columns]].rename(columns={name: attack_label(name) for name in columns})
     wide.columns.name = None
