@@ -20,6 +20,7 @@ from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import is_current, read_record, record_path
 from mmcoa.threat import ThreatModel
 
+NAMED = 5  # cells that an error names
 ZERO_IS_A_VALUE = ("targets", "min_similarity", "seed")  # settings of a threat model for which 0 is not "none"
 
 
@@ -173,12 +174,13 @@ def threat_of(row):
 
 
 def check_current(records, folder, profile):
-    """`UserError` about the first missing, else the first stale one of the records [(cell, record or None), ...]."""
+    """`UserError` that names the missing, else the stale ones of the records [(cell, record or None), ...]."""
     missing = [cell for cell, record in records if record is None]
     stale = [cell for cell, record in records if record is not None and not is_current(record, cell.hash)]
     for cells, what in ((missing, "no result"), (stale, "stale result (other settings, code or inputs made it)")):
         if cells:
-            more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+            others = [f"'{cell.id}'" for cell in cells[1:NAMED]] + ["..."] * (len(cells) > NAMED)
+            more = f" and {len(cells) - 1} more ({', '.join(others)})" if others else ""
             path = record_path(folder, cells[0].id)
             raise UserError(f"{what} for cell '{cells[0].id}'{more}: {path}; run: mmcoa run {profile}")
 

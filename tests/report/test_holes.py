@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmcoa.cli import main
 from mmcoa.errors import UserError
 from mmcoa.report import claims, facts, holes, names, results, sections, strength, sweeps, tables, training
 from mmcoa.report.holes import MISSING
@@ -47,7 +48,7 @@ def test_holes_are_listed(remove):
     assert study.lacking("mmcoa") == ["openmoji/tools"] and study.lacking("none") == []
     assert study.sweep("attacks")[""].lacking("none") == ["openmoji/birds"] and study.sweep("steps")["5"].holes == ()
     assert not (study.rows.method.eq("mmcoa") & study.rows.dataset.eq("openmoji/tools")).any(), "the other seed alone is no result either"
-    with pytest.raises(UserError, match=f"no result for cell .* and {len(GONE) - 1} more"):
+    with pytest.raises(UserError, match=rf"no result for cell '\S+' and {len(GONE) - 1} more \('none__\S+, .*\.\.\.\): .*; run: mmcoa run"):
         results.load(profile, folder)
 
 
@@ -155,6 +156,24 @@ def test_every_page_runs_with_holes_and_prints_no_nan(path, remove, tmp_path, mo
         assert not re.search(r"\bnan\b", shown) and len(pd.read_csv(tmp_path / name)) > 0, name
     for name in re.findall(r"figures/(\S+\.svg)", text):
         assert name == "losses.svg" or (tmp_path / "figures" / name).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("damage", ["missing", "stale"])
+def test_the_command_names_the_cell_and_ends_with_2(damage, remove, tmp_path, monkeypatch, capsys):
+    profile, folder = remove()
+    record = folder / "synthetic" / "records" / f"{GONE[0]}.json"
+    changed = re.sub(r'"hash": "\w+"', '"hash": "0"', record.read_text(), count=1)
+    record.unlink() if damage == "missing" else record.write_text(changed)
+    for name in ("book", "notebooks"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "book" / "_config.yml").write_text("title: none\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["book", profile])
+    error = capsys.readouterr().err.strip()
+    said = {"missing": "no result", "stale": "stale result (other settings, code or inputs made it)"}[damage]
+    assert ended.value.code == 2 and "\n" not in error
+    assert error.startswith(f"mmcoa: {said} for cell '{GONE[0]}': ") and error.endswith(f"run: mmcoa run {profile}")
 
 
 def test_differences_of_what_is_missing():
