@@ -33,5 +33,5 @@ def compare(app):
 
 def folders(book):
     """Folders of tables in a book: those that hold tables, or say what they were made from."""
-    found = {path.parent for name in (source.NAME, "*.csv") for path in Path(book).glob(f"**/tables/{name}")}
+    found = {path.parent for name in (source.NAME, "tables/*.csv") for path in Path(book).glob(f"**/{name}")}
     return sorted(folder for folder in found if "_build" not in folder.relative_to(book).parts)

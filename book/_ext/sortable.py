@@ -41,11 +41,10 @@ def place(app):
 
 def make_sortable(app, page, template, context, doctree):
     """Sphinx's event: the page's HTML with sort keys, and the scripts where a table is large."""
-    if "body" not in context or app.builder.name not in ("html", "dirhtml"):
+    if "body" not in context:
         return
-    body, large = rewritten(context["body"])
-    context["body"] = body
-    if large:
+    context["body"], large = rewritten(context["body"])
+    if large and app.builder.name in ("html", "dirhtml"):  # the others are for paper
         install(place(app))
         for name in ("datatables.css", "sortable.css"):
             app.add_css_file(f"{FOLDER}/{name}")
@@ -85,9 +84,12 @@ def rewritten(body):
 
 
 def body_rows(table):
-    """Rows of a table's body as HTML; none where it has no head, or cells that span several."""
-    inner = re.search(r"<tbody>(.*?)</tbody>", table, re.S)
-    return ROW.findall(inner[1]) if inner and "<thead>" in table and not re.search(r"(?:col|row)span=", table) else []
+    """Rows of a table's body as HTML; none where they are not as wide as its head, of one row."""
+    head, inner = re.search(r"<thead>(.*?)</thead>", table, re.S), re.search(r"<tbody>(.*?)</tbody>", table, re.S)
+    if not head or not inner or re.search(r"(?:col|row)span=", table):
+        return []
+    rows = ROW.findall(inner[1])
+    return rows if {len(CELL.findall(row)) for row in [*rows, *ROW.findall(head[1])]} == {len(CELL.findall(head[1]))} else []
 
 
 def is_large(table):

@@ -70,8 +70,9 @@ def test_only_a_page_with_a_large_table_changes():
 
 def test_tables_that_cannot_be_sorted_stay_as_they_are():
     spanning = html(20).replace("<td>", '<td colspan="2">', 1)
+    uneven = html(20).replace("<th ", '<th class="head">more</th><th ', 1)
     headless = re.sub(r"<thead>.*?</thead>", "", html(20), flags=re.S)
-    assert sortable.rewritten(spanning + headless) == (boxed(spanning + headless), False)
+    assert sortable.rewritten(spanning + headless + uneven) == (boxed(spanning + headless + uneven), False)
 
 
 def test_a_macro_mean_becomes_the_foot_of_its_table():
