@@ -91,5 +91,6 @@ def save(figure, path):
 
 def mark_holes(axes, frame):
     """Say MISSING in the cells of a heat map of a frame that have no number."""
+    size = 5.5 if frame.shape[1] <= 12 else 4  # of the words, which have to fit the cells
     for y, x in zip(*np.nonzero(frame.isna().to_numpy()), strict=True):
-        axes.text(x + 0.5, y + 0.5, MISSING, ha="center", va="center", size=5.5)
+        axes.text(x + 0.5, y + 0.5, MISSING, ha="center", va="center", size=size)
