@@ -32,15 +32,18 @@
   function prepare(table) {
     var large = table.classList.contains("large");
     var heads = Array.from(table.tHead.rows[0].cells);
+    var widths = Array.from(table.querySelectorAll("col"), function (column) {
+      return column.style.width || null;
+    });
     new DataTable(table, {
       paging: false,
       searching: large,
       autoWidth: false,
       order: [],
       layout: { topStart: large ? "search" : null, topEnd: large ? "info" : null, bottomStart: null, bottomEnd: null },
-      columns: heads.map(function (head) {
+      columns: heads.map(function (head, place) {
         var numbers = head.dataset.kind === "figures"; // largest first: most are accuracies
-        return { type: head.dataset.kind, orderSequence: numbers ? ["desc", "asc", ""] : ["asc", "desc", ""] };
+        return { type: head.dataset.kind, width: widths[place] || null, orderSequence: numbers ? ["desc", "asc", ""] : ["asc", "desc", ""] };
       }),
       language: {
         search: "Search this table",
