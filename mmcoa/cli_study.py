@@ -108,6 +108,7 @@ def book(
     profiles: Annotated[list[str], typer.Argument(help="names of profiles whose results exist; several make the parts of one book")],
     summary: Annotated[bool, typer.Option("--summary/--no-summary", help="print the summary table")] = True,
     pdf: Annotated[bool, typer.Option("--pdf", help="print it as one PDF too; needs Chromium or Chrome")] = False,
+    allow_holes: Annotated[bool, typer.Option("--allow-holes", help="build it although results are missing; pages name them")] = False,
 ):
     """Build the report of one or several studies. Example: mmcoa book quick"""
     from mmcoa.report.build import build_book
@@ -117,10 +118,10 @@ def book(
 
     if pdf:
         find_browser()  # what is missing is said before anything is built
-    path = build_book(profiles)
+    path = build_book(profiles, holes=allow_holes)
     printed = add_pdf(path.parent, path.parents[2]) if pdf else None
     for profile in profiles if summary else []:
-        frame = summary_table(profile)
+        frame = summary_table(profile, holes=allow_holes)
         print_table([str(c) for c in frame.columns], frame.to_numpy().tolist())
     console.print(f"report: {path}", soft_wrap=True)
     if printed:

@@ -18,6 +18,7 @@ from mmcoa.study.records import read_record
 from mmcoa.training import TrainConfig
 
 PROFILE = "ablations"
+COMMAND = f"mmcoa run {PROFILE}"
 REFERENCE = "mmcoa"
 ATTACKS = ("clean", "image", "text", "sequential")
 GROUPS = {  # which settings belong together; a variant belongs where one of its changes does
@@ -80,7 +81,7 @@ def load(results="results"):
     rows = main_rows(folder)
     wanted = set(rows.dataset[rows.method == REFERENCE])
     if not wanted:
-        raise NotRun(f"no results of '{REFERENCE}' in {folder}; run: mmcoa run {PROFILE}")
+        raise NotRun(f"no results of '{REFERENCE}' in {folder}; run: {COMMAND}")
     sets = rows.groupby("model_id", sort=False).dataset.agg(set)
     unfinished = [model for model, there in sets.items() if not wanted <= there]
     rows = rows[~rows.model_id.isin(unfinished)].reset_index(drop=True)
@@ -88,13 +89,13 @@ def load(results="results"):
     for model, method in rows[["model_id", "method"]].drop_duplicates().itertuples(index=False, name=None):
         record = read_record(folder, f"train__{model}")
         if record is None:
-            raise UserError(f"no training record of '{model}' in {folder / 'records'}; run: mmcoa run {PROFILE}")
+            raise UserError(f"no training record of '{model}' in {folder / 'records'}; run: {COMMAND}")
         given = {key: value for key, value in record["parameters"].items() if value is not None}
         seeds[model] = given.pop("seed")
         settings[method] = DEFAULTS | given
         made.append({"made_with": made_with(record), **{key: record["provenance"].get(key) for key in ("device", "threads")}})
     if settings[REFERENCE] is None:
-        raise NotRun(f"no finished results of '{REFERENCE}' in {folder}; run: mmcoa run {PROFILE}")
+        raise NotRun(f"no finished results of '{REFERENCE}' in {folder}; run: {COMMAND}")
     return Ablations(rows, outcomes_of(rows, seeds, folder), settings, made, tuple(unfinished))
 
 

@@ -15,9 +15,10 @@ import nbformat
 import yaml
 
 from mmcoa.errors import UserError
-from mmcoa.report import explorer, schematic, sections, studies, style
+from mmcoa.report import explorer, schematic, sections, source, studies, style
 from mmcoa.report import results as stored
 from mmcoa.report.names import study_label
+from mmcoa.study.cells import expand
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
 from mmcoa.study.profiles import load_profile
 
@@ -29,7 +30,7 @@ SUMMARY, VARIANT, FIRST = "report_summary", "report_variants", "report_impact"  
 MADE = ("_build", "_toc.yml", "tables", "figures", "*.ipynb", "study_*.js", "studies.js", *PUBLISHED[1:])
 
 
-def build_book(profiles, output=None, results=Path("results"), variant=None):
+def build_book(profiles, output=None, results=Path("results"), variant=None, holes=False):
     """Build the book of one or several studies and return the path of its first page.
 
     Arguments
@@ -38,8 +39,9 @@ def build_book(profiles, output=None, results=Path("results"), variant=None):
             as they are, and book/_build/PROFILE for others.
         results: folder of all results.
         variant: profile with the same data and defences and another base model; default what VARIANTS says of the first.
+        holes: build it although results are missing or stale; pages then say which, and mark what needs them.
 
-    Raises `UserError` that names the cell where a result is missing or stale, and with the first warning where a page
+    Raises `UserError` that names the cell where a result is missing or stale (but for `holes`), and with the first warning where a page
     does not build.
     """
     profiles = [profiles] if isinstance(profiles, (str, Path)) else list(profiles)
@@ -52,20 +54,21 @@ def build_book(profiles, output=None, results=Path("results"), variant=None):
     published = output is None and set(named) <= set(PUBLISHED)
     folder = Path(output) if output else SOURCES if published else SOURCES / "_build" / "-".join(named)
     parts = parts_of(named, folder, published)
-    loaded = {part.name: stored.load(part.profile, results) for part in parts}  # a missing result ends here, before anything is written
+    loaded = {part.name: stored.load(part.profile, results, holes) for part in parts}  # a missing result ends here, before anything is written
     variant = variant or VARIANTS.get(parts[0].name)
-    keys = {part.name: sections.available(loaded[part.name], results, None if part.prefix else variant) for part in parts if part.name in named}
+    keys = {part.name: sections.available(loaded[part.name], results, None if part.prefix else variant, holes) for part in parts if part.name in named}
     copy_sources(folder)
     for part in parts:
         if part.name in named:
             for made in ("tables", "figures"):  # of pages that have changed since
                 shutil.rmtree(part.folder(folder) / made, ignore_errors=True)
-            run_study(part, folder, results, keys[part.name], variant)
+            book = [part.profile] if published else list(named.values())  # what builds its pages again
+            run_study(part, folder, results, keys[part.name], book, variant, holes)
     style.save(schematic.losses(), folder / "figures" / "losses.svg")
     style.save(schematic.defences(), folder / "figures" / "defences.svg")
     for part in parts:
         explorer.write(loaded[part.name], folder / "extra" / "explorer")
-    run_summary(parts, folder, results)
+    run_summary(parts, folder, results, holes)
     write_contents(parts, folder)
     return render(folder)
 
@@ -95,12 +98,13 @@ def copy_sources(folder):
     shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*MADE))
 
 
-def run_study(part, folder, results, keys, variant=None):
-    """Run the report notebooks of one study. `keys`: see `sections.available`."""
+def run_study(part, folder, results, keys, book, variant=None, holes=False):
+    """Run the report notebooks of one study. `keys`: see `sections.available`; `book`: profiles of the command that does so."""
     notebooks = {path.stem: path for path in sorted(NOTEBOOKS.glob("report_*.ipynb")) if path.stem != SUMMARY}
     if part.prefix:
         notebooks = {page: notebooks[page] for page in studies.LATER if page in notebooks}
     fitting = {page: sections.fitting(path, keys) for page, path in notebooks.items()}
+    tables = part.folder(folder) / "tables"
     names = set().union(*(studies.labels(cell.source) for content in fitting.values() if content for cell in content.cells))
     for page, content in fitting.items():
         path = folder / f"{part.page(page)}.ipynb"
@@ -113,11 +117,25 @@ def run_study(part, folder, results, keys, variant=None):
         if page in studies.LATER:
             content.cells[0].source = studies.titled(content.cells[0].source, part)
         parameters = {"profile": part.profile, "results": str(results), "output": str(part.folder(folder))}
-        run_report(content, notebooks[page], path, parameters | ({"variant": str(variant)} if page == VARIANT else {}))
+        own = parameters | ({"variant": str(variant)} if page == VARIANT else {})
+        run_report(content, notebooks[page], path, own, holes)
+        source.claim(tables / "variants" if page == VARIANT else tables, path)
+    origins = [origin(part.profile, results, holes)]
+    source.finish(tables, origins, results, NOTEBOOKS, book)
+    if fitting.get(VARIANT):
+        source.finish(tables / "variants", [*origins, origin(variant, results, holes)], results, NOTEBOOKS, book)
 
 
-def run_summary(parts, folder, results):
+def origin(profile, results, holes):
+    """What SOURCE.json says of a study that pages show."""
+    study = stored.load(profile, results, holes)
+    return source.Origin(str(profile), expand(profile, results=results), [hole.cell for hole in study.holes])
+
+
+def run_summary(parts, folder, results, holes=False):
     """Run the notebook of the first page, which is about all studies of the book."""
+    tables = folder / "tables" / "summary"
+    source.begin(tables)
     keys = {"several" if len(parts) > 1 else "one"}
     content = sections.fitting(NOTEBOOKS / f"{SUMMARY}.ipynb", keys)
     pages = [page for page in studies.LATER if all((folder / f"{part.page(page)}.ipynb").is_file() for part in parts)]
@@ -125,16 +143,21 @@ def run_summary(parts, folder, results):
         if cell.cell_type == "markdown" and "{glue:" in cell.source:  # where it speaks of results
             cell.source = studies.linked(cell.source, parts, pages)
     told = [{"profile": part.profile, "title": part.title, "folder": str(part.folder(folder))} for part in parts]
-    run_report(content, NOTEBOOKS / f"{SUMMARY}.ipynb", folder / "index.ipynb", {"studies": told, "results": str(results), "output": str(folder)})
+    parameters = {"studies": told, "results": str(results), "output": str(folder)}
+    run_report(content, NOTEBOOKS / f"{SUMMARY}.ipynb", folder / "index.ipynb", parameters, holes)
+    source.claim(tables, folder / "index.ipynb")
+    source.finish(tables, [origin(part.profile, results, holes) for part in parts], results, NOTEBOOKS, [part.profile for part in parts])
 
 
-def run_report(content, notebook, path, parameters):
-    """Run the content of a report notebook; `path` receives it executed, the book's folder its tables and figures."""
-    source = path.parent / "_build" / "notebooks" / path.name
-    source.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(content, source)
+def run_report(content, notebook, path, parameters, holes=False):
+    """Run the content of a report notebook; `path` receives it executed, the book's folder its tables and figures. `holes`: see `build_book`."""
+    if holes and any("parameters" in cell.metadata.get("tags", []) and re.search(r"^holes = ", cell.source, re.M) for cell in content.cells):
+        parameters = parameters | {"holes": True}  # not of a page that reads no study
+    fitting = path.parent / "_build" / "notebooks" / path.name
+    fitting.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(content, fitting)
     try:
-        run_notebook(source, path, parameters)
+        run_notebook(fitting, path, parameters)
     except NotebookFailed as failure:
         raise UserError(f"{notebook} failed: {failure} (see {failure.notebook})") from failure
 

@@ -6,6 +6,7 @@ import pandas as pd
 import seaborn as sns
 
 from mmcoa.report import style, sweeps, tables, words
+from mmcoa.report.holes import MISSING
 from mmcoa.report.names import ATTACKS, MACRO, attack_label, dataset_label, method_label, ordered
 
 AXES = {
@@ -45,6 +46,8 @@ def epsilon_methods(study):
             errors = np.clip([part.accuracy - part.low, part.high - part.accuracy], 0, None)
             look = {"fmt": f"{marker}-", "color": color, "ms": 5, "lw": 1.2, "elinewidth": 1, "mec": "white", "mew": 0.5}
             axes.errorbar([values.index(value) + offset for value in part.value], part.accuracy, yerr=errors, label=method_label(name), **look)
+            for value in part.value[part.accuracy.isna()]:
+                axes.text(values.index(value) + offset, 50, MISSING, ha="center", va="center", size=6, rotation=90, color=color)
         axes.set(title=attack_label(attack), xlim=(-0.35, len(values) - 0.65), ylim=(0, 102), xlabel=AXES["epsilon"])
         axes.set_xticks(range(len(values)), values)
         axes.grid(axis="x", visible=False)
@@ -85,6 +88,8 @@ def _panel(axes, study, name):
         x = [values.index(value) + offset for value in part.value]
         look = {"fmt": f"{marker}-", "color": color, "ms": 5, "lw": 1.2, "elinewidth": 1, "mec": "white", "mew": 0.5}
         axes.errorbar(x, part.accuracy, yerr=errors, label=attack_label(attack), **look)
+    for value in dict.fromkeys(frame.value[frame.accuracy.isna()]):
+        axes.text(values.index(value), 50, MISSING, ha="center", va="center", size=7, rotation=90)
     axes.set_xticks(range(len(values)), values)
     axes.set(xlim=(-0.35, len(values) - 0.65), ylim=(0, 102), xlabel=AXES[name])
     axes.grid(axis="x", visible=False)
@@ -99,7 +104,7 @@ def heat(study):
     names = ordered(frame.attack, ATTACKS)
     wide = frame.pivot(index="dataset", columns="attack", values="accuracy")[names].sort_index()
     wide.index = [dataset_label(name) for name in wide.index]
-    wide = pd.concat([wide, wide.mean().to_frame(MACRO).T])
+    wide = pd.concat([wide, wide.mean(skipna=False).to_frame(MACRO).T])
     figure, axes = plt.subplots(figsize=(style.WIDTH, 1.5 + 0.25 * len(wide)))
     light = sns.light_palette(style.BLUE, as_cmap=True)
     sns.heatmap(
@@ -107,6 +112,7 @@ def heat(study):
         cbar_kws={"label": "accuracy (%)", "fraction": 0.03, "pad": 0.015, "aspect": 35},
         annot_kws={"size": 6.5 if len(names) > 12 else 7.5},
     )  # fmt: skip
+    style.mark_holes(axes, wide)
     axes.set(xlabel="", ylabel="")
     axes.set_xticks(
         np.arange(len(names)) + 0.5, [attack_label(name) for name in names], rotation=55, ha="left", rotation_mode="anchor"
@@ -126,9 +132,10 @@ def hits(study):
     """Share of each data set's prompts in which a template word, a word of the class name, or none was replaced."""
     style.use()
     table = words.hits_table(study)
+    table = table[table.prompts != MISSING]
     kinds = {"template word": (style.SKY, ""), "class name": (style.ORANGE, "////"), "unchanged": ("#dddddd", "")}
     total = table[list(kinds)].sum(axis=1)
-    share = table[list(kinds)].div(total.where(total > 0, 1), axis=0) * 100
+    share = table[list(kinds)].astype(float).div(total.where(total > 0, 1), axis=0) * 100
     share.index = table["data set"]
     share = share.sort_values(["class name", "template word"])
     figure, axes = plt.subplots(figsize=(style.WIDTH, 0.9 + 0.24 * len(share)))

@@ -11,10 +11,12 @@ data sets plus its place in `groups`). A *member* of a method is the mean over i
 
 import json
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.report.names import ATTACKS, METHODS, SWEEPS, attack_label, dataset_label, method_label, ordered
@@ -44,7 +46,7 @@ def write_index(folder):
 
 
 def data(study):
-    """All that the explorer shows of a study, as lists, texts and whole numbers."""
+    """All that the explorer shows of a study, as lists, texts and whole numbers; `missing`: cells that it lacks."""
     sweeps = {"": {"": study}} | {name: {value: part for value, part in values.items() if len(part.rows)} for name, values in study.sweeps.items()}
     parts = [(sweep, value, part) for sweep, values in sweeps.items() for value, part in values.items()]
     methods = ordered([name for *_, part in parts for name in part.rows.method], METHODS)
@@ -53,15 +55,17 @@ def data(study):
     groups = sorted({group for *_, part in parts for group in reachable(part)}, key=lambda group: (-len(group), group))
     models = list(dict.fromkeys(name for *_, part in parts for name in part.rows.model_id))
     names = {"methods": methods, "attacks": attacks, "datasets": datasets, "groups": groups, "models": models}
-    rows = study.rows.drop_duplicates("model_id").set_index("model_id")
+    whole = replace(study, rows=pd.concat([part.rows for *_, part in parts], ignore_index=True))  # a model may have a hole in the main evaluation
+    rows = whole.rows.drop_duplicates("model_id").set_index("model_id")
     return {
         "profile": study.profile,
+        "missing": [hole.cell for hole in study.holes],
         "base_model": study.rows.base_model.iloc[0],
         "methods": [[name, method_label(name)] for name in methods],
         "attacks": [[name, attack_label(name), *attack_words(name)] for name in attacks],
         "datasets": [[name, dataset_label(name)] for name in datasets],
         "groups": [[datasets.index(name) for name in group] for group in groups],
-        "models": [[name, methods.index(rows.method[name]), seed_of(name), trained_on(study, name)] for name in models],
+        "models": [[name, methods.index(rows.method[name]), seed_of(name), trained_on(whole, name)] for name in models],
         "evaluations": [evaluation(sweep, value, part, names) for sweep, value, part in parts],
         "sweeps": [[name, sweep_label(name), threats(values, attacks)] for name, values in sweeps.items() if values],
     }

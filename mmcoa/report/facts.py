@@ -3,12 +3,12 @@
 In a notebook: `facts.glue(facts.of_study(study))`; on a page: {glue:text}`key`.
 """
 
-import numpy as np
 
 from mmcoa.errors import UserError
+from mmcoa.report.holes import MISSING, shown
 from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.results import threat_of
-from mmcoa.report.tables import NARROW, all_rows, by_dataset, macro, number, require, signed
+from mmcoa.report.tables import all_rows, by_dataset, macro, number, require, signed_interval
 from mmcoa.threat import format_epsilon
 
 
@@ -50,15 +50,25 @@ def of_study(study):
 def of_impact(study):
     """The undefended model: macro means and extremes."""
     means = macro(study).set_index(["method", "attack"]).loc["none"]
-    facts = {f"macro_{name}": number(r.accuracy, r.low, r.high) + " %" for name, r in means.iterrows()}
-    facts |= {f"short_{name}": f"{r.accuracy:.0f} %" for name, r in means.iterrows()}
+    facts = {f"macro_{name}": with_percent(number(r.accuracy, r.low, r.high)) for name, r in means.iterrows()}
+    facts |= {f"short_{name}": percent(r.accuracy) for name, r in means.iterrows()}
     frame = by_dataset(study)
-    wide = frame[frame.method == "none"].pivot(index="dataset", columns="attack", values="accuracy")
+    wide = frame[frame.method == "none"].pivot(index="dataset", columns="attack", values="accuracy").dropna()
     for attack in ("image", "text"):
         fall = wide.clean - wide[attack]
         for which, name in (("most", fall.idxmax()), ("least", fall.idxmin())):
             facts[f"{which}_{attack}"] = f"{dataset_label(name)} ({wide.clean[name]:.0f} to {wide[attack][name]:.0f} %)"
     return facts
+
+
+def percent(accuracy):
+    """`61 %`, or MISSING."""
+    return with_percent(shown(accuracy, ".0f"))
+
+
+def with_percent(text):
+    """The text with ` %` behind it, unless it is MISSING."""
+    return text if text == MISSING else f"{text} %"
 
 
 def of_finetuning(study):
@@ -71,14 +81,14 @@ def of_finetuning(study):
     for attack in ordered(study.attacks, ATTACKS):
         if attack == "clean":
             continue
-        best = trained[int(np.argmax(means.loc[trained, attack]))]
-        accuracy, before = means.loc[best, attack], means.loc["none", attack]
-        clauses.append(f"{attack_label(attack)}: {method_label(best)}, {accuracy:.0f} % (undefended {before:.0f} %)")
-    clean = [f"{method_label(name)} {means.loc[name, 'clean']:.0f} %" for name in trained]
+        there, before = means.loc[trained, attack].dropna(), percent(means.loc["none", attack])
+        best = f"{method_label(there.idxmax())}, {percent(there.max())}" if len(there) else MISSING
+        clauses.append(f"{attack_label(attack)}: {best} (undefended {before})")
+    clean = [f"{method_label(name)} {percent(means.loc[name, 'clean'])}" for name in trained]
     return {
         "best": "; ".join(clauses),
         "clean_price": ", ".join(clean),
-        "clean_before": f"{means.loc['none', 'clean']:.0f} %",
+        "clean_before": percent(means.loc["none", "clean"]),
         "best_gain": best_gains(study),
         "seeds": str(study.outcomes[study.outcomes.method != "none"].groupby("method").model_id.nunique().max()),
     }
@@ -88,6 +98,8 @@ def best_gains(study):
     """Per attack the method that gains most on the undefended model, with its paired interval."""
     gains, clauses = macro(study, "none"), []
     for attack, part in gains[gains.method != "none"].groupby("attack", sort=False):
-        best = part.loc[part.accuracy.idxmax()]
-        clauses.append(f"{attack_label(attack)}: {method_label(best.method)}, {signed(best.accuracy)} ({signed(best.low)}{NARROW}to{NARROW}{signed(best.high)})")
+        there = part.dropna(subset="accuracy")
+        best = there.loc[there.accuracy.idxmax()] if len(there) else None
+        said = MISSING if best is None else f"{method_label(best.method)}, {signed_interval(best.accuracy, best.low, best.high)}"
+        clauses.append(f"{attack_label(attack)}: {said}")
     return "; ".join(clauses)

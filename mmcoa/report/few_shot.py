@@ -17,7 +17,7 @@ def curve(study):
     Returns columns defense, shots (0: undefended; ALL: every picture), attack, accuracy, low, high (percent), n, sets, seeds, and
     gain, gain_low, gain_high: points against the undefended model on the same pictures.
     """
-    found = in_distribution.entries(study)
+    found = in_distribution.comparable(study)
     few = found[found.shots < ALL]
     whole = found[(found.shots == ALL) & found.defense.isin(few.defense) & found.dataset.isin(few.dataset)]
     groups = {key: in_distribution.chosen(part) for key, part in few.groupby(["defense", "shots"])}
@@ -93,7 +93,7 @@ def figure(frame):
 
 def facts(study):
     """What captions and prose say of `curve`: {key: text}."""
-    frame, found = curve(study), in_distribution.entries(study)
+    frame, found = curve(study), in_distribution.comparable(study)
     sets = set(found.dataset[found.shots < ALL])
     return {
         "few_sets": listed(dataset_label(name) for name in sorted(sets)) if len(sets) == frame.sets.iloc[0] else f"{frame.sets.iloc[0]} data sets",

@@ -7,6 +7,7 @@ import numpy as np
 import seaborn as sns
 
 from mmcoa.report import style, tables
+from mmcoa.report.holes import MISSING
 from mmcoa.report.names import ATTACKS, MACRO, METHODS, attack_label, dataset_label, method_label, ordered
 
 
@@ -22,6 +23,8 @@ def impact(study):
     names = [*clean.sort_values().index, MACRO]
     figure, axes = plt.subplots(figsize=(style.WIDTH, 0.8 + 0.33 * len(names)))
     offsets = np.linspace(0.3, -0.3, len(attacks)) if len(attacks) > 1 else [0]
+    for dataset in dict.fromkeys([*frame.dataset[frame.accuracy.isna()], *means.dataset[means.accuracy.isna()]]):
+        axes.text(50, names.index(dataset), MISSING, ha="center", va="center", size=7)
     for attack, offset in zip(attacks, offsets, strict=True):
         color, marker = style.ATTACKS.get(attack, style.OTHER)
         for source, size in ((frame, 4.5), (means, 6)):
@@ -58,7 +61,8 @@ def methods_row(panels, study, attacks):
         for y, name in enumerate(names):
             color, marker = style.method(name)
             _points(axes, part.loc[[name]], [y], color, marker, 5.5)
-            label = axes.text(part.accuracy[name], y + 0.2, f"{part.accuracy[name]:.0f}", ha="center", va="bottom", size=7)
+            place, text = (52, MISSING) if np.isnan(part.accuracy[name]) else (part.accuracy[name], f"{part.accuracy[name]:.0f}")
+            label = axes.text(place, y + 0.2, text, ha="center", va="bottom", size=7)
             label.set_bbox({"fc": "white", "ec": "none", "pad": 0.4})  # the dashed line must not cross it
         if "none" in part.index:
             axes.axvline(part.accuracy["none"], color=style.GREY, ls=(0, (4, 3)), lw=0.9, zorder=1)
@@ -88,6 +92,7 @@ def gains(study):
             part, ax=axes, cmap="PuOr_r", vmin=-limit, vmax=limit, annot=part.map(lambda gain: tables.signed(gain, 0)), fmt="",
             cbar=False, linewidths=0.6, annot_kws={"size": 6 if len(names) * columns > 16 else 7},
         )  # fmt: skip
+        style.mark_holes(axes, part)
         axes.set(title=attack_label(attack), xlabel="", ylabel="")
         labels = [method_label(name) for name in names]
         axes.set_xticks(np.arange(len(names)) + 0.5, labels, rotation=60, ha="right", rotation_mode="anchor")

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.report import style, words
+from mmcoa.report.facts import with_percent
+from mmcoa.report.holes import MISSING, shown
 from mmcoa.report.names import MACRO, METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.sweeps import signed_interval
 from mmcoa.report.tables import correct_by_sample, number, require
@@ -41,16 +43,20 @@ def kinds(study):
 def shares(study):
     """Share of the pictures that fall to each kind, by method and data set, macro mean last.
 
-    Returns columns method, dataset, kind, share, low, high (percent; Wilson for a data set, clustered bootstrap for the mean), n.
+    Returns columns method, dataset, kind, share, low, high (percent; Wilson for a data set, clustered bootstrap for the mean), n; numbers are
+    nan where a method has a hole.
     """
-    rows = []
-    for method, part in kinds(study).groupby("method", sort=False):
+    rows, every, none = [], kinds(study), (np.nan,) * 3
+    for method in study.methods:
+        part, lacking = every[every.method == method], study.lacking(method)
         sets = [own for _, own in part.groupby("dataset")]
         for kind in KINDS:
             for own in sets:
                 low, high = wilson(own[kind].sum(), len(own))
                 rows.append((method, own.dataset.iloc[0], kind, 100 * own[kind].mean(), low, high, len(own)))
-            rows.append((method, MACRO, kind, *macro_interval([(own[kind].to_numpy(), own.label.to_numpy()) for own in sets]), len(part)))
+            rows += [(method, dataset, kind, *none, np.nan) for dataset in lacking]
+            mean = none if lacking else macro_interval([(own[kind].to_numpy(), own.label.to_numpy()) for own in sets])
+            rows.append((method, MACRO, kind, *mean, len(part)))
     return pd.DataFrame(rows, columns=["method", "dataset", "kind", "share", "low", "high", "n"])
 
 
@@ -59,7 +65,7 @@ def methods_table(frame):
     rows = []
     for method in ordered(frame.method, METHODS):
         part = frame[(frame.method == method) & (frame.dataset == MACRO)].set_index("kind")
-        rows.append({"method": method_label(method), "n": str(part.n.iloc[0])} | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]})
+        rows.append({"method": method_label(method), "n": shown(part.n.iloc[0], ".0f")} | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]})
     return pd.DataFrame(rows)
 
 
@@ -68,7 +74,7 @@ def sets_table(frame, method="none"):
     rows = []
     for dataset in sorted(set(frame.dataset) - {MACRO}):
         part = frame[(frame.method == method) & (frame.dataset == dataset)].set_index("kind")
-        rows.append({"data set": dataset_label(dataset), "n": str(part.n.iloc[0])} | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]})
+        rows.append({"data set": dataset_label(dataset), "n": shown(part.n.iloc[0], ".0f")} | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]})
     return pd.DataFrame(rows)
 
 
@@ -76,12 +82,15 @@ def interaction(study):
     """What a combined attack takes beyond the union of the image and the text attack, each made alone.
 
     Returns columns method, attack, points, low, high, n: macro mean over data sets, paired; negative where the two perturbations,
-    put together, undo part of each other.
+    put together, undo part of each other; nan where the method has a hole.
     """
     rows = []
     for method in ordered(study.methods, METHODS):
         for attack in combined(study):
             frame = study.outcomes[study.outcomes.method == method]
+            if study.lacking(method):
+                rows.append((method, attack, *(np.nan,) * 3, len(frame.drop_duplicates(KEYS))))
+                continue
             both = frame.image_correct.astype(bool) & frame.text_correct.astype(bool)
             frame = frame.assign(beyond=both.astype(float) - frame[f"{attack}_correct"].astype(float))
             means = frame.groupby(["dataset", "sample_id", "label"]).beyond.mean()
@@ -111,6 +120,8 @@ def figure(frame):
             color, hatch = LOOKS[kind]
             axes.barh(range(len(names)), wide[kind], left=start, color=color, hatch=hatch, edgecolor="white", lw=0.5, height=0.78, label=kind)
             start += wide[kind].to_numpy()
+        for place in np.flatnonzero(np.isnan(start)):
+            axes.text(50, place, MISSING, ha="center", va="center", size=7)
         axes.set_yticks(range(len(names)), [label(name) for name in names])
         axes.set(xlim=(0, 100), ylim=(-0.6, len(names) - 0.4), xlabel="share of the pictures (%)")
         axes.grid(axis="y", visible=False)
@@ -125,9 +136,9 @@ def figure(frame):
 def class_losses(study):
     """How the text attack treats each class: columns method, dataset, label, right (pictures right unattacked, summed over models), lost.
 
-    Classes without a right picture are left out. `kind`: `keeps all`, `loses some` or `loses all` of them.
+    Classes without a right picture are left out, and so are methods that have a hole. `kind`: `keeps all`, `loses some` or `loses all` of them.
     """
-    frame = study.outcomes
+    frame = study.outcomes[~study.outcomes.method.isin(study.incomplete)]
     right = frame.clean_correct.astype(bool)
     frame = frame.assign(right=right, lost=right & ~frame.text_correct.astype(bool))
     counts = frame.groupby(["method", "model_id", "dataset", "label"], sort=False)[["right", "lost"]].sum().reset_index()
@@ -138,8 +149,11 @@ def class_losses(study):
 CLASS_KINDS = {"keeps all": ("#d9d9d9", ""), "loses some": (style.SKY, "///"), "loses all": (style.ORANGE, "")}
 
 
-def classes_table(frame):
-    """`class_losses` by method: shares of the classes (percent, all data sets and models pooled), and quartiles of the share lost."""
+def classes_table(frame, incomplete=()):
+    """`class_losses` by method: shares of the classes (percent, all data sets and models pooled), and quartiles of the share lost.
+
+    incomplete: methods that have a hole; their rows say MISSING.
+    """
     rows = []
     for method in ordered(frame.method, METHODS):
         part = frame[frame.method == method]
@@ -149,7 +163,13 @@ def classes_table(frame):
             count = (part.kind == kind).sum() / models
             row[f"{kind} (%)"] = number(100 * count / (len(part) / models), *wilson(count, len(part) / models))
         rows.append(row | {"lost by the median class (%)": f"{share.median():.0f}", "quartiles": f"{share.quantile(0.25):.0f} to {share.quantile(0.75):.0f}"})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=["method", "n classes", *(f"{kind} (%)" for kind in CLASS_KINDS), "lost by the median class (%)", "quartiles"])
+    return pd.concat([table, marked(table, incomplete)], ignore_index=True) if len(incomplete) else table
+
+
+def marked(table, methods):
+    """Rows of a table by method that say MISSING."""
+    return pd.DataFrame([dict.fromkeys(table.columns, MISSING) | {"method": method_label(name)} for name in ordered(methods, METHODS)])
 
 
 def facts(study, frame, beyond):
@@ -157,7 +177,7 @@ def facts(study, frame, beyond):
     macro = frame[frame.dataset == MACRO].set_index(["method", "kind"])
 
     def share(method, *names):
-        return f"{sum(macro.share[method, kind] for kind in names):.0f} %"
+        return with_percent(shown(sum(macro.share[method, kind] for kind in names), ".0f"))
 
     union = [(a * b, label) for (a, label), (b, _) in zip(*(correct_by_sample(study, "none", name) for name in ("image", "text")), strict=True)]
     base = beyond[beyond.method == "none"]
@@ -168,7 +188,7 @@ def facts(study, frame, beyond):
         "kind_by_text": listed(f"{method_label(name)} {share(name, TEXT, EITHER)}" for name in trained) or "no model",
         "kind_by_image": listed(f"{method_label(name)} {share(name, IMAGE, EITHER)}" for name in trained) or "no model",
         "kind_base_text": share("none", TEXT, EITHER), "kind_base_image": share("none", IMAGE, EITHER),
-        "union": number(*macro_interval(union)) + " %",
+        "union": with_percent(number(*macro_interval(union))),
         "beyond": listed(f"{attack_label(r.attack)} {signed_interval(r.points, r.low, r.high)}" for r in base.itertuples()) or "none was run",
         "combined": listed(map(attack_label, combined(study))) or "none",
     }  # fmt: skip
@@ -176,5 +196,7 @@ def facts(study, frame, beyond):
     classes = class_losses(study)
     own = classes[classes.method == "none"]
     counts = own.kind.value_counts()
+    if study.lacking("none"):
+        return made | dict.fromkeys(("classes_all", "classes_lose", "classes_keep", "classes_some", "template_share"), MISSING)
     made |= {"classes_all": str(len(own)), "classes_lose": str(counts.get("loses all", 0)), "classes_keep": str(counts.get("keeps all", 0)), "classes_some": str(counts.get("loses some", 0))}
     return made

@@ -84,6 +84,11 @@ def ordered(names, known):
     return sorted(dict.fromkeys(names), key=place)
 
 
+def method_of(model_id, defense):
+    """`mmcoa-seed1`, `mmcoa-on-cifar10-seed1` -> `mmcoa`; the base model is `none`, whatever the profile calls it."""
+    return "none" if defense == "none" else re.sub(r"(-on-.+)?-seed\d+$", "", model_id)
+
+
 def attack_label(name):
     return ATTACKS.get(name, name)
 

@@ -84,6 +84,11 @@ def done_table(frame):
     return pd.DataFrame(rows)
 
 
+def commands(frame):
+    """Those that computed what is done of `plans`."""
+    return [f"mmcoa run {name}" for name in frame.profile[frame.done > 0]]
+
+
 def done_cells(profile, results="results"):
     """The cells of a profile with a current record: columns CELL_COLUMNS.
 

@@ -5,8 +5,7 @@
     study.sweep("epsilon")["4/255"].rows      # the same of an extra evaluation with that epsilon
 """
 
-import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,19 @@ import pandas as pd
 from pyarrow import parquet
 
 from mmcoa.errors import UserError
+from mmcoa.report.holes import find_holes
+from mmcoa.report.names import method_of
 from mmcoa.study.cells import expand
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import is_current, read_record, record_path
 from mmcoa.threat import ThreatModel
 
+NAMED = 5  # cells that an error names
 ZERO_IS_A_VALUE = ("targets", "min_similarity", "seed")  # settings of a threat model for which 0 is not "none"
+
+
+class NothingToReport(UserError):
+    """A study with holes whose undefended model has no result at all."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,9 @@ class Study:
     checks: one row a model and self-check: model_id, method, dataset, attack, check, value, limit, passed, n, verdict.
     training: one row a fine-tuned model: model_id, method and what its record says about settings and cost.
     notes: what the evaluations left out, in words.
+    holes: `Hole`s of the whole study, and in a sweep its own; none unless `load` was asked to allow them. A method shows no outcome
+        on a data set on which any of its seeds has one.
+    point: (sweep, value) that this is the study of.
     sweeps: {name: {value: Study}}, the extra evaluations, in the profile's order. Each is a study of its own (without
         training and sweeps), so that every function of the report takes it as it takes the main evaluation.
     """
@@ -46,16 +55,37 @@ class Study:
     training: pd.DataFrame
     notes: tuple = ()
     sweeps: dict = field(default_factory=dict)
+    holes: tuple = ()
+    point: tuple = ("", "")
 
     @property
     def attacks(self):
         """Names of the attacks that every evaluation has; a data set without a train split lacks `joint`."""
-        each = self.rows.groupby(["model_id", "dataset"]).attack.agg(set)
-        return [name for name in self.rows.attack.unique() if all(name in there for there in each)]
+        each = self.rows.groupby(["model_id", "dataset"]).attack.agg(set) if len(self.rows) else ()
+        names = dict.fromkeys([*self.rows.attack, *(attack for hole in self.own_holes for attack in hole.attacks)])
+        return [name for name in names if all(name in there for there in each)]
 
     @property
     def methods(self):
-        return list(self.rows.method.unique())
+        return list(dict.fromkeys([*self.rows.method, *(hole.method for hole in self.own_holes)]))
+
+    @property
+    def own_holes(self):
+        """Evaluations that are missing here, not in sweeps."""
+        return [hole for hole in self.holes if hole.kind == "evaluate" and hole.point == self.point]
+
+    def lacking(self, method):
+        """Data sets on which a method has a hole here, in alphabetical order."""
+        return sorted({hole.dataset for hole in self.own_holes if hole.method == method})
+
+    @property
+    def incomplete(self):
+        """Methods that have a hole here."""
+        return [name for name in self.methods if self.lacking(name)]
+
+    def untrained(self):
+        """Methods of which a training is missing."""
+        return list(dict.fromkeys(hole.method for hole in self.holes if hole.kind == "train"))
 
     def sweep(self, name):
         """{value: Study} of a sweep. Raises `UserError` where the profile has none of that name."""
@@ -65,35 +95,55 @@ class Study:
         return self.sweeps[name]
 
 
-def load(profile, results="results"):
+def load(profile, results="results", holes=False):
     """Read `results/PROFILE`.
 
     Arguments
         profile: a shipped profile's name or the path of a profile.
         results: folder of all results.
+        holes: read what there is although results are missing or stale; `Study.holes` says which.
 
     Returns a `Study`. Raises `UserError` that names the first cell whose record is missing, stale (made with other
-    settings, code or inputs: its hash differs) or damaged, and the command that makes it.
+    settings, code or inputs: its hash differs) or damaged, and the command that makes it; with `holes` only for damaged ones, and
+    where the undefended model has no result at all.
     """
     name = load_profile(profile).name
     folder = Path(results) / name
     records = [(cell, read_record(folder, cell.id)) for cell in expand(profile, results=results)]
-    check_current(records, folder, profile)
     if all(cell.kind != "evaluate" for cell, _ in records):
         raise UserError(f"profile '{name}' evaluates nothing, so it has no report")
-    training, parts = [], {}  # (sweep, value) -> its evaluations; ("", "") is the main one
+    found = find_holes(records) if holes else ()
+    if not found:
+        check_current(records, folder, profile)
+    away = {hole.cell for hole in found}
+    gaps = {(hole.point, hole.method, hole.dataset) for hole in found if hole.kind == "evaluate"}
+    training, points = [], {(cell.sweep, cell.sweep_value): [] for cell, _ in records}  # its evaluations; ("", "") is the main one
     for cell, record in records:
+        if cell.id in away:
+            continue
         if cell.kind == "train":
             training.append(training_row(cell, record))
-        else:
-            parts.setdefault((cell.sweep, cell.sweep_value), []).append((cell, record))
-    main = join(name, folder, profile, parts.pop(("", "")), pd.DataFrame(training))
-    for (sweep, value), evaluations in parts.items():
-        main.sweeps.setdefault(sweep, {})[value] = join(name, folder, profile, evaluations)
+        elif cell.kind == "evaluate":
+            method = method_of(cell.model, record["rows"][0]["defense"])
+            if ((cell.sweep, cell.sweep_value), method, cell.parameters["dataset"]) not in gaps:
+                points[cell.sweep, cell.sweep_value].append((cell, record))
+    if found and not any(record["rows"][0]["defense"] == "none" for _, record in points["", ""]):
+        raise NothingToReport(f"nothing to report: the undefended model has no result in {folder}; run: mmcoa run {profile}")
+    main = join(name, folder, profile, points.pop(("", "")), pd.DataFrame(training), found)
+    for (sweep, value), evaluations in points.items():
+        own = tuple(hole for hole in found if hole.point == (sweep, value))
+        part = join(name, folder, profile, evaluations, holes=own, point=(sweep, value)) if evaluations else emptied(main, own, (sweep, value))
+        main.sweeps.setdefault(sweep, {})[value] = part
     return main
 
 
-def join(name, folder, profile, evaluations, training=None):
+def emptied(study, holes, point):
+    """The study of a point of a sweep that has no result: the tables of another one without their rows."""
+    frames = {name: getattr(study, name).iloc[:0] for name in ("rows", "outcomes", "changes", "checks", "training")}
+    return replace(study, **frames, notes=(), sweeps={}, holes=holes, point=point)
+
+
+def join(name, folder, profile, evaluations, training=None, holes=(), point=("", "")):
     """The `Study` of some evaluations [(cell, record), ...], one a model and data set, without sweeps."""
     rows, outcomes, lists = [], [], {"changes": [], "checks": []}
     for cell, record in evaluations:
@@ -109,7 +159,8 @@ def join(name, folder, profile, evaluations, training=None):
         frame[key] = np.repeat(np.array([who[key] for who, _ in outcomes], object), sizes)
     notes = dict.fromkeys(note for _, record in evaluations for note in record.get("notes") or [])
     changes, checks = (pd.DataFrame(items) for items in lists.values())
-    return Study(name, pd.DataFrame(rows), frame, changes, checks, pd.DataFrame() if training is None else training, tuple(notes))
+    training = pd.DataFrame() if training is None else training
+    return Study(name, pd.DataFrame(rows), frame, changes, checks, training, tuple(notes), holes=holes, point=point)
 
 
 def made_with(record):
@@ -119,11 +170,6 @@ def made_with(record):
         again = f"{note['evaluations']} evaluations and {note['trainings']} trainings"
         text += f" (kept with {(note['git_commit'] or 'unknown')[:7]}, with which {again} of {note['of']} cells came out the same)"
     return text
-
-
-def method_of(model_id, defense):
-    """`mmcoa-seed1`, `mmcoa-on-cifar10-seed1` -> `mmcoa`; the base model is `none`, whatever the profile calls it."""
-    return "none" if defense == "none" else re.sub(r"(-on-.+)?-seed\d+$", "", model_id)
 
 
 def threat_of(row):
@@ -141,12 +187,13 @@ def threat_of(row):
 
 
 def check_current(records, folder, profile):
-    """`UserError` about the first missing, else the first stale one of the records [(cell, record or None), ...]."""
+    """`UserError` that names the missing, else the stale ones of the records [(cell, record or None), ...]."""
     missing = [cell for cell, record in records if record is None]
     stale = [cell for cell, record in records if record is not None and not is_current(record, cell.hash)]
     for cells, what in ((missing, "no result"), (stale, "stale result (other settings, code or inputs made it)")):
         if cells:
-            more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+            others = [f"'{cell.id}'" for cell in cells[1:NAMED]] + ["..."] * (len(cells) > NAMED)
+            more = f" and {len(cells) - 1} more ({', '.join(others)})" if others else ""
             path = record_path(folder, cells[0].id)
             raise UserError(f"{what} for cell '{cells[0].id}'{more}: {path}; run: mmcoa run {profile}")
 

@@ -26,8 +26,9 @@ from mmcoa.report import (
 from mmcoa.report.names import SWEEPS
 
 
-def available(study, results="results", variant=None):
-    """Keys of what can be shown; `results`: the folder of all results; `variant`: profile of the same study with another base model.
+def available(study, results="results", variant=None, holes=False):
+    """Keys of what can be shown; `results`: the folder of all results; `variant`: profile of the same study with another base model;
+    `holes`: results may be missing.
 
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
@@ -36,7 +37,7 @@ def available(study, results="results", variant=None):
     with defended models); `variants`; and those of `ablations.keys`.
     """
     every, study = study, tasks.everywhere(study)
-    keys = {name for name in SWEEPS if any("none" in part.methods for part in study.sweeps.get(name, {}).values())}
+    keys = {name for name in SWEEPS if any("none" in set(part.rows.method) for part in study.sweeps.get(name, {}).values())}
     has = {
         "search": bool({"steps", "restarts"} & keys),
         "all-sweeps": set(SWEEPS) <= keys,
@@ -58,7 +59,7 @@ def available(study, results="results", variant=None):
         "few-shot": in_distribution.few_shot(every),
         "examples": examples.there(study),
         "epsilon-methods": len(sweeps.methods_of(study, "epsilon")) > 1,
-        "variants": variants.there(variant, results),
+        "variants": variants.there(variant, results, holes),
     }
     return keys | {key for key, there in has.items() if there} | ablations.keys(results)
 

@@ -12,11 +12,12 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.report import sweeps
+from mmcoa.report.holes import shown
 from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered, source_label
 from mmcoa.report.tables import number, signed
 from mmcoa.statistics import macro_interval, wilson
 
-STRENGTH_COMMAND = "python benchmarks/strength.py"
+STRENGTH_COMMAND, SPEED_COMMAND = "python benchmarks/strength.py", "mmcoa bench"
 
 # (stronger, weaker): what the first is asked to add. `pgd` and `image` are one attack, whichever a profile lists.
 GRADIENT = ("image", "pgd", "cw", "apgd-ce", "apgd-dlr", "apgd-dlr-t")
@@ -100,6 +101,12 @@ def comparisons(folder="results"):
     """Robust accuracies beside those of independent implementations, as benchmarks/strength.py wrote them (percent)."""
     frame = _read(Path(folder) / "strength", "ours_robust")
     return frame.astype({"difference_points": float, "n": int}) if len(frame) else frame
+
+
+def commands(folder="results"):
+    """Those that made `comparisons`, by its own column."""
+    frame = comparisons(folder)
+    return list(frame.command.unique()) if "command" in frame else [STRENGTH_COMMAND]
 
 
 def comparisons_table(folder="results"):
@@ -226,7 +233,7 @@ def gaps(study):
     """What the first of two attacks adds to the second, on the same pictures of the sweep `attacks`; one row a pair and method.
 
     Returns columns first, second, method, n, first_accuracy, second_accuracy, gap, low, high (points that the first leaves
-    less, macro, with a paired interval), only_first, only_second (pictures that only one of them breaks; of right ones).
+    less, macro, with a paired interval; nan where the method has a hole), only_first, only_second (pictures that only one of them breaks; of right ones).
     """
     part, rows = sweeps.one(study, "attacks"), []
     for stronger, weaker in PAIRS:
@@ -234,7 +241,7 @@ def gaps(study):
         if not first or not second:
             continue
         for method in ordered(part.methods, METHODS):
-            row = gap_row(survivors(part, method, first), survivors(part, method, second))
+            row = gap_row(survivors(part, method, first), survivors(part, method, second)) if not part.lacking(method) else {}
             rows.append(row | {"first": label_of(first), "second": label_of(second), "method": method})
     return pd.DataFrame(rows, columns=GAP_COLUMNS)
 
@@ -247,7 +254,8 @@ def text_gaps(study):
         if base not in parts or value == base or "text" not in part.attacks:
             continue
         for method in ordered(part.methods, METHODS):
-            row = gap_row(survivors(part, method, ["text"]), survivors(parts[base], method, ["text"]))
+            whole = not part.lacking(method) and not parts[base].lacking(method)
+            row = gap_row(survivors(part, method, ["text"]), survivors(parts[base], method, ["text"])) if whole else {}
             rows.append(row | {"first": source_label(value), "second": source_label(base), "method": method})
     return pd.DataFrame(rows, columns=GAP_COLUMNS)
 
@@ -286,8 +294,8 @@ def gaps_table(frame):
     """`gaps` or `text_gaps` to print: accuracies in percent, and the pictures that one of the two alone breaks."""
     rows = []
     for row in frame.itertuples():
-        made = {"attack": row.first, "against": row.second, "model": method_label(row.method), "n": str(row.n)}
-        made |= {"accuracy": f"{row.first_accuracy:.1f}", "accuracy, other": f"{row.second_accuracy:.1f}"}
+        made = {"attack": row.first, "against": row.second, "model": method_label(row.method), "n": shown(row.n, ".0f")}
+        made |= {"accuracy": shown(row.first_accuracy, ".1f"), "accuracy, other": shown(row.second_accuracy, ".1f")}
         made["points more taken"] = sweeps.signed_interval(row.gap, row.low, row.high)
-        rows.append(made | {"broken by it alone": f"{row.only_first:.0f}", "by the other alone": f"{row.only_second:.0f}"})
+        rows.append(made | {"broken by it alone": shown(row.only_first, ".0f"), "by the other alone": shown(row.only_second, ".0f")})
     return pd.DataFrame(rows)

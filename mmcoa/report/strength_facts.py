@@ -1,6 +1,7 @@
 """Phrases about how strong the attacks are, as facts.py has them about the main evaluation."""
 
 from mmcoa.report import strength, sweeps
+from mmcoa.report.holes import MISSING
 from mmcoa.report.names import attack_label, method_label
 from mmcoa.report.tables import signed
 
@@ -45,10 +46,8 @@ def of_comparisons(results):
         agree = frame.agrees.map(strength.agrees)
         worst = frame.loc[frame.difference_points.idxmax()]
         against = f"{attack_label(worst.attack)}, {strength.norm_sign(worst.norm)}, {worst.implementation}"
-        commands = frame.command.unique() if "command" in frame else [strength.STRENGTH_COMMAND]
         facts["strength_agree"] = f"{int(agree.sum())} of {len(frame)}"
         facts["strength_worst"] = f"{signed(worst.difference_points)} points ({against})"
-        facts["strength_command"] = "; ".join(commands)
     prompts = strength.same_prompts(results)
     if len(prompts):
         total, differing = int(prompts.prompts.sum()), int(prompts.differing.sum())
@@ -73,19 +72,22 @@ def of_gaps(study):
 
 def square_alone(frame):
     """How many pictures the black box breaks that all gradient attacks leave, in words."""
-    own = frame[(frame["first"] == strength.UNION) & (frame["second"] == attack_label("square"))]
+    own = frame[(frame["first"] == strength.UNION) & (frame["second"] == attack_label("square"))].dropna()
     if own.empty:
         return "no measured number of"
     most = own.loc[own.only_second.idxmax()]
     if most.only_second == 0:
-        return f"none of {most.n:,}"
-    return f"at most {most.only_second:.0f} of {most.n:,} ({method_label(most.method)})"
+        return f"none of {most.n:,.0f}"
+    return f"at most {most.only_second:.0f} of {most.n:,.0f} ({method_label(most.method)})"
 
 
 def gap_sentences(frame):
     """`auto against PGD: 1.2 to 3.4 points more; ...`: the range over the models, one clause a pair."""
     clauses = []
     for (first, second), own in frame.groupby(["first", "second"], sort=False):
+        if own.gap.isna().all():
+            clauses.append(f"{first} against {second}, {MISSING}")
+            continue
         low, high = (round(float(value), 1) for value in (own.gap.min(), own.gap.max()))
         if low == high:
             how = f"{abs(low):.1f} points {'fewer' if low < 0 else 'more'}" if low else "the same"

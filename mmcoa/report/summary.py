@@ -7,7 +7,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from mmcoa.report import figures, results, style, tables, tasks, training_facts
-from mmcoa.report.facts import of_study
+from mmcoa.report.facts import of_study, percent
+from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, attack_label, listed, method_label, ordered
 
 MAIN = ("clean", "image", "text", "sequential")  # attacks of the first page
@@ -24,11 +25,11 @@ class Shown:
     out: object
 
 
-def load(studies, folder="results"):
-    """[`Shown`, ...] of [{profile, title, folder}, ...]."""
+def load(studies, folder="results", holes=False):
+    """[`Shown`, ...] of [{profile, title, folder}, ...]. `holes`: see `results.load`."""
     shown = []
     for each in studies:
-        study = results.load(each["profile"], folder)
+        study = results.load(each["profile"], folder, holes)
         out = tasks.out_of_distribution(study)
         own = [name for name in out.methods if name.partition("-")[0] == name or name.partition("-")[0] not in METHODS]
         shown.append(Shown(each["title"], Path(each["folder"]), study, tasks.only(out, own)))
@@ -100,20 +101,23 @@ def attacks_says(each):
     """Macro accuracy of the undefended model under each attack of MAIN, over all data sets of the study."""
     means = tables.macro(tasks.only(tasks.everywhere(each.study), ["none"])).set_index("attack").accuracy
     named = {"clean": "without attack", "image": "after the image attack", "text": "after one changed word a prompt", "sequential": "after both"}
-    return listed(f"{means[name]:.0f} % {words}" for name, words in named.items() if name in means.index)
+    return listed(f"{percent(means[name])} {words}" for name, words in named.items() if name in means.index)
 
 
 def defences_says(each):
     """Per attack the fine-tuned method with the highest accuracy, beside undefended."""
     means = tables.macro(each.out).pivot(index="method", columns="attack", values="accuracy")
     trained = [name for name in ordered(each.out.methods, METHODS) if name != "none"]
-    best = {name: means.loc[trained, name].idxmax() for name in MAIN[1:] if name in means}
-    return "; ".join(f"{attack_label(name)}, {method_label(own)} with {means.loc[own, name]:.0f} % (undefended {means.loc['none', name]:.0f} %)" for name, own in best.items())
+    there = {name: means.loc[trained, name].dropna() for name in MAIN[1:] if name in means}
+    best = {name: f"{method_label(own.idxmax())} with {percent(own.max())}" if len(own) else MISSING for name, own in there.items()}
+    return "; ".join(f"{attack_label(name)}, {text} (undefended {percent(means.loc['none', name])})" for name, text in best.items())
 
 
 def prices_says(each):
     """Clean accuracy before fine-tuning, and the range after it."""
     means = tables.macro(each.out)
     clean = means[means.attack == "clean"].set_index("method").accuracy
-    after = clean.drop("none")
-    return f"{clean['none']:.0f} % before and {after.min():.0f} ({method_label(after.idxmin())}) to {after.max():.0f} % ({method_label(after.idxmax())}) after"
+    after = clean.drop("none").dropna()
+    if after.empty:
+        return f"{percent(clean['none'])} before, {MISSING} after"
+    return f"{percent(clean['none'])} before and {after.min():.0f} ({method_label(after.idxmin())}) to {after.max():.0f} % ({method_label(after.idxmax())}) after"

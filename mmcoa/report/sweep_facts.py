@@ -4,19 +4,21 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.report import sweeps
+from mmcoa.report.facts import percent
+from mmcoa.report.holes import MISSING
 from mmcoa.report.names import SWEEPS, attack_label, listed, method_label
 from mmcoa.report.tables import macro
 
 
 def of_sweeps(study):
     """What captions and prose say of each sweep that the study has: `NAME_n`, `NAME_threat`, `NAME_says`; and `missing`."""
-    missing = [label for name, label in SWEEPS.items() if name not in study.sweeps]
+    missing = [label for name, label in SWEEPS.items() if not any("none" in set(part.rows.method) for part in study.sweeps.get(name, {}).values())]
     facts = {"missing": listed(missing) or "none"}
     for name, parts in study.sweeps.items():
-        part = next(iter(parts.values()))
-        if "none" not in part.methods:
+        own = [part.rows[part.rows.method == "none"] for part in parts.values()]
+        if not any(len(rows) for rows in own):
             continue
-        sizes = part.rows[part.rows.method == "none"].groupby("dataset").n.first()
+        sizes = max(own, key=len).groupby("dataset").n.first()  # a value may have holes
         facts[f"{name}_n"] = f"{sizes.sum():,}"
         facts[f"{name}_sets"] = str(len(sizes))
         facts[f"{name}_threat"] = sweeps.threat_text(study, name)
@@ -24,7 +26,7 @@ def of_sweeps(study):
             facts[f"{name}_says"] = trends(name, sweeps.curve(study, name))
     if len(names := sweeps.methods_of(study, "epsilon")) > 1:
         facts["epsilon_methods_says"] = ends(study, names)
-        facts["epsilon_methods_n"] = f"{sweeps.curve(study, 'epsilon', names[0]).n.iloc[0]:,}"
+        facts["epsilon_methods_n"] = f"{max(sweeps.curve(study, 'epsilon', name).n.max() for name in names):,}"
         facts["epsilon_methods_threat"] = sweeps.threat_text(study, "epsilon", names[0])
     if "attacks" in study.sweeps:
         facts |= of_attacks(study)
@@ -46,7 +48,7 @@ def ends(study, names):
     frame, clauses = pd.concat([sweeps.curve(study, "epsilon", name).assign(method=name) for name in names]), []
     for attack, part in frame.groupby("attack", sort=False):
         stops = [part[part.x == x] for x in (part.x.min(), part.x.max())]
-        said = [f"at {own.value.iloc[0]} {listed(f'{method_label(r.method)} {r.accuracy:.0f} %' for r in own.itertuples())}" for own in stops]
+        said = [f"at {own.value.iloc[0]} {listed(f'{method_label(r.method)} {percent(r.accuracy)}' for r in own.itertuples())}" for own in stops]
         clauses.append(f"{attack_label(attack)}: {', '.join(said)}")
     return "; ".join(clauses)
 
@@ -62,12 +64,16 @@ def trends(name, frame):
         return text.removesuffix("s") if value == "1" else text
 
     clauses = []
-    for attack, part in frame.groupby("attack", sort=False):
+    for attack, values in frame.groupby("attack", sort=False):
+        part, gone = values.dropna(subset="accuracy"), values.value[values.accuracy.isna()]
+        if part.empty:
+            clauses.append(f"{attack_label(attack)} {MISSING}")
+            continue
         first, last = part.iloc[0], part.iloc[-1]
         rise = float(np.max(np.diff(part.accuracy), initial=0))
         way = "never rising on the way" if rise < 0.05 else f"rising by at most {rise:.1f} points from one value to the next"
         ends = f"from {first.accuracy:.0f} % {place(first.value)} to {last.accuracy:.0f} % {place(last.value)}"
-        clauses.append(f"{attack_label(attack)} {ends}, {way}")
+        clauses.append(f"{attack_label(attack)} {ends}, {way}" + (f" ({MISSING} {listed(place(value) for value in gone)})" if len(gone) else ""))
     return "; ".join(clauses)
 
 
@@ -78,10 +84,11 @@ def of_attacks(study):
     means = means[(means.method == "none") & (means.attack != "clean")]
     if means.empty:
         return {}
-    kinds = {kind: means[means.attack.map(sweeps.changes_what) == kind] for kind in ("picture", "prompts", "both")}
+    there = means.dropna(subset="accuracy")
+    kinds = {kind: there[there.attack.map(sweeps.changes_what) == kind] for kind in ("picture", "prompts", "both")}
     names = {"picture": "on pictures", "prompts": "on prompts", "both": "on both"}
     clauses = [f"{names[kind]}, {strongest(own)}" for kind, own in kinds.items() if len(own)]
-    return {"attacks_count": str(len(means)), "attacks_strongest": "; ".join(clauses)}
+    return {"attacks_count": str(len(means)), "attacks_strongest": "; ".join(clauses) or MISSING}
 
 
 def strongest(means):
@@ -92,6 +99,9 @@ def strongest(means):
 
 def extremes(table):
     """Of a `texts_table`: the row that leaves least and the one that leaves most."""
+    table = table[table.accuracy != MISSING]
+    if table.empty:
+        return MISSING
     label, accuracy = table.iloc[:, 0], table.accuracy.map(lambda text: float(text.split(" ")[0]))
     low, high = accuracy.idxmin(), accuracy.idxmax()
     if accuracy[low] == accuracy[high]:

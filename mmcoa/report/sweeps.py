@@ -6,13 +6,15 @@ tables.macro, on the sweep's own pictures, which may be fewer than the main eval
 
 import re
 
+import numpy as np
 import pandas as pd
 
 from mmcoa.attacks import catalog
 from mmcoa.errors import UserError
+from mmcoa.report.holes import MISSING, difference, pictures, shown
 from mmcoa.report.names import ATTACKS, KNOWS, METHODS, attack_label, listed, method_label, ordered, source_label
 from mmcoa.report.results import threat_of
-from mmcoa.report.tables import correct_by_sample, macro, number, signed
+from mmcoa.report.tables import correct_by_sample, macro, number, signed_interval
 from mmcoa.report.words import text_changes
 from mmcoa.statistics import macro_interval
 from mmcoa.threat import parse_epsilon
@@ -86,12 +88,12 @@ def attacks_table(study, method="none"):
     frame = macro(part)
     rows = []
     for row in frame[frame.method == method].itertuples():
-        settings = part.rows[(part.rows.method == method) & (part.rows.attack == row.attack)].iloc[0]
+        settings = part.rows[(part.rows.method == method) & (part.rows.attack == row.attack)]
         rows.append(
             {"attack": attack_label(row.attack), "changes": changes_what(row.attack), "knows": KNOWS.get(row.attack, "–")}
         )
         rows[-1] |= {
-            "steps": steps_text(row.attack, settings),
+            "steps": steps_text(row.attack, settings.iloc[0]) if len(settings) else MISSING,
             "n": str(row.n),
             "accuracy": number(row.accuracy, row.low, row.high),
         }
@@ -136,11 +138,11 @@ def texts_table(study, name, method="none", reference=None):
     base, rows = parts[reference], []
     for value, part in parts.items():
         sets = correct_by_sample(part, method, "text")
-        changed = part.rows[(part.rows.method == method) & (part.rows.attack == "text")].share_changed.mean()
+        changed = np.nan if part.lacking(method) else part.rows[(part.rows.method == method) & (part.rows.attack == "text")].share_changed.mean()
         row = {
             LABELS[name]: value_label(name, value),
-            "n": str(sum(len(label) for _, label in sets)),
-            "prompts changed (%)": f"{changed:.0f}",
+            "n": str(pictures(sets)),
+            "prompts changed (%)": shown(changed, ".0f"),
         }
         row["accuracy"] = number(*macro_interval(sets))
         gap = "–" if part is base else signed_interval(*gap_interval(part, base, method, "text"))
@@ -171,12 +173,7 @@ def gap_interval(part, other, method, attack, against=None):
     """
     ours = correct_by_sample(part, method, attack, like=other)
     theirs = correct_by_sample(other, method, against or attack, like=part)
-    return macro_interval([(a - b, label) for (a, label), (b, _) in zip(ours, theirs, strict=True)])
-
-
-def signed_interval(mean, low, high):
-    """`−3.1 (−5.0 to −1.2)`, kept on one line inside the brackets."""
-    return f"{signed(mean)} ({signed(low)}\u00a0to\u00a0{signed(high)})"
+    return macro_interval(difference(ours, theirs))
 
 
 def longest_edit(study):
@@ -187,7 +184,7 @@ def longest_edit(study):
 
 def most_edited(study):
     """The study of the smallest budget above one word, of the sweep `budget`; without one, that of the largest."""
-    parts = sorted(study.sweep("budget").items(), key=lambda item: parse_epsilon(item[0]))
+    parts = sorted(((value, part) for value, part in study.sweep("budget").items() if len(part.rows)), key=lambda item: parse_epsilon(item[0]))
     return next((part for value, part in parts if parse_epsilon(value) > 1), parts[-1][1])
 
 
@@ -195,7 +192,7 @@ def threat_text(study, name, method="none"):
     """Threat model of a sweep for captions; what varies is given as a range: `ℓ∞ ball of 1/255 to 8/255 in ...`."""
     parts = study.sweep(name)
     values = sorted(parts, key=parse_epsilon) if name in NUMERIC else list(parts)
-    texts = [described(parts[value], method) for value in values]
+    texts = [text for value in values if (text := described(parts[value], method))]  # a value without results has none
     return symbols(merged(texts))
 
 

@@ -10,6 +10,7 @@ over data sets says nothing where two rows of a table mean two sets of data sets
 from dataclasses import replace
 
 from mmcoa.errors import UserError
+from mmcoa.report.holes import task_of
 
 IN = "in_distribution"
 
@@ -28,35 +29,44 @@ def out_of_distribution(study):
     """
     study = everywhere(study)
     seen = trained_sets(study)
-    sets = set(study.rows.dataset) - seen
+    sets = set().union(*judged(study).values()) - seen
     if not sets:
         raise UserError(f"profile '{study.profile}' evaluates its models on nothing but what they were trained on: nothing is out of distribution")
-    sweeps = {name: {value: only(part, sets=sets) for value, part in parts.items() if sets & set(part.rows.dataset)} for name, parts in study.sweeps.items()}
+    sweeps = {name: {value: only(part, sets=sets) for value, part in parts.items() if sets & set().union(*judged(part).values())} for name, parts in study.sweeps.items()}
     return replace(only(study, sets=sets), sweeps={name: parts for name, parts in sweeps.items() if parts})
 
 
 def trained_sets(study):
     """Data sets that a model of the study was trained on and judged on."""
-    return set(study.rows.dataset[study.rows.task == IN])
+    return set(study.rows.dataset[study.rows.task == IN]) | {hole.dataset for hole in study.own_holes if task_of(hole) == IN}
+
+
+def judged(study):
+    """{method: data sets that it is judged on}, those of holes as well."""
+    sets = {}
+    for method, dataset in [*study.rows[["method", "dataset"]].drop_duplicates().itertuples(index=False, name=None), *((h.method, h.dataset) for h in study.own_holes)]:
+        sets.setdefault(method, set()).add(dataset)
+    return sets
 
 
 def judged_everywhere(study):
     """Methods judged on all data sets: those of the undefended model, or without one of the method that has most."""
-    sets = study.rows.groupby("method", sort=False).dataset.agg(set)
-    wanted = sets["none"] if "none" in sets.index else max(sets, key=len)
+    sets = judged(study)
+    wanted = sets["none"] if "none" in sets else max(sets.values(), key=len)
     return [name for name, own in sets.items() if wanted <= own]
 
 
 def only(study, methods=None, sets=None):
     """The `Study` of some methods and data sets (None: all); a method keeps the data sets that the kept methods share."""
-    rows = study.rows[study.rows.method.isin(study.methods if methods is None else methods)]
-    shared = set.intersection(*rows.groupby("method").dataset.agg(set)) if len(rows) else set()
-    rows = rows[rows.dataset.isin(shared if sets is None else shared & set(sets))]
-    return of_rows(study, rows)
+    own = {name: there for name, there in judged(study).items() if methods is None or name in methods}
+    shared = set.intersection(*own.values()) if own else set()
+    kept = shared if sets is None else shared & set(sets)
+    rows = study.rows[study.rows.method.isin(own) & study.rows.dataset.isin(kept)]
+    return of_rows(study, rows, tuple(hole for hole in study.holes if hole.method in own and (hole.kind == "train" or hole.dataset in kept)))
 
 
-def of_rows(study, rows):
-    """The `Study` of some of its result rows: everything else about the same models and data sets; without sweeps."""
+def of_rows(study, rows, holes=()):
+    """The `Study` of some of its result rows and holes: everything else about the same models and data sets; without sweeps."""
     keys = set(zip(rows.model_id, rows.dataset, strict=True))
 
     def own(frame):
@@ -66,4 +76,4 @@ def of_rows(study, rows):
 
     training = study.training[study.training.model_id.isin(set(rows.model_id))] if len(study.training) else study.training
     parts = {name: own(getattr(study, name)) for name in ("outcomes", "changes", "checks")}
-    return replace(study, rows=rows.reset_index(drop=True), training=training.reset_index(drop=True), sweeps={}, **parts)
+    return replace(study, rows=rows.reset_index(drop=True), training=training.reset_index(drop=True), sweeps={}, holes=holes, **parts)

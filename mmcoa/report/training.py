@@ -12,9 +12,10 @@ import pandas as pd
 from mmcoa.errors import UserError
 from mmcoa.heldout import MEASURED
 from mmcoa.report import style
+from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, attack_label, method_label, ordered
 from mmcoa.report.strength_facts import span
-from mmcoa.report.tables import number
+from mmcoa.report.tables import number, with_untrained
 from mmcoa.statistics import wilson
 
 NO_IMAGE_ATTACK = ("clean", "text_only")  # defences without an inner image attack
@@ -76,9 +77,13 @@ def cost(study):
     """Seconds per 1,000 pictures of each method, mean and range over its seeds.
 
     Returns columns method, seeds, seconds, low, high, per_second (pictures), ratio (to `clean`; nan without it), epoch
-    (seconds for one pass over what it was trained on; nan where its size is not in the records).
+    (seconds for one pass over what it was trained on; nan where its size is not in the records). Without methods of which a training
+    is missing.
     """
     frame = trained(study)
+    frame = frame[~frame.method.isin(study.untrained())]
+    if frame.empty:
+        raise UserError(f"nothing to report: each method of profile '{study.profile}' lacks a training; run: mmcoa run {study.profile}")
     frame = frame.assign(thousand=1000 * frame.seconds / frame.images)
     frame["epoch"] = frame.thousand * frame["train_samples"].astype(float) / 1000 if "train_samples" in frame else np.nan
     rows = []
@@ -125,7 +130,7 @@ def cost_table(study):
         cells |= {"ratio to clean fine-tuning": short(row.ratio), f"{unit(study)} per epoch": short(row.epoch)}
         rows.append(cells)
     table = pd.DataFrame(rows)
-    return table.loc[:, (table != "–").any()]
+    return with_untrained(table.loc[:, (table != "–").any()], study)
 
 
 def unit(study):
@@ -157,7 +162,7 @@ def held_out(study):
 def held_out_table(study):
     """`held_out` by method and state, mean over seeds, with Wilson intervals for one slice's pictures."""
     frame, rows = held_out(study), []
-    for method in ordered(frame.method, METHODS):
+    for method in ordered(frame.method[~frame.method.isin(study.untrained())], METHODS):
         for state in ("final", "best"):
             part = frame[(frame.method == method) & (frame.state == state)]
             steps = "last" if state == "final" else span(part.step.astype(int))
@@ -167,7 +172,7 @@ def held_out_table(study):
                 mean = part[name].mean()
                 row[name] = number(mean, *wilson(mean / 100 * n, n))
             rows.append(row)
-    return pd.DataFrame(rows)
+    return with_untrained(pd.DataFrame(rows), study)
 
 
 def robust_attack(study):
@@ -181,9 +186,12 @@ def robust_attack(study):
 
 
 def tradeoff(study):
-    """Macro accuracy of each model, not averaged over seeds: columns model_id, method, clean, robust (percent), n."""
+    """Macro accuracy of each model, not averaged over seeds: columns model_id, method, clean, robust (percent), n.
+
+    Without the models of a method that has a hole on any data set.
+    """
     attack = robust_attack(study)
-    rows = study.rows[study.rows.attack.isin(["clean", attack])]
+    rows = study.rows[study.rows.attack.isin(["clean", attack]) & ~study.rows.method.isin({hole.method for hole in study.own_holes})]
     keys = ["model_id", "method"]
     wide = rows.groupby([*keys, "attack"], sort=False).accuracy.mean().unstack("attack")
     wide["n"] = rows[rows.attack == "clean"].groupby(keys).n.sum()
@@ -203,6 +211,8 @@ def scatter(study):
         color, marker = style.method(name)
         look = {"color": color, "marker": marker, "s": 52, "edgecolor": "white", "linewidth": 0.6, "zorder": 3}
         axes.scatter(part.clean, part.robust, label=method_label(name), **look)
+    for name in ordered({hole.method for hole in study.own_holes}, METHODS):
+        axes.plot([], [], " ", label=f"{method_label(name)}: {MISSING}")
     axes.margins(0.08)
     axes.set(xlabel="clean macro accuracy (%)", ylabel=f"macro accuracy (%), {attack_label(robust_attack(study))}")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.3)

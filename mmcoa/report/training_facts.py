@@ -4,6 +4,7 @@ import pandas as pd
 
 from mmcoa import heldout
 from mmcoa.report import training
+from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.strength_facts import counted, span
 from mmcoa.report.sweeps import merged, symbols
@@ -73,6 +74,8 @@ def held_out_says(slices):
 
 def tradeoff_says(frame):
     """The most robust model, and on which side of the undefended one the others lie."""
+    if frame.empty:
+        return f"every model is {MISSING} on some data set"
     best, base, tuned = frame.loc[frame.robust.idxmax()], frame[frame.method == "none"], frame[frame.method != "none"]
     text = f"most robust is {method_label(best.method)} ({best.robust:.1f} %, clean {best.clean:.1f} %)"
     if base.empty:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.report import claim_report, claims, results, style, tables, tasks
+from mmcoa.report.holes import MISSING, difference, pictures
 from mmcoa.report.names import ATTACKS, METHODS, attack_label, listed, method_label, ordered
 from mmcoa.report.sweeps import signed_interval
 from mmcoa.statistics import macro_interval
@@ -16,13 +17,16 @@ from mmcoa.study.profiles import load_profile, shipped_profiles
 CLAIMS = ("C1", "C2", "C4")  # which out of distribution alone decides
 
 
-def there(variant, folder="results"):
-    """Whether a second study is named and was run. Raises `UserError` where some of its results are missing or stale."""
+def there(variant, folder="results", holes=False):
+    """Whether a second study is named and was run. Raises `UserError` where some of its results are missing or stale (but for `holes`)."""
     if variant is None or not (str(variant) in shipped_profiles() or Path(variant).is_file()):
         return False
     if not any("__" in path.stem for path in (Path(folder) / load_profile(variant).name / "records").glob("*.json")):
         return False
-    results.load(variant, folder)
+    try:
+        results.load(variant, folder, holes)
+    except results.NothingToReport:
+        return False
     return True
 
 
@@ -52,7 +56,7 @@ def attacks_of(study):
 
 def with_attacks(study, attacks):
     """The `Study` of some attacks."""
-    return tasks.of_rows(study, study.rows[study.rows.attack.isin(attacks)])
+    return tasks.of_rows(study, study.rows[study.rows.attack.isin(attacks)], study.holes)
 
 
 def names_of(pair):
@@ -68,7 +72,7 @@ def accuracy_table(pair):
     for method in ordered(pair[0].methods, METHODS):
         for model, frame in frames:
             part = frame[frame.method == method]
-            row = {"method": method_label(method), "base model": model, "seeds": "–" if method == "none" else str(part.seeds.iloc[0]), "n": str(part.n.iloc[0])}
+            row = {"method": method_label(method), "base model": model, "seeds": "–" if method == "none" else str(part.seeds.iloc[0] or MISSING), "n": str(part.n.iloc[0])}
             rows.append(row | {attack_label(r.attack): tables.number(r.accuracy, r.low, r.high) for r in part.itertuples()})
     return pd.DataFrame(rows)
 
@@ -82,17 +86,16 @@ def gains(pair):
     for method in ordered(set(pair[0].methods) - {"none"}, METHODS):
         for attack in ordered(pair[0].attacks, ATTACKS):
             gained = [gain(study, other, method, attack) for study, other in (pair, pair[::-1])]
-            difference = [(b - a, label) for (a, label), (b, _) in zip(*gained, strict=True)]
-            for what, sets in (*zip(names_of(pair), gained, strict=True), ("difference", difference)):
+            for what, sets in (*zip(names_of(pair), gained, strict=True), ("difference", difference(*gained[::-1]))):
                 points, low, high = macro_interval(sets)
-                rows.append(dict(method=method, attack=attack, what=what, points=points, low=low, high=high, n=sum(len(label) for _, label in sets)))
+                rows.append(dict(method=method, attack=attack, what=what, points=points, low=low, high=high, n=pictures(sets)))
     return pd.DataFrame(rows)
 
 
 def gain(study, other, method, attack):
     """Per data set (defended minus undefended, label) on the pictures that the other study has as well."""
     ours, base = (tables.correct_by_sample(study, name, attack, like=other) for name in (method, "none"))
-    return [(a - b, label) for (a, label), (b, _) in zip(ours, base, strict=True)]
+    return difference(ours, base)
 
 
 def gains_table(frame):
@@ -129,6 +132,8 @@ def figure(pair):
             errors = np.clip([part.accuracy - part.low, part.high - part.accuracy], 0, None)
             look = {"fmt": marker, "color": color, "ms": 5.5, "elinewidth": 1.1, "mec": "white", "mew": 0.5}
             axes.errorbar(part.accuracy, np.arange(len(names)) + offset, xerr=errors, label=model, **look)
+            for place in np.flatnonzero(part.accuracy.isna()):
+                axes.text(50, place + offset, MISSING, ha="center", va="center", size=6, color=color)
         axes.set(title=attack_label(attack), xlim=(0, 101), ylim=(-0.6, len(names) - 0.4), xticks=[0, 50, 100])
         axes.grid(axis="y", visible=False)
     panels[0, 0].set_yticks(range(len(names)), [method_label(name) for name in names])

@@ -6,6 +6,7 @@ import pandas as pd
 
 from mmcoa.attacks.words import class_name_positions, split_words
 from mmcoa.errors import UserError
+from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, dataset_label, listed, method_label, ordered
 from mmcoa.report.tables import require
 
@@ -37,7 +38,13 @@ def prompts_table(study, edits=1, clean=None):
         if "clean" in count:
             row |= {"right before": f"{count.clean:.0f} of {count.n:.0f}"}
         rows.append(row | {"right after": f"{count.text:.0f} of {count.n:.0f}"})
-    return pd.DataFrame(rows)
+    return with_holes(pd.DataFrame(rows), study)
+
+
+def with_holes(table, study):
+    """A table by data set with a row that says MISSING for each on which the undefended model has a hole, in alphabetical order."""
+    rows = [dict.fromkeys(table.columns, MISSING) | {"data set": dataset_label(name)} for name in study.lacking("none")]
+    return pd.concat([table, pd.DataFrame(rows)]).sort_values("data set", ignore_index=True) if rows else table
 
 
 def text_changes(study, method="none"):
@@ -102,13 +109,17 @@ def hits_table(study):
         row["unchanged"] = int((~part.changed.astype(bool)).sum())
         word, count = next(iter(Counter(own.old_word).most_common(1)), ("", 0))
         rows.append(row | {"most often replaced": f"{word} ({count})" if count > 1 else "none twice"})
-    return pd.DataFrame(rows)
+    return with_holes(pd.DataFrame(rows), study)
 
 
 def methods_table(study):
     """For each method the share of its prompts that lose a template word, a word of the class name, or none; mean over seeds."""
     rows = []
     for method in ordered(study.methods, METHODS):
+        if study.lacking(method):
+            keys = ("seeds", "n prompts", "template word (%)", "class name (%)", "unchanged (%)", "most often replaced")
+            rows.append({"method": method_label(method)} | dict.fromkeys(keys, MISSING))
+            continue
         changes, found = text_changes(study, method), hits(study, method)
         if changes.empty:
             continue
@@ -127,6 +138,8 @@ def favourites(study, count=12):
 
     `has it`: prompts that hold the word; `replaced`: those in which it is replaced; `mostly by`: the commonest replacements.
     """
+    if study.lacking("none"):
+        return pd.DataFrame([dict.fromkeys(("word", "part of", "has it (n)", "replaced", "mostly by"), MISSING)])
     found, changes = hits(study), text_changes(study)
     holds = Counter(word for prompt in changes.prompt for word in {word.core.lower() for word in split_words(prompt)})
     rows = []

@@ -14,7 +14,7 @@ from mmcoa.study.plan import make_plan
 from mmcoa.study.records import write_atomic
 from mmcoa.study.sources import PACKAGE, code_hash, digest
 
-SOURCES = (("book", ("*.md", "_config.yml", "_toc_template.yml", "*.bib", "_ext/*.py", "_static/*")), ("notebooks", ("report_*.ipynb",)))
+SOURCES = (("book", ("*.md", "_config.yml", "_toc_template.yml", "*.bib", "_ext/*", "_static/*")), ("notebooks", ("report_*.ipynb",)))
 
 
 def report_hash(plan):

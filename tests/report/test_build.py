@@ -131,6 +131,30 @@ def test_tables_are_numbered_and_captions_complete(site, plain_site, page, full,
         assert "`" not in re.sub(r"<(pre|code|script)[\s\S]*?</\1>", "", html.split("<article")[1].split("</article")[0])
 
 
+COMMANDS = (
+    *(("report_ablations", {"mmcoa run ablations"}), ("report_data", set()), ("index", {"mmcoa run PROFILE"}), ("report_impact", {"mmcoa run PROFILE"})),
+    ("report_strength", {"mmcoa run PROFILE", "python benchmarks/strength.py", "mmcoa bench"}),
+)
+
+
+@pytest.mark.parametrize(("page", "full"), [(page, full) for page, full, _ in COUNTS])
+def test_each_table_has_its_file_and_its_notebook(site, page, full):
+    lines = re.findall(r'<p class="table-source">(.*?)</p>', (site / f"{page}.html").read_text(encoding="utf8"), re.S)
+    assert len(lines) == full
+    for line in lines:
+        table, notebook = (site / target for target in re.findall(r'href="([^"]+)"', line))
+        assert table.suffix == ".csv" and table.is_file() and notebook.suffix == ".ipynb" and notebook.is_file()
+        assert page == "index" or notebook.stem == page
+
+
+@pytest.mark.parametrize(("page", "made"), COMMANDS)
+def test_commands_are_those_that_made_the_numbers(site, synthetic_profile, page, made):
+    lines = re.findall(r'<p class="table-source">(.*?)</p>', (site / f"{page}.html").read_text(encoding="utf8"), re.S)
+    said = [text for line in lines for text in re.findall(r"<code[^>]*>(.*?)</code>", line, re.S)]
+    commands = {re.sub(r"<[^>]+>", "", text).replace(synthetic_profile[0], "PROFILE") for text in said}
+    assert commands == made | {"mmcoa book PROFILE"}
+
+
 def test_figures_have_captions_with_n_and_threat_model(site):
     html = (site / "report_impact.html").read_text(encoding="utf8")
     captions = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S)]

@@ -122,7 +122,7 @@ def test_the_page_runs_with_and_without_the_papers_tables(filled, paper_csv, tmp
                 variables |= {"output": tmp_path}
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     assert ("not at hand here" in text) != filled and ("as the paper prints it" in text) == filled
-    for path in sorted((tmp_path / "tables").iterdir()):
+    for path in sorted((tmp_path / "tables").glob("*.csv")):
         assert f"tables/{path.name}" in text and len(pd.read_csv(path)) > 0, path.name
     assert text.count(":name: tab-published-") == text.count(":::{csv-table}") == 4
     assert {part.partition("`")[0] for part in text.split("{glue:text}`")[1:]} <= glued.keys()

@@ -254,7 +254,9 @@
     part("folder").textContent = `results/${data.profile}/records/`;
     part("records").replaceChildren(listing(view, records));
     const where = view.units.length > 1 ? `${view.units.length} data sets` : rows[0].dataset;
-    part("status").textContent = (missing.length ? `Not in these results: ${missing.join(", ")}. ` : "") +
+    const holes = data.missing.length;
+    part("status").textContent = (holes ? `${holes} ${holes === 1 ? "cell" : "cells"} of this study without a current result left out: ${joined(data.missing, "and")}. ` : "") +
+      (missing.length ? `Not in these results: ${missing.join(", ")}. ` : "") +
       `Showing ${rows.length} ${rows.length === 1 ? "row" : "rows"}: ${names.join(" against ")}; ${where}.`;
     part("result").hidden = false;
     history.replaceState(null, "", address(view.state));

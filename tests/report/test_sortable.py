@@ -1,0 +1,95 @@
+"""The extension that makes large tables sortable and searchable, in pure functions and, where there is a browser, in it."""
+
+import re
+
+import pytest
+
+from . import extensions
+
+sortable = extensions.load("sortable")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("61.3 (58.2–64.1)", 61.3),
+        ("+3.1 (−1.0 to +5.0)", 3.1),
+        ("−3.1 (−5.0 to −1.2)", -3.1),
+        ("12,345", 12345),
+        ("1/255", 1 / 255),
+        ("80 % of 3,000", 2400),
+        ("15, 12 above 0", 15),
+        ("6 of 6", 6),
+        ("4.0×", 4),
+        ("at least 12", 12),
+        ("12 %", 12),
+        ("–", None),
+        ("", None),
+        ("missing", None),
+        ("APGD-CE", None),
+        ("3d pictures", None),
+    ],
+)
+def test_the_number_that_a_cell_begins_with(text, value):
+    assert sortable.number(text) == (value if value is None else pytest.approx(value))
+
+
+def test_keys_sort_numbers_as_numbers_and_words_without_case():
+    assert sortable.key("−3.1 (−5.0 to −1.2)", "figures") == "-3.1" and sortable.key("12,345", "figures") == "12345"
+    assert float(sortable.key("1/255", "figures")) == 1 / 255
+    assert sortable.key("MMCoA †", "words") == "mmcoa †"
+    assert [sortable.key(text, kind) for text in ("–", "", "missing") for kind in ("figures", "words")] == [""] * 6
+    assert sortable.key("as its parts", "figures") == ""  # a word in a column of numbers is last
+
+
+def test_kind_of_a_column():
+    assert sortable.are_figures(["10", "–", "20 × 3 restarts", "as its parts"])
+    assert not sortable.are_figures(["PGD", "3 steps", "FGSM"]) and not sortable.are_figures(["–", ""])
+
+
+def html(rows, last="z", columns=("data set", "image")):
+    """A table as Sphinx writes it."""
+    head = "".join(f'<th class="head"><p>{name}</p></th>' for name in columns)
+    body = "".join(f'<tr class="row-even"><td><p>s{i}</p></td>\n<td><p>{i}.0\u2060–</p></td>\n</tr>\n' for i in range(rows - 1))
+    body += f'<tr class="row-odd"><td><p>{last}</p></td>\n<td><p>–</p></td>\n</tr>\n'
+    return f'<table class="results docutils" id="t">\n<caption>c</caption>\n<thead>\n<tr class="row-odd">{head}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n</table>'
+
+
+def boxed(text):
+    return text.replace("<caption>c</caption>", '<caption><div class="caption-box">c</div></caption>')
+
+
+def test_only_a_page_with_a_large_table_changes():
+    assert sortable.rewritten(html(12)) == (boxed(html(12)), False)
+    body, large = sortable.rewritten(html(13) + html(3) + html(1))
+    assert large and body.count("sortable large") == 1 and body.count(' sortable"') == 1
+    assert body.endswith(boxed(html(1)))  # one row: nothing to sort
+    assert body.count('data-kind="figures"') == body.count('data-kind="words"') == 2
+    assert '<td data-order="3"><p>3.0' in body and '<td data-order=""><p>–</p>' in body and 'data-order="s3"' in body
+
+
+def test_tables_that_cannot_be_sorted_stay_as_they_are():
+    spanning = html(20).replace("<td>", '<td colspan="2">', 1)
+    uneven = html(20).replace("<th ", '<th class="head">more</th><th ', 1)
+    headless = re.sub(r"<thead>.*?</thead>", "", html(20), flags=re.S)
+    assert sortable.rewritten(spanning + headless + uneven) == (boxed(spanning + headless + uneven), False)
+
+
+def test_a_macro_mean_becomes_the_foot_of_its_table():
+    for rows in (3, 20):
+        body, large = sortable.rewritten(html(rows, last="macro mean"))
+        foot = re.search(r"</tbody>\s*<tfoot>(.*?)</tfoot>\s*</table>", body, re.S)
+        assert "macro mean" in foot[1] and "data-order" not in foot[1] and body.count("macro mean") == 1
+        assert body.count("<tr") == rows + 1 and large == (rows > 13)
+
+
+def test_the_bundle_becomes_a_plain_script(tmp_path):
+    script = sortable.as_script('var a=1,b=2;export{a as Other,b as default};\n/* licence: export { x } is text */'.replace("export { x }", "an export"))
+    assert script.startswith('(function(){"use strict";') and "window.DataTable=b;" in script and "export{" not in script and "licence" in script
+    for text in ("var a=1;", 'import x from"y";export{x as default};', "export{a as b};"):
+        with pytest.raises(sortable.ExtensionError, match=r"constraints\.txt"):
+            sortable.as_script(text)
+    sortable.install(tmp_path / "site")
+    assert {path.name for path in (tmp_path / "site").iterdir()} == {"datatables.js", "datatables.css", "sortable.js", "sortable.css"}
+    made = (tmp_path / "site" / "datatables.js").read_text(encoding="utf8")
+    assert "SpryMedia" in made and not re.search(r"export\s*\{[^}]* as default", made)
