@@ -117,7 +117,8 @@ def problem(folder):
     if "studies" not in source:
         return f"{folder / NAME} is not whole: a build of the book was stopped; run: mmcoa book PROFILE"
     names, away, mend = {study["name"]: study["profile"] for study in source["studies"]}, absent(folder), f"run: {book_command(source)}"
-    pages = f"the pages of profile{'s' * (len(names) > 1)} {' and '.join(map(repr, names.values()))}"
+    whose = f"profile{'s' * (len(names) > 1)} {' and '.join(map(repr, names.values()))}"
+    pages = f"the pages of {whose}"
     if "results" not in away and (changed := differing(folder, source)):
         own = [path for path in changed if path.split("/")[0] in names and path.split("/")[1] == "records"]
         first, more = (own or changed)[0], f" and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -136,7 +137,7 @@ def problem(folder):
             return f"{pages} were made with another notebooks/{path}; {mend}"
     for path, made in {**source["pages"], **{name: made["digest"] for name, made in source["tables"].items()}}.items():
         if file_digest(folder / path) != made:
-            return f"{os.path.normpath(folder / path)} is not what {pages} were built with; {mend}"
+            return f"{os.path.normpath(folder / path)} is not what the book of {whose} was built with; {mend}"
     return None
 
 

@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from mmcoa.errors import UserError
-from mmcoa.report import build
+from mmcoa.report import build, source
 from mmcoa.report.ablations import GROUPS
 from mmcoa.report.names import SWEEPS
 
-from . import synthetic
+from . import extensions, synthetic
 
 ROOT = Path(__file__).parents[2]
 REPORTS = (
@@ -132,8 +132,9 @@ def test_tables_are_numbered_and_captions_complete(site, plain_site, page, full,
 
 
 COMMANDS = (
-    *(("report_ablations", {"mmcoa run ablations"}), ("report_data", set()), ("index", {"mmcoa run PROFILE"}), ("report_impact", {"mmcoa run PROFILE"})),
-    ("report_strength", {"mmcoa run PROFILE", "python benchmarks/strength.py", "mmcoa bench"}),
+    *(("report_ablations", {"mmcoa run ablations"}), ("report_data", set()), ("report_impact", {"mmcoa run FIRST"}), ("plain_impact", {"mmcoa run SECOND"})),
+    *((page, {"mmcoa run FIRST", "mmcoa run SECOND"}) for page in ("index", "report_variants")),
+    ("report_strength", {"mmcoa run FIRST", "python benchmarks/strength.py", "mmcoa bench"}),
 )
 
 
@@ -148,11 +149,11 @@ def test_each_table_has_its_file_and_its_notebook(site, page, full):
 
 
 @pytest.mark.parametrize(("page", "made"), COMMANDS)
-def test_commands_are_those_that_made_the_numbers(site, synthetic_profile, page, made):
+def test_commands_are_those_that_made_the_numbers(site, rich_profile, plain_profile, page, made):
     lines = re.findall(r'<p class="table-source">(.*?)</p>', (site / f"{page}.html").read_text(encoding="utf8"), re.S)
     said = [text for line in lines for text in re.findall(r"<code[^>]*>(.*?)</code>", line, re.S)]
-    commands = {re.sub(r"<[^>]+>", "", text).replace(synthetic_profile[0], "PROFILE") for text in said}
-    assert commands == made | {"mmcoa book PROFILE"}
+    commands = {re.sub(r"<[^>]+>", "", text).replace(rich_profile[0], "FIRST").replace(plain_profile[0], "SECOND") for text in said}
+    assert commands == made | {"mmcoa book FIRST SECOND"}
 
 
 def test_figures_have_captions_with_n_and_threat_model(site):
@@ -218,6 +219,29 @@ def test_verdicts_reach_the_page(site):
 def test_marked_words_reach_the_page(site):
     html = (site / "report_impact.html").read_text(encoding="utf8")
     assert '<span class="was">photo</span>' in html and '<span class="now">snapshot</span>' in html
+
+
+def test_each_study_says_what_its_pages_were_made_from(site, rich_profile, plain_profile):
+    book = site.parents[1]
+    folders = extensions.load("belongs").folders(book)
+    names = {folder.relative_to(book).as_posix(): [study["name"] for study in source.read(folder)["studies"]] for folder in folders}
+    assert names == {"tables": ["rich"], "tables/summary": ["rich", "plain"], "tables/variants": ["rich", "plain"], "plain/tables": ["plain"]}
+    assert [source.problem(folder) for folder in folders] == [None] * len(folders)
+    made = source.read(book / "plain" / "tables")
+    assert "../../plain_impact.ipynb" in made["pages"] and made["book"] == [rich_profile[0], plain_profile[0]]
+    assert list(source.read(book / "tables" / "summary")["tables"]) == ["claims.csv"]
+
+
+def test_a_book_with_holes_names_them_on_its_pages(plain_profile, tmp_path):
+    profile, results = plain_profile
+    results = shutil.copytree(results, tmp_path / "results")
+    (results / "plain" / "records" / "mmcoa-seed1__openmoji-tools.json").unlink()
+    with pytest.raises(UserError, match="no result for cell 'mmcoa-seed1__openmoji-tools'"):
+        build.build_book(profile, tmp_path / "book", results)
+    site = build.build_book(profile, tmp_path / "book", results, holes=True).parent
+    for page in ("index", "report_impact", "report_finetuning"):
+        assert text_of((site / f"{page}.html").read_text(encoding="utf8")).count("no current result: mmcoa-seed1__openmoji-tools") == 1, page
+    assert "missing" in text_of((site / "report_finetuning.html").read_text(encoding="utf8"))
 
 
 def test_a_second_study_has_pages_of_its_own(site):

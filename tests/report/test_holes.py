@@ -11,7 +11,25 @@ import pytest
 
 from mmcoa.cli import main
 from mmcoa.errors import UserError
-from mmcoa.report import claims, facts, holes, names, results, sections, strength, sweeps, tables, training
+from mmcoa.report import (
+    claim_report,
+    claims,
+    explorer,
+    facts,
+    few_shot,
+    holes,
+    in_distribution,
+    modality,
+    names,
+    results,
+    sections,
+    strength,
+    sweeps,
+    tables,
+    tasks,
+    training,
+    words,
+)
 from mmcoa.report.holes import MISSING
 
 from . import synthetic
@@ -67,8 +85,8 @@ def test_stale_is_a_hole_and_a_model_needs_its_training(remove):
     assert why["tecoa-seed0__openmoji-birds"] == "its model's training is missing" and study.untrained() == ["tecoa"]
     table = tables.methods_table(study).set_index("method")
     assert table.loc["TeCoA", ["seeds", "n", "clean"]].tolist() == [MISSING, "0", MISSING] and table.loc["TeCoA", "trained on"] == "birds"
-    for made in (tables.cost_table(study), training.cost_table(study)):
-        assert made.set_index("method").loc["TeCoA"].eq(MISSING).all() and MISSING not in made.set_index("method").loc["MMCoA"].tolist()
+    made = training.cost_table(study).set_index("method")
+    assert made.loc["TeCoA"].eq(MISSING).all() and MISSING not in made.loc["MMCoA"].tolist()
 
 
 def test_nothing_of_the_undefended_model_is_no_report(remove):
@@ -84,7 +102,7 @@ def test_no_mean_over_fewer_data_sets(remove, study):
     assert means.loc[["none", "tecoa"]].equals(whole.loc[["none", "tecoa"]])
     assert tables.gains_table(holed).set_index("method").loc["MMCoA", "text"] == MISSING
     table = tables.dataset_table(holed)
-    rows = {(row["data set"], row["method"].removesuffix(" †")): row for row in table.to_dict("records")}
+    rows = {(row["data set"], row["method"]): row for row in table.to_dict("records")}
     assert len(rows) == 9 and rows["tools", "MMCoA"]["n"] == rows["tools", "MMCoA"]["clean"] == MISSING
     assert [row for key, row in rows.items() if key != ("tools", "MMCoA")] == [
         row for row in tables.dataset_table(study).to_dict("records") if (row["data set"], row["method"]) != ("tools", "MMCoA")
@@ -102,7 +120,43 @@ def test_the_undefended_model_with_a_hole(remove, study):
     assert table.loc["birds"].equals(tables.impact_table(study).set_index("data set").loc["birds"])
     assert tables.gains_table(holed).drop(columns=["method", "n"]).eq(MISSING).all(axis=None)
     said = facts.of_impact(holed)
-    assert said["macro_text"] == said["union"] == said["beyond"] == said["short_clean"] == MISSING and said["above"].endswith("of 2")
+    assert said["macro_text"] == said["short_clean"] == MISSING
+    shares, beyond = modality.shares(holed), modality.interaction(holed)
+    said = modality.facts(holed, shares, beyond)
+    assert said["union"] == said["kind_text"] == said["classes_all"] == said["template_share"] == MISSING and MISSING not in said["kind_by_text"]
+    kinds = modality.sets_table(shares).set_index("data set")
+    assert kinds.loc["tools"].eq(MISSING).all() and kinds.loc["birds"].equals(modality.sets_table(modality.shares(study)).set_index("data set").loc["birds"])
+    assert words.favourites(holed).eq(MISSING).all(axis=None) and not words.favourites(study).eq(MISSING).any(axis=None)
+
+
+def test_in_distribution(rich_profile, rich, tmp_path):
+    """A defence with a hole is marked in its rows; a few-shot model with one makes the curve about what all points have."""
+    profile, folder = rich_profile
+    shutil.copytree(folder, tmp_path / "results")
+    for cell in ("mmcoa-in-on-openmoji-tools-seed1__openmoji-tools", "tecoa-4shot-on-openmoji-birds-seed0__openmoji-birds"):
+        (tmp_path / "results" / "rich" / "records" / f"{cell}.json").unlink()
+    holed = results.load(profile, tmp_path / "results", holes=True)
+    assert {hole.shots for hole in holed.holes} == {None, 4}
+    part = in_distribution.full(holed)
+    assert part.lacking("mmcoa") == ["openmoji/tools"] and part.lacking("tecoa") == []
+    whole, both = (in_distribution.common(in_distribution.full(each)) for each in (rich, holed))
+    for make in (in_distribution.methods_table, in_distribution.gains_table):
+        before, after = (make(each).set_index("method") for each in (whole, both))
+        assert after.loc["MMCoA"].drop("n").eq(MISSING).all() and after.loc["TeCoA"].equals(before.loc["TeCoA"])
+    curve = few_shot.curve(holed)
+    assert [(d, s) for d, s in curve[["defense", "shots"]].drop_duplicates().itertuples(index=False) if d == "tecoa"] == [("tecoa", 1), ("tecoa", np.inf)]
+    assert not curve.accuracy.isna().any() and set(tasks.everywhere(holed).methods) == set(tasks.everywhere(rich).methods)
+    assert not [part for judged in claims.judge(holed, resamples=50) for part in judged.parts if "4shot" in (part.why or "")]
+
+
+def test_the_explorer_leaves_out_and_says_so(remove, study):
+    holed = results.load(*remove(*GONE), holes=True)
+    data, whole = explorer.data(holed), explorer.data(study)
+    assert set(data["missing"]) == set(GONE) and whole["missing"] == []
+    mmcoa, tools = (data[key].index(found) for key, name in (("methods", "mmcoa"), ("datasets", "openmoji/tools")) for found in data[key] if found[0] == name)
+    main = data["evaluations"][0]
+    assert tools not in [place for place, _ in main["tasks"][mmcoa]] and tools not in main["numbers"][mmcoa]["mean"]
+    assert len(data["evaluations"]) == len(whole["evaluations"]) - 1  # one point of a sweep has no result
 
 
 def test_points_of_a_sweep(remove):
@@ -138,16 +192,22 @@ def test_every_page_runs_with_holes_and_prints_no_nan(path, remove, tmp_path, mo
     """Its cells in this process: each fact that the page names exists, and nothing that it shows is blank or nan where something is missing."""
     profile, folder = remove(*GONE)
     synthetic.write_training(profile, folder)
-    study = results.load(*remove("train__tecoa-seed0"), holes=True)
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if sections.fits(cell, sections.available(study, folder))]
+    (folder / "synthetic" / "records" / "train__tecoa-seed0.json").unlink()
+    study = results.load(profile, folder, holes=True)
+    content = sections.fitting(path, sections.available(study, folder, profile, holes=True) | {"one"})
+    assert content is not None, "the page is there"
+    cells = content.cells
+    if path.stem == "report_summary":  # shows a table of another page
+        tables.write(claim_report.verdict_table(claims.judge(study, resamples=50)), tmp_path / "tables" / "claims.csv")
     glued, variables = {}, {}
     monkeypatch.setattr("mmcoa.report.facts.glue", glued.update)
     for cell in cells:
         if cell.cell_type == "code":
             exec(compile(cell.source, path.name, "exec"), variables)
             if "parameters" in cell.metadata.tags:
-                assert ("holes" in variables) == any("stored.load(" in one.source for one in cells)
-                variables |= {"profile": profile, "results": folder, "output": tmp_path, "holes": True}
+                assert ("holes" in variables) == any(re.search(r"(stored|summary)\.load\(", one.source) for one in nbformat.read(path, as_version=4).cells)
+                told = [{"profile": profile, "title": "", "folder": tmp_path}]
+                variables |= {"profile": profile, "results": folder, "output": tmp_path, "holes": True, "variant": profile, "studies": told}
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     assert {part.partition("`")[0] for part in text.split("{glue:text}`")[1:]} <= glued.keys()
     assert all(value and not re.search(r"\bnan\b", value) for value in glued.values())
@@ -155,7 +215,7 @@ def test_every_page_runs_with_holes_and_prints_no_nan(path, remove, tmp_path, mo
         shown = (tmp_path / name).read_text(encoding="utf8")
         assert not re.search(r"\bnan\b", shown) and len(pd.read_csv(tmp_path / name)) > 0, name
     for name in re.findall(r"figures/(\S+\.svg)", text):
-        assert name == "losses.svg" or (tmp_path / "figures" / name).stat().st_size > 1000
+        assert name in ("losses.svg", "defences.svg") or (tmp_path / "figures" / name).stat().st_size > 1000
 
 
 @pytest.mark.parametrize("damage", ["missing", "stale"])

@@ -28,7 +28,7 @@ def project(plain_profile, tmp_path_factory):
     book = extensions.write_book(folder / "book", profile)
     source.note(book / "tables" / "small.csv", ["mmcoa bench"])
     source.claim(book / "tables", book / "page.ipynb")
-    source.finish(book / "tables", profile, expand(profile), folder / "results", folder / "notebooks")
+    source.finish(book / "tables", [source.Origin(profile, expand(profile))], folder / "results", folder / "notebooks")
     return folder, profile
 
 
@@ -177,7 +177,7 @@ def test_holes_stand_on_top_of_each_page(copy):
     folder, profile = copy
     (folder / "results" / RECORD).unlink()
     tables = folder / "book" / "tables"
-    source.finish(tables, profile, expand(profile), folder / "results", folder / "notebooks", ["mmcoa-seed1__openmoji-tools"])
+    source.finish(tables, [source.Origin(profile, expand(profile), ["mmcoa-seed1__openmoji-tools"])], folder / "results", folder / "notebooks")
     assert source.problem(tables) is None
     site = build.render(folder / "book").parent
     for page in ("index", "page"):
