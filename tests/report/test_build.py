@@ -165,7 +165,7 @@ def test_a_study_without_ablations_and_logs_says_so(plain_site, site):
 
 def test_verdicts_reach_the_page(site):
     text = text_of((site / "report_strength.html").read_text(encoding="utf8"))
-    assert "1 of 92 checks (23 models) does not pass: PGD, more steps help the defender" in text
+    assert "1 of 104 checks (26 models) does not pass: PGD, more steps help the defender" in text
     assert "Verdict: 1 of 2 comparisons agree." in text and "Targets met: 2 of 3" in text
 
 
