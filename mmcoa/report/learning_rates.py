@@ -9,12 +9,19 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.heldout import MEASURED
-from mmcoa.report.names import METHODS, method_label, ordered
+from mmcoa.report import training
+from mmcoa.report.names import METHODS, listed, method_label, ordered
 from mmcoa.study.cells import expand
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import is_current, read_record
 
-PROFILES = ("learning-rates", "learning-rates-photos")
+PROFILE = "learning-rates"
+
+
+def there(study, results="results"):
+    """Whether the tuning was run for the base model of a study."""
+    tuned = load_profile(PROFILE).base_model in set(study.rows.base_model)
+    return tuned and any((Path(results) / PROFILE / "records").glob("train__*.json"))
 
 
 def measured(profile, results="results"):
@@ -52,3 +59,14 @@ def table(profile, results="results"):
             row[f"{rate:g}"] = f"{one['mean']:.1f}{mark} ({one['clean']:.0f}, {one['robust']:.0f})"
         rows.append(row | {"seeds": str(frame[frame.defense == name].seed.nunique()), "n": str(int(frame.samples.iloc[0]))})
     return pd.DataFrame(rows)
+
+
+def facts(study, profile=PROFILE, results="results"):
+    """What the page says: which rates were chosen, and which methods of the study were trained with that rate or another."""
+    best, used, by_rate, same, other = chosen(profile, results), training.learning_rates(study, results), {}, [], []
+    for name, rate in best.items():
+        by_rate.setdefault(rate, []).append(method_label(name))
+        if name in used:
+            (same if used[name] == (rate,) else other).append(method_label(name))
+    rates = "; ".join(f"{rate:g} for {listed(names)}" for rate, names in sorted(by_rate.items()))
+    return {"tuned_rates": rates, "tuned_same": listed(same) or "none", "tuned_other": listed(other) or "none"}

@@ -212,7 +212,7 @@ def test_a_picture_that_is_not_there_stops_the_build(tmp_path):
 
 def test_verdicts_reach_the_page(site):
     text = text_of((site / "report_strength.html").read_text(encoding="utf8"))
-    assert "1 of 92 checks (23 models) does not pass: PGD, more steps help the defender" in text
+    assert "1 of 104 checks (26 models) does not pass: PGD, more steps help the defender" in text
     assert "Verdict: 1 of 2 comparisons agree." in text and "Targets met: 2 of 3" in text
 
 

@@ -60,3 +60,11 @@ def test_mmcoa_and_its_rival_of_claim_c4_are_studied_at_their_chosen_rate(monkey
     best = learning_rates.chosen("learning-rates")
     assert best["mmcoa"] == best["image_only"] == 3e-4
     assert set(best) == {"clean", "tecoa", "fare", "pmg_aft", "text_only", "image_only", "mmcoa", "leaf"}
+
+
+def test_what_the_page_says(tuned, study):
+    profile, results = tuned
+    found = learning_rates.facts(study, profile, results)
+    assert found["tuned_rates"] == "0.0001 for FARE; 0.001 for TeCoA"
+    assert found["tuned_same"] == "none" and "TeCoA" in found["tuned_other"]  # the synthetic study has logs of another rate
+    assert not learning_rates.there(study, results)  # it has another base model
