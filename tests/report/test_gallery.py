@@ -155,7 +155,7 @@ def test_an_older_gallery_says_so(content, stored):
 def test_names_of_models():
     names = {"none": "none", "mmcoa-seed0": "mmcoa", "tecoa-caltech-seed1": "tecoa"}
     labels = [gallery.model_label({"name": name, "defense": defense}) for name, defense in names.items()]
-    assert labels == ["undefended", "MMCoA, seed 0", "tecoa-caltech, seed 1"]
+    assert labels == ["undefended", "MMCoA, seed 0", "TeCoA (caltech), seed 1"]
 
 
 def test_sheets_are_copied_and_older_ones_go(content, stored, tmp_path):
