@@ -102,7 +102,8 @@ def run_study(part, folder, results, keys, book, variant=None, holes=False):
     """Run the report notebooks of one study. `keys`: see `sections.available`; `book`: profiles of the command that does so."""
     notebooks = {path.stem: path for path in sorted(NOTEBOOKS.glob("report_*.ipynb")) if path.stem != SUMMARY}
     if part.prefix:
-        notebooks = {page: notebooks[page] for page in studies.LATER if page in notebooks}
+        empty = set() if "gallery" in keys else {"report_gallery"}  # one page in a book that says how to make a gallery is enough
+        notebooks = {page: notebooks[page] for page in studies.LATER if page in notebooks and page not in empty}
     fitting = {page: sections.fitting(path, keys) for page, path in notebooks.items()}
     tables = part.folder(folder) / "tables"
     names = set().union(*(studies.labels(cell.source) for content in fitting.values() if content for cell in content.cells))

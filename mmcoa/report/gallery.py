@@ -42,6 +42,13 @@ def outdated(content, profile):
     return old + [name for name in (*identity.SETTINGS, "resize") if content["settings"][name] != settings[name]]
 
 
+def address(folder):
+    """Where a page finds the pictures of a folder: pages lie in the book's own folder, those of a second study too."""
+    folder = Path(folder)
+    book = next((above for above in folder.parents if (above / "_config.yml").is_file()), folder.parents[1])
+    return folder.relative_to(book).as_posix()
+
+
 def copy_sheets(content, folder, target):
     """Copy the sheets of pictures of results/PROFILE beside the page; sheets of an earlier gallery go."""
     shutil.rmtree(target, ignore_errors=True)

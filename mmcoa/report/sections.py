@@ -15,6 +15,7 @@ from mmcoa.report import (
     gallery,
     growth,
     in_distribution,
+    learning_rates,
     published,
     strength,
     sweeps,
@@ -33,7 +34,7 @@ def available(study, results="results", variant=None, holes=False):
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
     implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `in-distribution`, `few-shot`; `examples` (pictures
-    that were attacked); `example` (one picture through all attacks, see worked.py); `gallery`; `epsilon-methods` (a sweep over epsilon
+    that were attacked); `example` (one picture through all attacks, see worked.py); `gallery`; `learning-rates` (tuning for the same base model); `epsilon-methods` (a sweep over epsilon
     with defended models); `variants`; and those of `ablations.keys`.
     """
     every, study = study, tasks.everywhere(study)
@@ -54,6 +55,7 @@ def available(study, results="results", variant=None, holes=False):
         "held-out": len(training.held_out(study)),
         "paper-tables": len(published.paper()),
         "gallery": gallery.there(Path(results) / study.profile),
+        "learning-rates": learning_rates.there(study, results),
         "example": worked.available(study),
         "in-distribution": in_distribution.there(every),
         "few-shot": in_distribution.few_shot(every),

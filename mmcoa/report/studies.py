@@ -7,7 +7,7 @@ own; links between its pages, labels and paths are rewritten here, so that no no
 import re
 from dataclasses import dataclass
 
-LATER = ("report_impact", "report_in_distribution", "report_finetuning", "report_modality", "report_claims", "report_training")  # pages of a second study
+LATER = ("report_impact", "report_gallery", "report_in_distribution", "report_finetuning", "report_modality", "report_claims", "report_training")  # pages of a second study
 PAGE = "report_"
 
 

@@ -178,3 +178,10 @@ def test_no_gallery(plain_profile, stored, tmp_path):
 
 def test_alt_texts_keep_their_letters(html):
     assert any('fish & "chips" <b>, clean picture' in unescape(text) for text in re.findall(r'alt="([^"]*)"', html))
+
+
+def test_pages_of_a_second_study_find_their_pictures(tmp_path):
+    (tmp_path / "_config.yml").write_text("title: a book")
+    assert gallery.address(tmp_path / "figures" / "gallery") == "figures/gallery"
+    assert gallery.address(tmp_path / "photos" / "figures" / "gallery") == "photos/figures/gallery"
+    assert gallery.address(tmp_path / "elsewhere" / "figures" / "gallery").endswith("figures/gallery")
