@@ -27,7 +27,7 @@ from mmcoa.study.sources import PACKAGE, code_of
 from mmcoa.study.sources import digest as digest_of
 
 NAME = "SOURCE.json"
-SHARED = ("ablations/rows.csv", "ablations/records/*.json", "strength/*.csv", "speed/*.csv", "cost/*.csv")  # pages of every study show them
+SHARED = ("ablations/rows.csv", "ablations/records/*.json", "learning-rates*/records/*.json", "strength/*.csv", "speed/*.csv", "cost/*.csv")  # pages of every study show them
 
 
 @dataclass(frozen=True)
