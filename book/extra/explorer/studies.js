@@ -1,1 +1,1 @@
-window.MMCOA_STUDIES = ["openmoji"];
+window.MMCOA_STUDIES = ["openmoji", "photos"];
