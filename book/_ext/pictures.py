@@ -10,7 +10,7 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.util import logging
 
-NAMED = re.compile(r'\bsrc="(figures/[^"]+)"')
+NAMED = re.compile(r'\bsrc="((?:[\w-]+/)?figures/[^"]+)"')  # of a second study: PROFILE/figures/...
 logger = logging.getLogger(__name__)
 
 

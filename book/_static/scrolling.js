@@ -1,7 +1,7 @@
 // A table or formula that scrolls sideways in its own box can be scrolled with the keyboard: the box takes the focus, and says
 // what is in it.
 (() => {
-  const BOXES = ".pst-scrollable-table-container, div.math, .bd-article pre, .bd-article .cell_output";
+  const BOXES = ".pst-scrollable-table-container, .dt-layout-table, .dt-layout-table > .dt-layout-cell, div.math, .bd-article pre, .bd-article .cell_output";
 
   function update() {
     for (const box of document.querySelectorAll(BOXES)) {

@@ -155,8 +155,16 @@ def facts(pair, frame):
         "variant_profile": pair[1].profile,
         "variant_sets": str(pair[0].rows.dataset.nunique()),
         "variant_n": f"{frame.n.max():,}",
+        "variant_each": listed(f"{(study.outcomes.method == 'none').sum():,} ({model})" for study, model in zip(pair, (first, second), strict=True)),
+        "variant_rates": listed(f"{rates_of(study)} ({model})" for study, model in zip(pair, (first, second), strict=True)),
         "variant_defences": listed(method_label(name) for name in ordered(set(pair[0].methods) - {"none"}, METHODS)),
         "variant_seeds": listed(f"{count} ({model})" for count, model in zip(seeds, (first, second), strict=True)),
         "variant_apart": "; ".join(f"{method_label(r.method)} under {attack_label(r.attack)}, {signed_interval(r.points, r.low, r.high)}" for r in apart.itertuples()) or "none",
         "variant_of": f"{len(apart)} of {int((frame.what == 'difference').sum())}",
     }
+
+
+def rates_of(study):
+    """Learning rates of a study's fine-tuned models, in words."""
+    stated = study.training.lr.dropna().astype(float).unique() if "lr" in study.training else []
+    return listed(f"{rate:g}" for rate in sorted(stated)) or "the base model's own"

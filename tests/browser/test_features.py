@@ -71,7 +71,7 @@ def test_the_gallery_shows_pictures(site, open_page):
 def test_a_table_that_scrolls_takes_the_focus(open_page):
     """In a narrow window; in a wide one, where it fits, it does not stop who walks through the page with the keyboard."""
     page = open_page("report_finetuning.html", viewport={"width": 375, "height": 900})
-    box = page.locator(".pst-scrollable-table-container:has(#tab-datasets)")
+    box = page.locator("[data-scrolls]:has(#tab-datasets)")
     assert box.get_attribute("tabindex") == "0" and "Table" in box.get_attribute("aria-label")
     page.set_viewport_size({"width": 1400, "height": 900})
     page.wait_for_function("document.querySelectorAll('[data-scrolls]').length === 0 || innerWidth === 1400")
