@@ -48,8 +48,14 @@ def test_shipped_profiles_expand_to_distinct_cells(name):
         assert not sweeps and faults == {None, *FAULTS}
         return
     if name == "photos":
-        bases = {cell.parameters["dataset"] for cell in cells if cell.kind == "train"}
-        assert not sweeps and bases == {"photos/cifar10", "photos/caltech101"}
+        defences = {(cell.parameters["defense"], cell.parameters["dataset"]) for cell in cells if cell.kind == "train"}
+        assert not sweeps and defences == {(defence, "photos/cifar10") for defence in ("tecoa", "image_only", "mmcoa")}
+        return
+    if name == "learning-rates":
+        assert {cell.kind for cell in cells} == {"train"} and len({cell.parameters["lr"] for cell in cells}) == 3
+        return
+    if name == "resnet":
+        assert not sweeps and {cell.parameters["dataset"] for cell in cells if cell.kind == "train"} == {"openmoji/others"}
         return
     if name == "paper":
         tasks = {cell.parameters["dataset"] for cell in cells if cell.kind == "train"}
