@@ -53,6 +53,7 @@ def write_pdf(folder, output):
 def for_paper(page, title):
     """The single page of a book as a page for paper: title, contents, article, and nothing of the web site around them."""
     article = re.search(r'<article class="bd-article">.*?</article>', page, re.S)[0]
+    article = re.sub(r"<script\b.*?</script>", "", article, flags=re.S)  # the explorer answers choices, which paper cannot make
     contents = re.search(r'<nav class="bd-toc-nav page-toc">(.*?)</nav>', page, re.S)[1]
     body = f"""<header class="title"><h1>{html.escape(title)}</h1>
 <p>{html.escape(edition())}</p>

@@ -21,7 +21,7 @@ REPORTS = (
     *("report_released", "report_reproduce", "report_claims", "report_published", "report_in_distribution", "report_modality"),
     *("report_variants", "report_summary", "report_example"),
 )
-KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed", "cost", "paper-tables", "gallery", "example"}
+KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed", "cost", "paper-tables", "gallery", "example", "learning-rates"}
 KEYS |= {"training-logs", "held-out", "ablations", "all-ablations", "faults", "all-faults", "ablation-lambda-curve", "in-distribution", "few-shot", "examples", "epsilon-methods", "variants", *(f"ablation-{name}" for name in GROUPS)}
 
 
