@@ -138,8 +138,8 @@ def study_models(profile, runs=Path("runs"), results=Path("results")):
     models, (base, pretrained, _) = [], base_of(profile, runs, results)
     base_weights = pretrained.hash if pretrained else model_hash(base)
     for entry in profile.models:
-        sweeps = sweeps_of(profile, entry)
         for name, seed, own in runs_of(profile, entry):
+            sweeps = sweeps_of(profile, entry, seed)
             train = train_parameters = None
             judged = {"datasets": [own] if own else main["datasets"]}
             path, weights = base, base_weights

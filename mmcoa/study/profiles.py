@@ -103,6 +103,9 @@ class Profile(Strict):
             for name in sweep.models or []:
                 if name not in entries:
                     raise Misplaced(str(unknown("model", name, entries)), "sweeps", index, "models")
+            trained = {seed for entry in self.models for seed in entry.seeds if sweep.models is None or entry_name(entry) in sweep.models}
+            if absent := sorted(set(sweep.seeds or []) - trained):
+                raise Misplaced(f"impossible combination: no model of sweep '{sweep.name}' has seed {absent[0]}", "sweeps", index, "seeds")
             for point in points(self.evaluate.model_dump(), [sweep])[1:]:
                 if point.suffix in suffixes:
                     text = f"impossible combination: two evaluations of sweeps would be called '{point.suffix}'; rename one of the sweeps"
@@ -160,11 +163,15 @@ def model_ids(profile, entry):
     return [name for name, _, _ in runs_of(profile, entry)]
 
 
-def sweeps_of(profile, entry):
-    """The sweeps that the models of one entry take part in; in distribution those that name it and no data sets."""
+def sweeps_of(profile, entry, seed):
+    """The sweeps that a model takes part in: one entry's, of one seed (None: it is not trained).
+
+    In distribution those that name the entry and no data sets.
+    """
+    own = [sweep for sweep in profile.sweeps if seed is None or sweep.seeds is None or seed in sweep.seeds]
     if entry.task == "in_distribution":
-        return [sweep for sweep in profile.sweeps if entry_name(entry) in (sweep.models or []) and sweep.datasets is None]
-    return [sweep for sweep in profile.sweeps if sweep.models is None or entry_name(entry) in sweep.models]
+        return [sweep for sweep in own if entry_name(entry) in (sweep.models or []) and sweep.datasets is None]
+    return [sweep for sweep in own if sweep.models is None or entry_name(entry) in sweep.models]
 
 
 def train_settings(profile, entry):

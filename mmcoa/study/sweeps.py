@@ -6,7 +6,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.study.settings import EVALUATE_DEFAULTS, Attacks, Datasets, EvaluateSettings, Slug, distinct, safe_name, said
+from mmcoa.study.settings import EVALUATE_DEFAULTS, Attacks, Datasets, EvaluateSettings, Seed, Slug, distinct, safe_name, said
+
+CHOICE = {"models", "seeds"}  # which models take part: a profile's business, as a notebook is given one model
 
 
 class Sweep(EvaluateSettings):
@@ -14,6 +16,7 @@ class Sweep(EvaluateSettings):
 
     name: Slug
     models: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] | None = None  # entries of the profile; None: all
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = None  # of those that are trained; None: all
     datasets: Datasets | None = None
     attacks: Attacks | None = None
     vary: dict[str, list] = {}
@@ -34,7 +37,7 @@ class Sweep(EvaluateSettings):
 
     def as_given(self):
         """What was said of it, as JSON values: the form that the notebook takes."""
-        return {"name": self.name} | self.model_dump(include=self.model_fields_set - {"models"})
+        return {"name": self.name} | self.model_dump(include=self.model_fields_set - CHOICE)
 
 
 def _values_of(name, values):
@@ -90,8 +93,8 @@ def read_sweeps(sweeps):
     """Sweeps as a notebook is given them: list of dicts -> list of `Sweep`. Raises `UserError`."""
     read = []
     for index, sweep in enumerate(sweeps):
-        if "models" in sweep:
-            raise UserError(f"sweep {index + 1}: 'models' belongs in a profile; here is one model")
+        if extra := sorted(CHOICE & sweep.keys()):
+            raise UserError(f"sweep {index + 1}: '{extra[0]}' belongs in a profile; here is one model")
         try:
             read.append(Sweep.model_validate(sweep))
         except ValidationError as error:

@@ -57,6 +57,12 @@ def test_each_point_is_a_cell_and_the_main_evaluation_stays_what_it_was(tmp_path
     assert main == {cell.id: cell.hash for cell in expand(plain)}
 
 
+def test_seeds_of_a_sweep_leave_out_the_other_models_of_an_entry(tmp_path):
+    narrowed = load(tmp_path, GOOD.replace("  - name: attacks\n", "  - name: attacks\n    seeds: [1]\n"))
+    swept = [cell.id for cell in expand(narrowed) if cell.sweep == "attacks"]
+    assert swept == ["none__openmoji-tools__attacks", "tecoa-seed1__openmoji-tools__attacks"]
+
+
 def test_a_sweep_that_changes_makes_no_other_cell_stale(tmp_path):
     before = {cell.id: cell.hash for cell in expand(load(tmp_path, GOOD))}
     after = {cell.id: cell.hash for cell in expand(load(tmp_path, GOOD.replace("steps: 3", "steps: 4")))}
@@ -92,6 +98,7 @@ def test_one_process_runs_a_model_and_its_notebook_is_told_of_the_sweeps_as_the_
         ("vary: {epsilon: [1/255, 0.00784313725490196]}", "vary: {steps: [1, 1.5]}", 11, "vary: steps: must be a whole number, got 1.5"),
         ("    vary", "    epsilon: 1/255\n    vary", 9, "sweep 'epsilon' sets 'epsilon' and varies it"),
         ("name: attacks", "name: epsilon-2-255", 12, "would be called 'epsilon-2-255'"),
+        ("steps: 3", "seeds: [1, 2]", 15, "no model of sweep 'attacks' has seed 2"),
         ("steps: 3", "split: tset", 15, "'openmoji/tools' has no split 'tset'"),
         ("steps: 3", "steps: 0", 15, "steps must be at least 1, got 0"),
         ("[fgsm, text]", "[fgsm, txet]", 14, "unknown attack 'txet'; nearest: text"),
@@ -110,6 +117,7 @@ def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, old, new, line, 
     [
         ({"name": "x", "stesp": 3}, "sweep 2: unknown key 'stesp'; nearest: steps"),
         ({"name": "x", "models": ["none"]}, "sweep 2: 'models' belongs in a profile"),
+        ({"name": "x", "seeds": [0]}, "sweep 2: 'seeds' belongs in a profile"),
         ({"vary": {"steps": [1]}}, "sweep 2: key 'name' is missing"),
         ({"name": "x", "vary": {"steps": [0]}}, "sweep 2: vary: steps must be at least 1, got 0"),
     ],
