@@ -30,14 +30,15 @@ from mmcoa.study.records import is_current, provenance, read_record, write_atomi
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
 from mmcoa.study.sources import MARKER, model_hash
 from mmcoa.study.sweeps import read_sweeps
+from mmcoa.study.weights import keep
 from mmcoa.threat import default_threat, preset
 
 
 def run_pretrain_cell(data, output, *, name="pretrained", device="auto", results=None, progress=None, **settings):
     """Train a base model from scratch and write the checkpoint folder `output`.
 
-    With `results` (results/PROFILE) the record of the cell is written there, and the log of the training as training/NAME.csv;
-    checkpoints as in `run_train_cell`. settings: of `mmcoa.pretraining.pretrain`. Returns the folder.
+    With `results` (results/PROFILE) the record of the cell is written there, the log of the training as training/NAME.csv, and the
+    checkpoint where it is small (weights.py); checkpoints as in `run_train_cell`. settings: of `mmcoa.pretraining.pretrain`. Returns the folder.
     """
     for parameter in settings:
         if parameter not in PRETRAIN_SETTINGS:
@@ -50,7 +51,11 @@ def run_pretrain_cell(data, output, *, name="pretrained", device="auto", results
         cell = pretrain_cell(name, data, **settings)
         claim_folder(output, cell)
     pretrain(name, data, output, **settings, device=device, progress=progress)
-    return output if cell is None else conclude_training(cell, output, results, began, started, settings["seed"], device)
+    if cell is not None:
+        conclude_training(cell, output, results, began, started, settings["seed"], device)
+        if join(device).is_main_process:
+            keep(output, results, cell)
+    return output
 
 
 def run_train_cell(

@@ -14,6 +14,7 @@ from mmcoa.study.profiles import load_profile, runs_of, sweeps_of, train_setting
 from mmcoa.study.settings import safe_name, written
 from mmcoa.study.sources import candidates_code, candidates_hash, code_hash, dataset_hash, digest, model_hash
 from mmcoa.study.sweeps import points
+from mmcoa.study.weights import kept
 
 SCHEMA_VERSION = 2
 
@@ -124,9 +125,9 @@ def base_of(profile, runs=Path("runs"), results=Path("results")):
     if profile.pretrain is None:
         return profile.base_model, None, None
     name, settings = profile.base_model, profile.pretrain.model_dump()
-    path = str(Path(runs) / profile.name / "models" / name)
-    told = {**settings, "device": profile.device, "name": name, "output": path, "results": str(Path(results) / profile.name)}
-    return path, pretrain_cell(name, **settings), told
+    path, folder, cell = str(Path(runs) / profile.name / "models" / name), Path(results) / profile.name, pretrain_cell(name, **settings)
+    told = {**settings, "device": profile.device, "name": name, "output": path, "results": str(folder)}
+    return str(kept(folder, cell) or path), cell, told
 
 
 def study_models(profile, runs=Path("runs"), results=Path("results")):

@@ -22,7 +22,7 @@ def show_progress(plan, child, jobs, echo=print):
         while not _ended(child):
             for line in watch.finished():
                 echo(line)
-        for line in watch.finished():
+        for line in watch.finished(last=True):
             echo(line)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}")
@@ -33,7 +33,7 @@ def show_progress(plan, child, jobs, echo=print):
             names = ", ".join(running_processes(plan.runs)) or "starting"
             left = duration(watch.seconds_left())
             bars.update(bar, completed=watch.done, description=f"{plan.profile.name}: {names}", left=f"left: {left}")
-        watch.finished()
+        watch.finished(last=True)
         bars.update(bar, completed=watch.done, description=plan.profile.name, left="")
 
 
@@ -50,14 +50,18 @@ class Watch:
     def __init__(self, plan, waiting, jobs):
         self.plan, self.waiting, self.jobs, self.total = plan, dict(waiting), jobs, len(waiting)
         self.timed = {}
+        self.seen = None
 
     @property
     def done(self):
         return self.total - len(self.waiting)
 
-    def finished(self):
-        """A line for each cell that has finished since the last call."""
-        lines = []
+    def finished(self, last=False):
+        """A line for each cell that has finished since the last call. `last`: look again even where nothing seems to have changed."""
+        lines, seen = [], self.records_changed()
+        if seen == self.seen and not last:  # hundreds of records, twice a second, would take a sixth of a core from the study
+            return lines
+        self.seen = seen
         for cell in list(self.waiting.values()):
             if self.plan.is_done(cell):
                 del self.waiting[cell.id]
@@ -65,6 +69,11 @@ class Watch:
                 self.timed.setdefault(kind_of(cell), []).append(seconds)
                 lines.append(f"[{self.done}/{self.total}] {cell.id}: {seconds:.1f} s; time left: {duration(self.seconds_left())}")
         return lines
+
+    def records_changed(self):
+        """When a record was last renamed into the folder of records; None where there is none yet."""
+        folder = self.plan.results / "records"
+        return folder.stat().st_mtime_ns if folder.is_dir() else None
 
     def seconds_left(self):
         """Seconds, None while a kind of cell has never been timed; this run's times before those of older records."""

@@ -12,7 +12,7 @@ from mmcoa.datasets.captions import TEMPLATES, CaptionedPictures, crop
 from mmcoa.errors import UserError
 from mmcoa.loading import load_model
 from mmcoa.pretraining import pretrain, untrained
-from mmcoa.study import verify
+from mmcoa.study import verify, weights
 from mmcoa.study.cell import run_pretrain_cell, run_spec
 from mmcoa.study.cells import expand, pretrain_cell
 from mmcoa.study.plan import make_plan, write_specs
@@ -64,13 +64,32 @@ def test_everything_comes_from_the_base_model(profile, tiny):
     assert tuned["base_model"] == "small" and tuned["epsilon"] == "2/255"
     assert all(row["passed"] for row in verify.verify(profile, count=2, seed=1, device="cpu"))
 
-    shutil.rmtree("runs/mini/models/small")  # results from another machine, of which nothing is to be done
+    shutil.rmtree("runs")  # results from another machine, of which nothing is to be done: small weights came with them
+    assert not make_plan(profile).pending
+    shutil.rmtree("results/mini/models")  # large ones do not
     assert not make_plan(profile).pending
     assert "none" in verify.candidates(profile)[1]
     Path("results/mini/records/none__openmoji-birds.json").unlink()
     again = make_plan(profile)
     assert [process.name for process in again.pending] == ["pretrain__small", "evaluate__none"]
     assert {cell.id for cell in again.todo} == {"pretrain__small", "none__openmoji-birds"}
+
+
+def test_small_weights_are_kept_beside_the_results(profile, tiny, monkeypatch):
+    run(make_plan(profile), "pretrain")
+    kept = Path("results/mini/models/small")
+    assert (kept / "model.safetensors").read_bytes() == Path("runs/mini/models/small/model.safetensors").read_bytes()
+    shutil.rmtree("runs")
+    plan = make_plan(profile)  # a fresh checkout: fine-tuning starts from what the results hold
+    assert [process.name for process in plan.pending] == ["train__tecoa-seed0", "evaluate__none", "evaluate__tecoa-seed0"]
+    assert not plan.pending[0].needs and plan.pending[0].parameters["model"] == str(kept)
+    run(plan, "train")
+    run(make_plan(profile), "evaluate")
+    assert not make_plan(profile).pending
+
+    monkeypatch.setattr(weights, "LARGEST", 1000)
+    large = shutil.copytree(kept, "large")
+    assert not weights.keep(large, "results/mini", plan.cells[0]) and not kept.exists()
 
 
 def test_another_pretraining_makes_everything_anew(write_profile, profile):
