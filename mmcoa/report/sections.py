@@ -11,6 +11,7 @@ import nbformat
 
 from mmcoa.report import (
     ablations,
+    comparisons,
     examples,
     gallery,
     growth,
@@ -46,10 +47,10 @@ def available(study, results="results", variant=None, holes=False):
         "checks": len(strength.checks(every)),
         "gaps": "attacks" in keys and len(strength.gaps(study)),
         "text-gaps": "source" in keys and len(strength.text_gaps(study)),
-        "strength": len(strength.comparisons(results)),
-        "prompts": len(strength.same_prompts(results)),
-        "predictions": len(strength.clean_table(results)),
-        "speed": len(strength.speed(results)),
+        "strength": len(comparisons.robust(results)),
+        "prompts": len(comparisons.same_prompts(results)),
+        "predictions": len(comparisons.clean_table(results)),
+        "speed": len(comparisons.speed(results)),
         "cost": len(growth.cost(results)),
         "training-logs": len(training.logs(study, results)),
         "held-out": len(training.held_out(study)),

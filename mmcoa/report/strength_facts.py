@@ -1,6 +1,6 @@
 """Phrases about how strong the attacks are, as facts.py has them about the main evaluation."""
 
-from mmcoa.report import strength, sweeps
+from mmcoa.report import comparisons, strength, sweeps
 from mmcoa.report.holes import MISSING
 from mmcoa.report.names import attack_label, method_label
 from mmcoa.report.tables import signed
@@ -41,14 +41,14 @@ def span(values):
 
 
 def of_comparisons(results):
-    facts, frame = {}, strength.comparisons(results)
+    facts, frame = {}, comparisons.robust(results)
     if len(frame):
-        agree = frame.agrees.map(strength.agrees)
+        agree = frame.agrees.map(comparisons.agrees)
         worst = frame.loc[frame.difference_points.idxmax()]
-        against = f"{attack_label(worst.attack)}, {strength.norm_sign(worst.norm)}, {worst.implementation}"
+        against = f"{attack_label(worst.attack)}, {comparisons.norm_sign(worst.norm)}, {worst.implementation}"
         facts["strength_agree"] = f"{int(agree.sum())} of {len(frame)}"
         facts["strength_worst"] = f"{signed(worst.difference_points)} points ({against})"
-    prompts = strength.same_prompts(results)
+    prompts = comparisons.same_prompts(results)
     if len(prompts):
         total, differing = int(prompts.prompts.sum()), int(prompts.differing.sum())
         facts["prompts_same"] = f"{int(prompts.identical.sum()):,} of {total:,}"
@@ -102,10 +102,10 @@ def gap_sentences(frame):
 
 
 def of_speed(results):
-    frame = strength.speed(results)
+    frame = comparisons.speed(results)
     if frame.empty:
         return {}
     facts = {f"speed_{key}": "; ".join(dict.fromkeys(frame[key].astype(str))) for key in ("versions", "hardware")}
-    met = [strength.target_met(ratio, target) for ratio, target in zip(frame.ratio, frame.target, strict=True)]
+    met = [comparisons.target_met(ratio, target) for ratio, target in zip(frame.ratio, frame.target, strict=True)]
     judged = [one for one in met if one is not None]
     return facts | {"speed_met": f"{sum(judged)} of {len(judged)}"}

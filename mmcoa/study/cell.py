@@ -5,7 +5,6 @@
 
 import contextlib
 import functools
-import importlib.util
 import inspect
 import json
 import shutil
@@ -26,7 +25,7 @@ from mmcoa.pretraining import pretrain
 from mmcoa.runtime import tune_allocator
 from mmcoa.study import ablations
 from mmcoa.study.cells import evaluate_cells, pretrain_cell, train_cell
-from mmcoa.study.records import is_current, provenance, read_record, write_atomic, write_record
+from mmcoa.study.records import is_current, provenance, read_record, write_atomic, write_outcomes, write_record
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
 from mmcoa.study.sources import MARKER, model_hash
 from mmcoa.study.sweeps import read_sweeps
@@ -240,27 +239,6 @@ def needs_attacker(attacks, threat):
 def load_check(name, samples):
     """The pictures of the self-checks: the first test samples of a data set, the same for every cell."""
     return load_dataset(name, samples=samples)
-
-
-def write_outcomes(outcomes, folder, cell_id):
-    """Per-sample outcomes as CELL.parquet; as CELL.npz on a machine without pyarrow."""
-    if importlib.util.find_spec("pyarrow"):
-        import pyarrow
-        from pyarrow import parquet
-
-        # A few dozen rows: what pandas, Arrow and Parquet say about the columns would be three quarters of the file.
-        table = pyarrow.Table.from_pandas(outcomes, preserve_index=False).replace_schema_metadata(None)
-        lean = dict(compression="zstd", write_statistics=False, store_schema=False, use_dictionary=False)
-        return write_atomic(folder / f"{cell_id}.parquet", lambda path: parquet.write_table(table, path, **lean))
-    import numpy as np
-
-    def write(path):
-        with path.open("wb") as file:
-            # Names of attacks as plain text: numpy would pickle objects.
-            columns = {name: column.to_numpy() for name, column in outcomes.items()}
-            np.savez_compressed(file, **{name: values if values.dtype.kind != "O" else values.astype(str) for name, values in columns.items()})
-
-    return write_atomic(folder / f"{cell_id}.npz", write)
 
 
 def run_spec(path):

@@ -1,10 +1,11 @@
-"""Records: one JSON file a finished cell, whole or not there; and rows.csv, compiled from them by one writer.
+"""Records: one JSON file a finished cell, whole or not there; outcomes beside it; and rows.csv, compiled by one writer.
 
     results/PROFILE/records/CELL.json   {schema_version, kind, cell, hash, parameters, inputs, provenance, rows, changes, ...}
 """
 
 import csv
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -51,6 +52,27 @@ def write_record(folder, cell, provenance, rows=(), changes=(), **more):
     record = {"schema_version": SCHEMA_VERSION, "kind": cell.kind, "cell": cell.id, "hash": cell.hash, "parameters": cell.parameters}
     record |= {"inputs": cell.inputs, "provenance": provenance, **more, "rows": list(rows), "changes": list(changes)}
     return write_atomic(record_path(folder, cell.id), lambda path: path.write_text(lined(record), encoding="utf8"))
+
+
+def write_outcomes(outcomes, folder, cell_id):
+    """Per-sample outcomes as CELL.parquet; as CELL.npz on a machine without pyarrow."""
+    if importlib.util.find_spec("pyarrow"):
+        import pyarrow
+        from pyarrow import parquet
+
+        # A few dozen rows: what pandas, Arrow and Parquet say about the columns would be three quarters of the file.
+        table = pyarrow.Table.from_pandas(outcomes, preserve_index=False).replace_schema_metadata(None)
+        lean = dict(compression="zstd", write_statistics=False, store_schema=False, use_dictionary=False)
+        return write_atomic(folder / f"{cell_id}.parquet", lambda path: parquet.write_table(table, path, **lean))
+    import numpy as np
+
+    def write(path):
+        with path.open("wb") as file:
+            # Names of attacks as plain text: numpy would pickle objects.
+            columns = {name: column.to_numpy() for name, column in outcomes.items()}
+            np.savez_compressed(file, **{name: values if values.dtype.kind != "O" else values.astype(str) for name, values in columns.items()})
+
+    return write_atomic(folder / f"{cell_id}.npz", write)
 
 
 def lined(record):

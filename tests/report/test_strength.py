@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.report import strength, strength_facts, sweeps, tables
+from mmcoa.report import comparisons, strength, strength_facts, sweeps, tables
 
 
 @pytest.fixture
@@ -37,19 +37,19 @@ def test_checks_table_says_which_way_a_limit_goes(study):
 
 
 def test_comparisons(folder):
-    table = strength.comparisons_table(folder)
+    table = comparisons.robust_table(folder)
     assert list(table.agrees) == ["yes", "no: 2.0 points above"]
     assert list(table.difference) == ["0.0", "+2.0"] and list(table.norm) == ["ℓ∞", "ℓ2"]
     assert table.ours[0].replace("\u2060", "") == "60.0 (50.2–69.1)"
-    assert strength.clean_table(folder)["same prediction"].tolist() == ["500"]
-    assert strength.prompts_table(folder)["candidate source"][0] == "WordNet table, evaluation half"
+    assert comparisons.clean_table(folder)["same prediction"].tolist() == ["500"]
+    assert comparisons.prompts_table(folder)["candidate source"][0] == "WordNet table, evaluation half"
     facts = strength_facts.of_comparisons(folder)
     assert facts["strength_agree"] == "1 of 2" and facts["strength_worst"] == "+2.0 points (APGD-CE, ℓ2, torchattacks)"
     assert (facts["prompts_same"], facts["prompts_differing"]) == ("41 of 42", "1 differs")
 
 
 def test_folders_that_are_absent(tmp_path):
-    for table in (strength.comparisons_table, strength.prompts_table, strength.clean_table, strength.speed_table):
+    for table in (comparisons.robust_table, comparisons.prompts_table, comparisons.clean_table, comparisons.speed_table):
         assert table(tmp_path).empty
     assert strength_facts.of_comparisons(tmp_path) == strength_facts.of_speed(tmp_path) == {}
 
@@ -58,11 +58,11 @@ def test_damaged_table(tmp_path):
     (tmp_path / "strength").mkdir()
     (tmp_path / "strength" / "image.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"damaged table .*image\.csv"):
-        strength.comparisons(tmp_path)
+        comparisons.robust(tmp_path)
 
 
 def test_speed(folder):
-    table = strength.speed_table(folder)
+    table = comparisons.speed_table(folder)
     assert len(table) == 4  # the trial run's file is left out
     assert list(table.ratio) == ["4×", "9×", "–", "1.01×"]
     assert list(table.target) == ["at least 3.5×", "at least 10×", "–", "at most 1.1×"]
@@ -74,7 +74,7 @@ def test_speed(folder):
     [("4", "3.5x", True), ("3", "3.5x", False), ("1.2", "at most 1.1x", False), ("1.0", "at most 1.1x", True), ("4", "", None)],
 )
 def test_targets(ratio, target, met):
-    assert strength.target_met(ratio, target) is met
+    assert comparisons.target_met(ratio, target) is met
 
 
 def test_gaps_are_paired_and_counted(study):

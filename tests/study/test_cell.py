@@ -1,5 +1,6 @@
 """The work of a cell, in this process: records, outcomes, skipping, errors."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -166,7 +167,7 @@ def test_an_outdated_checkpoint_is_removed_and_somebody_elses_is_not(tmp_path, w
 
 
 def test_outcomes_as_npz_without_pyarrow(tmp_path, monkeypatch):
-    monkeypatch.setattr(study.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     outcomes = pd.DataFrame({"sample_id": [3, 1], "clean_correct": [True, False], "auto_broken_by": ["", "square"]})
     path = study.write_outcomes(outcomes, tmp_path, "cell")
     assert path.name == "cell.npz"

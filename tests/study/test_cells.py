@@ -64,7 +64,7 @@ def test_shipped_profiles_expand_to_distinct_cells(name):
     assert list(sweeps) == ["attacks", "epsilon", "steps", "restarts", "budget", "source", "words"]
     swept = {sweep: {cell.model for cell in cells if cell.sweep == sweep} for sweep in sweeps}
     four = {"none", "tecoa-seed0", "image_only-seed0", "mmcoa-seed0"} if name == "openmoji" else {"none"}
-    assert swept == dict.fromkeys(sweeps, {"none"}) | {"attacks": four, "epsilon": four}
+    assert swept == {key: {"none"} for key in sweeps} | {"attacks": four, "epsilon": four}
     assert len([model for model in sizes if sizes[model] == 1]) == (90 if name == "openmoji" else 0)  # in distribution
     assert set(sweeps["attacks"].parameters["attacks"]) == ATTACKS.keys() - {"pgd"}  # `pgd` is another name of `image`
 
