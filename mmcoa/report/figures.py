@@ -66,7 +66,8 @@ def methods_row(panels, study, attacks):
             label.set_bbox({"fc": "white", "ec": "none", "pad": 0.4})  # the dashed line must not cross it
         if "none" in part.index:
             axes.axvline(part.accuracy["none"], color=style.GREY, ls=(0, (4, 3)), lw=0.9, zorder=1)
-        axes.set(title=attack_label(attack), xlim=(0, 104), ylim=(-0.6, len(names) - 0.25), xticks=[0, 50, 100])
+        axes.set_title(attack_label(attack), size=9 if len(panels) < 6 else 7.5)  # many panels are narrower than `independent`
+        axes.set(xlim=(0, 104), ylim=(-0.6, len(names) - 0.25), xticks=[0, 50, 100])
         axes.set_yticks(range(len(names)), [method_label(name) for name in names] if axes is panels[0] else [])
         axes.grid(axis="y", visible=False)
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.report import style
+from mmcoa.report.comparisons import short
 from mmcoa.report.names import ATTACKS, attack_label, dataset_label, listed, ordered
-from mmcoa.report.strength import short
 from mmcoa.report.strength_facts import span
 
 COMMAND = "python benchmarks/cost.py"
