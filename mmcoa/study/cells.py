@@ -125,7 +125,8 @@ def base_of(profile, runs=Path("runs"), results=Path("results")):
     if profile.pretrain is None:
         return profile.base_model, None, None
     name, settings = profile.base_model, profile.pretrain.model_dump()
-    path, folder, cell = str(Path(runs) / profile.name / "models" / name), Path(results) / profile.name, pretrain_cell(name, **settings)
+    path, folder = str(Path(runs) / profile.name / "models" / name), Path(results) / profile.name
+    cell = pretrain_cell(name, **settings)
     told = {**settings, "device": profile.device, "name": name, "output": path, "results": str(folder)}
     return str(kept(folder, cell) or path), cell, told
 

@@ -4,11 +4,13 @@ import os
 
 from mmcoa.study.plan import make_plan
 from mmcoa.study.progress import Watch
-from mmcoa.study.records import record_path, write_record
+from mmcoa.study.records import write_record
 
 
-def finish(plan, cell, seconds):
-    write_record(plan.results, cell, {"seconds": seconds})
+def finish(plan, cell, seconds, tick):
+    """Write a record, at a tick of the file system's clock, which may be as coarse as two records are close."""
+    folder = write_record(plan.results, cell, {"seconds": seconds}).parent
+    os.utime(folder, (tick, tick))
 
 
 def test_a_finished_cell_is_a_line_with_its_seconds_and_the_time_left(write_profile):
@@ -17,10 +19,10 @@ def test_a_finished_cell_is_a_line_with_its_seconds_and_the_time_left(write_prof
     watch = Watch(plan, evaluations, jobs=2)
     assert watch.finished() == [] and watch.done == 0  # no folder of records yet
     first, *others = evaluations.values()
-    finish(plan, first, 6)
+    finish(plan, first, 6, tick=1)
     assert watch.finished() == [f"[1/{len(evaluations)}] {first.id}: 6.0 s; time left: {3 * len(others)} s"]
     assert watch.finished() == []
-    finish(plan, others[0], 6)
+    finish(plan, others[0], 6, tick=2)
     assert [line.split(":")[0] for line in watch.finished()] == [f"[2/{len(evaluations)}] {others[0].id}"]
 
 
@@ -28,11 +30,8 @@ def test_the_last_look_finds_what_came_in_the_same_tick_of_the_clock(write_profi
     plan = make_plan(write_profile())
     cells = [cell for cell in plan.todo if cell.kind == "evaluate"][:2]
     watch = Watch(plan, {cell.id: cell for cell in cells}, jobs=1)
-    finish(plan, cells[0], 1)
+    finish(plan, cells[0], 1, tick=1)
     watch.finished()
-    folder = record_path(plan.results, cells[0].id).parent
-    before = folder.stat()
-    finish(plan, cells[1], 1)
-    os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+    finish(plan, cells[1], 1, tick=1)
     assert watch.finished() == [] and watch.done == 1
     assert len(watch.finished(last=True)) == 1 and watch.done == 2
