@@ -42,6 +42,11 @@ def outdated(content, profile):
     return old + [name for name in (*identity.SETTINGS, "resize") if content["settings"][name] != settings[name]]
 
 
+def command(content, profile):
+    """What makes this very gallery; its default models need not be those that are shown."""
+    return " ".join([f"mmcoa gallery {profile}", *(f"--models {model['name']}" for model in content["models"] if model["defense"] != "none")])
+
+
 def address(folder):
     """Where a page finds the pictures of a folder: pages lie in the book's own folder, those of a second study too."""
     folder = Path(folder)

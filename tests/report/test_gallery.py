@@ -130,6 +130,10 @@ def test_tables(content):
     assert models[["n", "clean", "image", "text", "sequential"]].to_numpy().tolist() == [["10", "10", "6", "6", "2"]] * 2
 
 
+def test_command_names_the_models_that_are_shown(content):
+    assert gallery.command(content, "mini") == "mmcoa gallery mini --models tecoa-seed0"
+
+
 def test_facts(content, stored):
     facts = gallery.facts(content, stored[0])
     assert facts["gallery_shown"] == "10" and facts["gallery_right"] == "30" and facts["gallery_looked"] == "20"
