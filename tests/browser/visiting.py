@@ -36,7 +36,10 @@ WIDTHS = """() => {
   return { captions, page: document.documentElement.scrollWidth, window: innerWidth, cut: cut.slice(0, 3).map(e => e.outerHTML.slice(0, 120)) };
 }"""
 
+# The theme fades its colours in: until that has ended, a contrast depends on how fast the machine is.
 AXE = """async rules => {
+  const fading = document.getAnimations().filter(animation => animation instanceof CSSTransition);
+  await Promise.all(fading.map(transition => transition.finished.catch(() => null)));
   const found = await axe.run(document, { preload: false, resultTypes: ["violations"], runOnly: rules });
   return found.violations.filter(v => ["serious", "critical"].includes(v.impact))
     .flatMap(v => v.nodes.map(n => `${v.id}: ${n.target} ${n.html.slice(0, 160)}`));
