@@ -15,13 +15,17 @@ from mmcoa.study.cells import expand
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import is_current, read_record
 
-PROFILE = "learning-rates"
+PROFILES = ("learning-rates", "learning-rates-photos")  # one for each base model
 
 
-def there(study, results="results"):
-    """Whether the tuning was run for the base model of a study."""
-    tuned = load_profile(PROFILE).base_model in set(study.rows.base_model)
-    return tuned and any((Path(results) / PROFILE / "records").glob("train__*.json"))
+def profile_of(study, results="results"):
+    """The tuning profile that was run for the base model of a study, or None."""
+    bases = set(study.rows.base_model)
+    for name in PROFILES:
+        tuned = Path(load_profile(name).base_model).name in bases  # a name, or the folder that another study left
+        if tuned and any((Path(results) / name / "records").glob("train__*.json")):
+            return name
+    return None
 
 
 def measured(profile, results="results"):
@@ -61,7 +65,7 @@ def table(profile, results="results"):
     return pd.DataFrame(rows)
 
 
-def facts(study, profile=PROFILE, results="results"):
+def facts(study, profile, results="results"):
     """What the page says: which rates were chosen, and which methods of the study were trained with that rate or another."""
     best, used, by_rate, same, other = chosen(profile, results), training.learning_rates(study, results), {}, [], []
     for name, rate in best.items():

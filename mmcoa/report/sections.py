@@ -56,7 +56,7 @@ def available(study, results="results", variant=None, holes=False):
         "held-out": len(training.held_out(study)),
         "paper-tables": len(published.paper()),
         "gallery": gallery.there(Path(results) / study.profile),
-        "learning-rates": learning_rates.there(study, results),
+        "learning-rates": learning_rates.profile_of(study, results) is not None,
         "example": worked.available(study),
         "in-distribution": in_distribution.there(every),
         "few-shot": in_distribution.few_shot(every),

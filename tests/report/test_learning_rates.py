@@ -1,5 +1,6 @@
 """Learning rates are chosen by held-out pictures of the training set, and said with what the choice rests on."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -67,4 +68,16 @@ def test_what_the_page_says(tuned, study):
     found = learning_rates.facts(study, profile, results)
     assert found["tuned_rates"] == "0.0001 for FARE; 0.001 for TeCoA"
     assert found["tuned_same"] == "none" and "TeCoA" in found["tuned_other"]  # the synthetic study has logs of another rate
-    assert not learning_rates.there(study, results)  # it has another base model
+
+
+def test_each_base_model_has_its_own_tuning(tmp_path, study):
+    """Found by the base model's name, which is a folder where another study trained it."""
+    for name in learning_rates.PROFILES:
+        (tmp_path / name / "records").mkdir(parents=True)
+    (tmp_path / "learning-rates-photos" / "records" / "train__clean-lr1e-4-seed0.json").write_text("{}")
+
+    def tuning(base):
+        return learning_rates.profile_of(dataclasses.replace(study, rows=study.rows.assign(base_model=base)), tmp_path)
+
+    assert tuning("photos-clip") == "learning-rates-photos"
+    assert tuning("openmoji-clip") is tuning("another") is None  # not run; there is none
