@@ -49,7 +49,8 @@ def test_shipped_profiles_expand_to_distinct_cells(name):
         return
     if name == "photos":
         defences = {(cell.parameters["defense"], cell.parameters["dataset"]) for cell in cells if cell.kind == "train"}
-        assert not sweeps and defences == {(defence, "photos/cifar10") for defence in ("tecoa", "image_only", "mmcoa")}
+        bases = ("photos/cifar10", "photos/caltech101")
+        assert not sweeps and defences == {(defence, base) for defence in ("clean", "tecoa", "image_only", "mmcoa") for base in bases}
         return
     if name.startswith("learning-rates"):
         assert {cell.kind for cell in cells} == {"train"} and len({cell.parameters["lr"] for cell in cells}) == 3
