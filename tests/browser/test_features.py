@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-NUMBER = re.compile(r"^[^\d−-]*([−-]?\d+(?:[.,]\d+)*)")
+NUMBER = re.compile(r"^[^\w−-]*([−-]?\d+(?:[.,]\d+)*)")
 
 
 def pages_with(site, text):
