@@ -162,10 +162,9 @@ def pair_of(defense, dataset, frame, attacks, chance):
 
 
 def excluded_text(found):
-    """Which pairs do not enter: `MNIST, MMCoA (clean 21 %, chance 10 %)`."""
-    texts = [
-        f"{dataset_label(pair.dataset)}, {method_label(name)}{', in distribution' if task == IN else ''} "
-        f"(clean {pair.clean:.0f} %, chance {pair.chance:.0f} %)"
-        for name, task, pair in found.excluded
-    ]
-    return "; ".join(texts) or "none"
+    """Which pairs do not enter, by method: `MMCoA: MNIST (clean 21 %, chance 10 %), ...`."""
+    sets = {}
+    for name, task, pair in found.excluded:
+        text = f"{dataset_label(pair.dataset)} (clean {pair.clean:.0f} %, chance {pair.chance:.0f} %)"
+        sets.setdefault(f"{method_label(name)}{', in distribution' if task == IN else ''}", []).append(text)
+    return "; ".join(f"{who}: {', '.join(texts)}" for who, texts in sets.items()) or "none"

@@ -83,7 +83,7 @@ def gains(study):
     limit = max(10, np.ceil(wide.abs().max().max() / 10) * 10)
     sets, columns = len(wide.index.unique("dataset")), max(1, min(len(attacks), 28 // len(names)))  # cells across a page that can be read
     rows = -(-len(attacks) // columns)
-    names_take = 0.055 * max(len(method_label(name)) for name in names)  # inches, at 60 degrees
+    names_take = 0.065 * max(len(method_label(name)) for name in names)  # inches, upright: slanted, long names take the width of their panels
     size = (style.WIDTH, 0.1 + rows * (0.35 + names_take + 0.21 * sets))
     figure, panels = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axes, attack in zip(panels.flat, attacks, strict=False):
@@ -96,7 +96,7 @@ def gains(study):
         style.mark_holes(axes, part)
         axes.set(title=attack_label(attack), xlabel="", ylabel="")
         labels = [method_label(name) for name in names]
-        axes.set_xticks(np.arange(len(names)) + 0.5, labels, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_xticks(np.arange(len(names)) + 0.5, labels, rotation=90)
         axes.tick_params(axis="y", length=0, rotation=0)
     for axes in panels.flat[len(attacks) :]:
         axes.axis("off")

@@ -54,7 +54,7 @@ def losses(frame):
     names = ordered(curves.method, METHODS)
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    size = (style.WIDTH, 0.6 + 1.5 * rows)
+    size = (style.WIDTH, 0.6 + 1.6 * rows)
     figure, panels = plt.subplots(rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False)
     for axes, name in zip(panels.flat, names, strict=False):
         part = curves[curves.method == name]
@@ -63,7 +63,7 @@ def losses(frame):
         look = {"ms": 4, "mec": "white", "mew": 0.5, "markevery": max(1, len(part) // 5)}
         axes.plot(part.step, part["median"], f"{marker}-", color=color, lw=1.2, **look)
         axes.axhline(1, color=style.GREY, ls=(0, (4, 3)), lw=0.9, zorder=1)
-        axes.set(title=method_label(name))
+        axes.set(title=method_label(name).replace(" (", "\n("))  # on one line the names of variants run into each other
     for axes in panels.flat[len(names) :]:
         axes.axis("off")
     panels[0, 0].set_ylim(bottom=0)

@@ -286,7 +286,7 @@ def test_a_pair_near_chance_does_not_enter():
     assert (part.sets, part.n, part.points) == (5, 500, pytest.approx(20))
     assert parts_of(study, "C1")[1]["independent, beyond the stronger single attack"].sets == 6
     found = claim_pairs.find(study)
-    assert claim_pairs.excluded_text(found) == "set0, MMCoA (clean 20 %, chance 10 %)"
+    assert claim_pairs.excluded_text(found) == "MMCoA: set0 (clean 20 %, chance 10 %)"
     seen = claim_report.look(study, B)
     assert claim_report.pairs_text(seen) == "33 of 34"  # 5 methods on 6 sets, and two in distribution on two
     _, parts = parts_of(study, "C5")  # what a defence ruins is what C5 is about

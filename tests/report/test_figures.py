@@ -1,10 +1,13 @@
 import dataclasses
+import itertools
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 
 from mmcoa import defenses
-from mmcoa.report import curves, examples, figures, schematic, style, summary, tasks
+from mmcoa.report import curves, examples, figures, schematic, style, summary, tasks, training
 
 
 @pytest.mark.parametrize(
@@ -66,3 +69,30 @@ def test_methods_are_named_at_the_first_panel_alone(rich):
         assert [label.get_text() for label in first.get_yticklabels()] == ["MMCoA", "image only (equal compute)", "image only", "TeCoA", "undefended"]
         assert not any(label.get_text() for axes in others for label in axes.get_yticklabels())
     plt.close("all")
+
+
+NAMES = [name + ending for name in ("clean", "tecoa", "image_only", "mmcoa") for ending in ("", "-caltech101")]  # the longest that a study has
+
+
+def boxes(texts, canvas):
+    canvas.canvas.draw()
+    return [text.get_window_extent() for text in texts]
+
+
+def test_the_numbers_of_a_heat_map_with_long_method_names_fit_their_cells(study):
+    def as_eight(frame):
+        other = next(name for name in study.methods if name != "none")
+        return pd.concat([frame[frame.method == "none"], *(frame[frame.method == other].assign(method=name) for name in NAMES)], ignore_index=True)
+
+    canvas = figures.gains(dataclasses.replace(study, rows=as_eight(study.rows), outcomes=as_eight(study.outcomes)))
+    panel = canvas.axes[0]
+    panel.texts[0].set_text("−45")  # a loss as large as studies have
+    assert boxes(panel.texts[:1], canvas)[0].width < panel.get_window_extent().width / len(NAMES)
+
+
+def test_titles_of_loss_panels_stay_apart():
+    curve = pd.DataFrame({"model_id": np.repeat(NAMES, 2), "method": np.repeat(NAMES, 2), "step": [0, 1] * 8, "relative": [1.0, 0.5] * 8})
+    canvas = training.losses(curve)
+    titles = boxes([panel.title for panel in canvas.axes], canvas)
+    for left, right in itertools.pairwise(titles):
+        assert left.x1 < right.x0 or left.y0 > right.y1  # the next one stands beside it, or a row lower
