@@ -63,7 +63,9 @@ def test_shipped_profiles_expand_to_distinct_cells(name):
         assert not sweeps and tasks == {"imagenet", "cifar10", "cifar100"}
         return
     assert list(sweeps) == ["attacks", "epsilon", "steps", "restarts", "budget", "source", "words"]
-    assert {cell.model for cell in cells if cell.sweep} == {"none"}
+    four = {"none", "tecoa-seed0", "image_only-seed0", "mmcoa-seed0"} if name == "openmoji" else {"none"}
+    swept = {sweep: {cell.model for cell in cells if cell.sweep == sweep} for sweep in sweeps}
+    assert swept == {sweep: four if sweep in ("attacks", "epsilon") else {"none"} for sweep in sweeps}
     within = {entry.name for entry in profile.models if entry.task == "in_distribution"}
     assert within >= ({"clean-in", "tecoa-in", "image_only-in", "mmcoa-in"} if name == "openmoji" else set())
     assert set(sweeps["attacks"].parameters["attacks"]) == ATTACKS.keys() - {"pgd"}  # `pgd` is another name of `image`
