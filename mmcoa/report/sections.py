@@ -35,8 +35,8 @@ def available(study, results="results", variant=None, holes=False):
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
     implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `in-distribution`, `few-shot`; `examples` (pictures
-    that were attacked); `example` (one picture through all attacks, see worked.py); `gallery`; `learning-rates` (tuning for the same base model); `epsilon-methods` (a sweep over epsilon
-    with defended models); `variants`; and those of `ablations.keys`.
+    that were attacked); `example` (one picture through all attacks, see worked.py); `gallery`; `learning-rates` (tuning for the same base model); `epsilon-methods` and `attacks-methods` (sweeps over epsilon and over
+    all attacks with defended models); `variants`; and those of `ablations.keys`.
     """
     every, study = study, tasks.everywhere(study)
     keys = {name for name in SWEEPS if any("none" in set(part.rows.method) for part in study.sweeps.get(name, {}).values())}
@@ -62,6 +62,7 @@ def available(study, results="results", variant=None, holes=False):
         "few-shot": in_distribution.few_shot(every),
         "examples": examples.there(study),
         "epsilon-methods": len(sweeps.methods_of(study, "epsilon")) > 1,
+        "attacks-methods": len(sweeps.methods_of(study, "attacks")) > 1,
         "variants": variants.there(variant, results, holes),
     }
     return keys | {key for key, there in has.items() if there} | ablations.keys(results)

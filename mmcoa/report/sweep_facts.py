@@ -88,7 +88,8 @@ def of_attacks(study):
     kinds = {kind: there[there.attack.map(sweeps.changes_what) == kind] for kind in ("picture", "prompts", "both")}
     names = {"picture": "on pictures", "prompts": "on prompts", "both": "on both"}
     clauses = [f"{names[kind]}, {strongest(own)}" for kind, own in kinds.items() if len(own)]
-    return {"attacks_count": str(len(means)), "attacks_strongest": "; ".join(clauses) or MISSING}
+    seeds = int(macro(part).seeds.max())
+    return {"attacks_count": str(len(means)), "attacks_strongest": "; ".join(clauses) or MISSING, "attacks_seeds": f"{seeds} training seed{'s' * (seeds != 1)}"}
 
 
 def strongest(means):

@@ -100,6 +100,16 @@ def attacks_table(study, method="none"):
     return pd.DataFrame(rows)
 
 
+def attacks_methods_table(study):
+    """Macro accuracy of each method of the sweep `attacks`: one row an attack, one column a method."""
+    frame = macro(one(study, "attacks"))
+    frame["text"] = [number(r.accuracy, r.low, r.high) for r in frame.itertuples()]
+    wide = frame.pivot(index="attack", columns="method", values="text")
+    wide = wide.loc[ordered(wide.index, ATTACKS), methods_of(study, "attacks")].reset_index()
+    wide["attack"] = wide.attack.map(attack_label)
+    return wide.rename(columns=method_label).rename_axis(columns=None)
+
+
 def changes_what(attack):
     """`picture`, `prompts`, `both`, or `nothing`."""
     if attack not in catalog.ATTACKS:

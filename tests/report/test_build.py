@@ -22,7 +22,7 @@ REPORTS = (
     *("report_variants", "report_summary", "report_example"),
 )
 KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed", "cost", "paper-tables", "gallery", "example", "learning-rates"}
-KEYS |= {"training-logs", "held-out", "ablations", "all-ablations", "faults", "all-faults", "ablation-lambda-curve", "in-distribution", "few-shot", "examples", "epsilon-methods", "variants", *(f"ablation-{name}" for name in GROUPS)}
+KEYS |= {"training-logs", "held-out", "ablations", "all-ablations", "faults", "all-faults", "ablation-lambda-curve", "in-distribution", "few-shot", "examples", "epsilon-methods", "attacks-methods", "variants", *(f"ablation-{name}" for name in GROUPS)}
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,7 @@ def test_pages_need_no_network(site):
 
 
 COUNTS = (  # tables of a page in a study with everything, and in a small one
-    *(("index", 1, 1), ("report_impact", 5, 2), ("report_strength", 8, 2), ("report_finetuning", 3, 3)),
+    *(("index", 1, 1), ("report_impact", 5, 2), ("report_strength", 8, 2), ("report_finetuning", 4, 3)),
     *(("report_training", 2, 1), ("report_ablations", 6, 0), ("report_released", 2, 0), ("report_data", 6, 6)),
     *(("report_reproduce", 3, 3), ("report_claims", 6, 6), ("report_published", 4, 4), ("report_example", 2, 2), ("report_gallery", 2, 0)),
     *(("report_in_distribution", 4, 3), ("report_modality", 8, 7), ("report_variants", 3, None)),

@@ -42,6 +42,16 @@ def test_attacks_table(study):
     assert table.loc["clean", "changes"] == "nothing" and table.loc["sequential", "changes"] == "both"
 
 
+def test_attacks_by_method_are_those_of_the_sweep(study):
+    table = sweeps.attacks_methods_table(study)
+    assert list(table.columns) == ["attack", "undefended", "MMCoA"] and table.attack.iloc[0] == "clean"
+    frame = tables.macro(sweeps.one(study, "attacks"))
+    assert len(table) == frame.attack.nunique()
+    one = frame[(frame.method == "mmcoa") & (frame.attack == "square")].iloc[0]
+    assert table.set_index("attack").loc["Square", "MMCoA"] == tables.number(one.accuracy, one.low, one.high)
+    assert sweep_facts.of_sweeps(study)["attacks_seeds"] == "2 training seeds"
+
+
 def test_steps_with_restarts_and_targets():
     assert sweeps.steps_text("pgd", {"steps": 10, "restarts": 5, "targets": 3}) == "10 × 3 targets × 5 restarts"
     assert sweeps.steps_text("of my own", {"steps": 4, "restarts": 1}) == "4"
