@@ -7,6 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mmcoa.study.plan import duration, kind_of
 from mmcoa.study.records import read_record
+from mmcoa.study.sources import checkpoint_cell
 from mmcoa.study.status import running_processes
 
 POLL = 0.5  # seconds
@@ -51,6 +52,9 @@ class Watch:
         self.plan, self.waiting, self.jobs, self.total = plan, dict(waiting), jobs, len(waiting)
         self.timed = {}
         self.seen = None
+        # A model that is trained again because its weights are gone keeps its record: it is done when the weights are back.
+        trained = [process for process in plan.pending if process.kind != "evaluate"]
+        self.again = {cell.id: process.parameters["output"] for process in trained for cell in process.cells if plan.is_done(cell)}
 
     @property
     def done(self):
@@ -63,12 +67,17 @@ class Watch:
             return lines
         self.seen = seen
         for cell in list(self.waiting.values()):
-            if self.plan.is_done(cell):
+            if self.is_done(cell):
                 del self.waiting[cell.id]
                 seconds = read_record(self.plan.results, cell.id)["provenance"]["seconds"]
                 self.timed.setdefault(kind_of(cell), []).append(seconds)
                 lines.append(f"[{self.done}/{self.total}] {cell.id}: {seconds:.1f} s; time left: {duration(self.seconds_left())}")
         return lines
+
+    def is_done(self, cell):
+        if cell.id in self.again and checkpoint_cell(self.again[cell.id]) != cell.hash:
+            return False
+        return self.plan.is_done(cell)
 
     def records_changed(self):
         """When a record was last renamed into the folder of records; None where there is none yet."""

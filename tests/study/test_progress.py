@@ -1,7 +1,9 @@
 """Following a run by its records: what is new is read once, and nothing that is there is missed."""
 
 import os
+from pathlib import Path
 
+from mmcoa.study.cell import claim_folder
 from mmcoa.study.plan import make_plan
 from mmcoa.study.progress import Watch
 from mmcoa.study.records import write_record
@@ -35,3 +37,18 @@ def test_the_last_look_finds_what_came_in_the_same_tick_of_the_clock(write_profi
     finish(plan, cells[1], 1, tick=1)
     assert watch.finished() == [] and watch.done == 1
     assert len(watch.finished(last=True)) == 1 and watch.done == 2
+
+
+def test_a_model_whose_weights_are_gone_is_done_when_they_are_back(write_profile):
+    profile = write_profile()
+    train = next(cell for cell in make_plan(profile).todo if cell.kind == "train")
+    finish(make_plan(profile), train, 9, tick=1)  # its record stays, its weights are nowhere
+    plan = make_plan(profile)
+    assert train.id in [cell.id for cell in plan.todo]
+    watch = Watch(plan, {train.id: train}, jobs=1)
+    assert watch.finished() == []
+    folder = Path(next(process for process in plan.pending if process.name == train.id).parameters["output"])
+    claim_folder(folder, train)
+    assert watch.finished(last=True) == []  # being trained
+    (folder / "mmcoa.json").write_text("{}")
+    assert watch.finished(last=True) == [f"[1/1] {train.id}: 9.0 s; time left: 0 s"]
