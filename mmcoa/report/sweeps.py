@@ -101,7 +101,7 @@ def attacks_table(study, method="none"):
 
 
 def attacks_methods_table(study):
-    """Macro accuracy of each method of the sweep `attacks`: one row an attack, one column a method."""
+    """Macro accuracy (percent, with interval) of each method of the sweep `attacks` as text: one row an attack, one column a method."""
     frame = macro(one(study, "attacks"))
     frame["text"] = [number(r.accuracy, r.low, r.high) for r in frame.itertuples()]
     wide = frame.pivot(index="attack", columns="method", values="text")

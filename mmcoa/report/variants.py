@@ -10,6 +10,7 @@ from mmcoa.errors import UserError
 from mmcoa.report import claim_report, claims, results, style, tables, tasks
 from mmcoa.report.holes import MISSING, difference, pictures
 from mmcoa.report.names import ATTACKS, METHODS, attack_label, listed, method_label, ordered
+from mmcoa.report.strength_facts import span
 from mmcoa.report.sweeps import signed_interval
 from mmcoa.statistics import macro_interval
 from mmcoa.study.profiles import load_profile, shipped_profiles
@@ -147,7 +148,7 @@ def figure(pair):
 def facts(pair, frame):
     """What captions and prose say: {key: text}; `frame`: `gains`."""
     apart = frame[(frame.what == "difference") & ((frame.low.round(1) > 0) | (frame.high.round(1) < 0))]
-    (first, second), seeds = names_of(pair), [study.training.seed.nunique() for study in pair]
+    (first, second), seeds = names_of(pair), [span(study.training.groupby("method").seed.nunique()) for study in pair]
     return {
         "variant_models": listed((first, second)),
         "variant_first": first,
@@ -165,6 +166,7 @@ def facts(pair, frame):
 
 
 def rates_of(study):
-    """Learning rates of a study's fine-tuned models, in words."""
-    stated = study.training.lr.dropna().astype(float).unique() if "lr" in study.training else []
-    return listed(f"{rate:g}" for rate in sorted(stated)) or "the base model's own"
+    """Learning rates of a study's fine-tuned models, in words; a model whose profile states none has that of its base model."""
+    stated = study.training.lr.astype(float) if "lr" in study.training else pd.Series([np.nan])
+    own = ["the base model's own"] if stated.isna().any() else []
+    return listed([f"{rate:g}" for rate in sorted(stated.dropna().unique())] + own)

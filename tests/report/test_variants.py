@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from mmcoa.errors import UserError
@@ -24,6 +26,15 @@ def test_the_difference_is_that_of_the_gains(pair, tmp_path):
     assert frame["mmcoa", "text", first] == pytest.approx(means["mmcoa", "text"] - means["none", "text"])
     assert len(variants.accuracy_table(pair)) == 6 and len(variants.gains_table(variants.gains(pair))) == 6
     assert style.save(variants.figure(pair), tmp_path / "a.svg").stat().st_size > 5000
+
+
+def test_what_is_said_of_seeds_and_rates_covers_every_method(pair):
+    training = pair[1].training.assign(lr=[0.001 if method == "tecoa" else None for method in pair[1].training.method])
+    few = training[(training.method == "mmcoa") | (training.seed == 0)]  # tecoa has one seed, mmcoa two
+    said = variants.facts((pair[0], dataclasses.replace(pair[1], training=few)), variants.gains(pair))
+    first, second = variants.names_of(pair)
+    assert said["variant_seeds"].endswith(f"1 to 2 ({second})")
+    assert said["variant_rates"].endswith(f"0.001 and the base model's own ({second})")
 
 
 def test_claims_are_judged_on_both(pair):
