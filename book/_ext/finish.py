@@ -1,8 +1,9 @@
 """Sphinx extension: written pages load only what they use, so that the first page is small, and screen readers can read them.
 
 The theme draws its icons with a web font and loads a script of 1.5 MB that would draw them again; it also asks for fonts
-ahead of need, those for trademarks too. MathJax is only for pages with equations. Templates of the theme are no pages. The bibliography is marked
-as a list, whose entries must then be marked as its items.
+ahead of need, those for trademarks too. MathJax is only for pages with equations. Templates of the theme are no pages; its source maps and
+catalogues of translations, 1.8 MB, serve who develops it. The bibliography is marked as a list, whose entries must then be
+marked as its items.
 """
 
 import re
@@ -20,7 +21,7 @@ def setup(app):
 
 
 def finish(app, exception):
-    """Sphinx's event: rewrites the pages that were built, and removes the icon script and the theme's templates."""
+    """Sphinx's event: rewrites the pages that were built, and removes what no page asks for."""
     if exception or app.builder.format != "html":
         return
     for page in Path(app.outdir).glob("*.html"):
@@ -28,10 +29,11 @@ def finish(app, exception):
         finished = without_unused(html).replace('role="doc-biblioentry"', 'role="listitem"')
         if finished != html:
             page.write_text(finished, encoding="utf8")
-    for folder in Path(app.outdir, "_static", "vendor", "fontawesome").glob("*/js"):
+    static = Path(app.outdir, "_static")
+    for folder in (*static.glob("vendor/fontawesome/*/js"), *static.glob("locales")):
         shutil.rmtree(folder)
-    for template in Path(app.outdir, "_static").glob("*webpack-macros.html"):
-        template.unlink()
+    for file in (*static.glob("*webpack-macros.html"), *static.rglob("*.map")):
+        file.unlink()
 
 
 def without_unused(html):
