@@ -162,9 +162,10 @@ def pair_of(defense, dataset, frame, attacks, chance):
 
 
 def excluded_text(found):
-    """Which pairs do not enter, by method: `MMCoA: MNIST (clean 21 %, chance 10 %), ...`."""
-    sets = {}
+    """Which pairs do not enter: `MMCoA and TeCoA on MNIST; ...`, data sets with the same methods together."""
+    names, together = {}, {}
     for name, task, pair in found.excluded:
-        text = f"{dataset_label(pair.dataset)} (clean {pair.clean:.0f} %, chance {pair.chance:.0f} %)"
-        sets.setdefault(f"{method_label(name)}{', in distribution' if task == IN else ''}", []).append(text)
-    return "; ".join(f"{who}: {', '.join(texts)}" for who, texts in sets.items()) or "none"
+        names.setdefault(f"{dataset_label(pair.dataset)}{' (in distribution)' if task == IN else ''}", []).append(name)
+    for where, who in names.items():
+        together.setdefault(listed(map(method_label, ordered(who, METHODS))), []).append(where)
+    return "; ".join(f"{who} on {listed(where)}" for who, where in together.items()) or "none"

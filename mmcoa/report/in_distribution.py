@@ -140,10 +140,11 @@ def _wide(frame, text):
 
 
 def left_out(study):
-    """Defences of a `full` study that lack one of its data sets, and the data sets they have, in words."""
+    """Which defences of a `full` study lack one of its data sets, and the data sets they have; a sentence."""
     kept = set(common(study).methods)
     own = study.rows[~study.rows.method.isin(kept)].groupby("method").dataset.agg(lambda names: ", ".join(map(dataset_label, dict.fromkeys(names))))
-    return "; ".join(f"{method_label(name)} ({own[name]})" for name in ordered(own.index, METHODS)) or "none"
+    names = "; ".join(f"{method_label(name)} ({own[name]})" for name in ordered(own.index, METHODS))
+    return f"Not in these means, because they lack one of the data sets: {names}." if names else "These are all methods that the study has in distribution."
 
 
 def facts(study):

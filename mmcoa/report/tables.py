@@ -23,7 +23,8 @@ def summary(profile, folder="results", holes=False):
 
 def short(table):
     """`methods_table` without intervals, seeds and training data."""
-    return table.drop(columns=["trained on", "seeds"]).map(lambda text: text.split(" (")[0])
+    table = table.drop(columns=["trained on", "seeds"])
+    return table.assign(**{column: table[column].str.split(" (", regex=False).str[0] for column in table.columns.drop("method")})
 
 
 def macro(study, against=None):

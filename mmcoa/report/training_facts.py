@@ -1,13 +1,16 @@
 """Phrases about training, as facts.py has them about the main evaluation."""
 
+import math
+
 import pandas as pd
 
 from mmcoa import heldout
-from mmcoa.report import training
+from mmcoa.report import learning_rates, training
 from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.strength_facts import counted, span
 from mmcoa.report.sweeps import merged, symbols
+from mmcoa.study.profiles import load_profile
 from mmcoa.threat import ThreatModel
 
 
@@ -38,13 +41,23 @@ def of_training(study, results="results"):
 
 
 def lr_says(study, results="results"):
-    """Which learning rates the methods have, as a sentence without its full stop."""
-    rates = training.learning_rates(study, results)
-    said = {method: listed(f"{rate:g}" for rate in own) or "the base model's default" for method, own in rates.items()}
-    if len(set(said.values())) == 1:
-        return f"All methods have the same learning rate, {next(iter(said.values()))}"
-    named = listed(f"{method_label(method)} {text}" for method, text in said.items())
-    return f"Learning rates were chosen for each method on held-out pictures of the training set: {named}"
+    """Which learning rates the methods have and, where they were tuned, on what, as a sentence without its full stop."""
+    rates, by_rate = training.learning_rates(study, results), {}
+    for method in sorted(rates, key=lambda method: rates[method] or (math.inf,)):
+        text = listed(f"{rate:g}" for rate in rates[method]) or "the base model's default"
+        by_rate.setdefault(text, []).append(method_label(method))
+    if len(by_rate) == 1:
+        return f"All methods have the same learning rate, {next(iter(by_rate))}"
+    named = listed(f"{text} ({', '.join(without_variants(labels))})" for text, labels in by_rate.items())
+    tuned = learning_rates.profile_of(study, results)
+    if tuned is None:
+        return f"Learning rates differ between methods: {named}"
+    return f"Learning rates were chosen for each method on held-out pictures of {dataset_label(load_profile(tuned).train.dataset)}: {named}"
+
+
+def without_variants(labels):
+    """`image only (equal compute)` goes where `image only` stands beside it."""
+    return [label for label in labels if label.partition(" (")[0] not in labels or "(" not in label]
 
 
 def inner_threat(study, steps=None):

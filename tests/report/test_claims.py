@@ -286,7 +286,11 @@ def test_a_pair_near_chance_does_not_enter():
     assert (part.sets, part.n, part.points) == (5, 500, pytest.approx(20))
     assert parts_of(study, "C1")[1]["independent, beyond the stronger single attack"].sets == 6
     found = claim_pairs.find(study)
-    assert claim_pairs.excluded_text(found) == "MMCoA: set0 (clean 20 %, chance 10 %)"
+    assert claim_pairs.excluded_text(found) == "MMCoA on set0"
+    table = claim_report.entering_table(found).set_index("data set")
+    assert list(table.MMCoA) == ["(20)"] + ["80"] * 5 + ["90"] * 2
+    assert table.loc["set0", ["chance", "undefended"]].tolist() == ["10", "90"]
+    assert table["image only"].iloc[-2:].tolist() == [claim_report.DASH] * 2 and table.index[-1].endswith(", in distribution")
     seen = claim_report.look(study, B)
     assert claim_report.pairs_text(seen) == "33 of 34"  # 5 methods on 6 sets, and two in distribution on two
     _, parts = parts_of(study, "C5")  # what a defence ruins is what C5 is about

@@ -8,6 +8,7 @@ import pytest
 
 from mmcoa import defenses
 from mmcoa.report import curves, examples, figures, schematic, style, summary, tasks, training
+from mmcoa.report.names import METHODS
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_methods_are_named_at_the_first_panel_alone(rich):
     plt.close("all")
 
 
-NAMES = [name + ending for name in ("clean", "tecoa", "image_only", "mmcoa") for ending in ("", "-caltech101")]  # the longest that a study has
+NAMES = ["image_only-matched", *(name + ending for name in METHODS if name not in ("none", "tga_zsr") for ending in ("", "-caltech101"))]  # the most and longest that a study has
 
 
 def boxes(texts, canvas):
@@ -80,18 +81,18 @@ def boxes(texts, canvas):
 
 
 def test_the_numbers_of_a_heat_map_with_long_method_names_fit_their_cells(study):
-    def as_eight(frame):
+    def as_many(frame):
         other = next(name for name in study.methods if name != "none")
         return pd.concat([frame[frame.method == "none"], *(frame[frame.method == other].assign(method=name) for name in NAMES)], ignore_index=True)
 
-    canvas = figures.gains(dataclasses.replace(study, rows=as_eight(study.rows), outcomes=as_eight(study.outcomes)))
+    canvas = figures.gains(dataclasses.replace(study, rows=as_many(study.rows), outcomes=as_many(study.outcomes)))
     panel = canvas.axes[0]
     panel.texts[0].set_text("−45")  # a loss as large as studies have
     assert boxes(panel.texts[:1], canvas)[0].width < panel.get_window_extent().width / len(NAMES)
 
 
 def test_titles_of_loss_panels_stay_apart():
-    curve = pd.DataFrame({"model_id": np.repeat(NAMES, 2), "method": np.repeat(NAMES, 2), "step": [0, 1] * 8, "relative": [1.0, 0.5] * 8})
+    curve = pd.DataFrame({"model_id": np.repeat(NAMES, 2), "method": np.repeat(NAMES, 2), "step": [0, 1] * len(NAMES), "relative": [1.0, 0.5] * len(NAMES)})
     canvas = training.losses(curve)
     titles = boxes([panel.title for panel in canvas.axes], canvas)
     for left, right in itertools.pairwise(titles):

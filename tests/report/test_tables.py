@@ -1,5 +1,6 @@
 import dataclasses
 
+import pandas as pd
 import pytest
 
 from mmcoa.errors import UserError
@@ -46,6 +47,11 @@ def test_methods_table_and_summary(study, synthetic_profile):
     assert list(summary.columns) == ["method", "n", "clean", "image", "text", "sequential"]
     means = tables.macro(tasks.out_of_distribution(study)).set_index(["method", "attack"]).accuracy
     assert summary.set_index("method").loc["MMCoA", "text"] == f"{means['mmcoa', 'text']:.1f}"
+
+
+def test_what_is_printed_keeps_the_whole_name_of_a_method():
+    table = pd.DataFrame([{"method": "MMCoA (4 shots)", "trained on": "birds", "seeds": "3", "n": "40", "clean": "90.0 (80.1–95.2)"}])
+    assert tables.short(table).to_dict("records") == [{"method": "MMCoA (4 shots)", "n": "40", "clean": "90.0"}]
 
 
 def test_gains_are_paired_differences(study):
