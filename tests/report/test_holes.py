@@ -12,6 +12,7 @@ import pytest
 from mmcoa.cli import main
 from mmcoa.errors import UserError
 from mmcoa.report import (
+    claim_pairs,
     claim_report,
     claims,
     explorer,
@@ -185,6 +186,13 @@ def test_a_claim_that_needs_a_missing_cell_is_not_judged(remove, study):
     assert kept["C1"] == kept["C2"] == [] and all("out of distribution" in name for name in kept["C3"]) and len(kept["C3"]) == 3  # the study has no attack independent
     assert all("TeCoA" in name for name in kept["C4"]) and len(kept["C4"]) == 3  # nor a model image only
     assert kept["C5"] == ["all defences, out of distribution", "out of minus in distribution", "MMCoA"]
+
+
+def test_who_enters_is_marked_where_a_cell_is_missing(remove, study):
+    gone = results.load(*remove("mmcoa-seed1__openmoji-tools"), holes=True)
+    whole, holed = (claim_report.entering_table(claim_pairs.find(each)).set_index("data set") for each in (study, gone))
+    assert holed.loc["tools", "MMCoA"] == MISSING != whole.loc["tools", "MMCoA"]
+    assert (holed == whole).sum().sum() == whole.size - 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
