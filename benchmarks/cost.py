@@ -27,11 +27,22 @@ from common import hardware, short, slug, timed, versions, write_csv
 import mmcoa
 from mmcoa.datasets import openmoji_names
 from mmcoa.errors import UserError
-from mmcoa.loading import resolve_device
+from mmcoa.model.loading import resolve_device
 from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel, format_epsilon
 
-SETTINGS = ("what", "value", "attack", "dataset", "n", "classes", "steps", "restarts", "epsilons", "versions")  # what makes a point the same
+SETTINGS = (
+    "what",
+    "value",
+    "attack",
+    "dataset",
+    "n",
+    "classes",
+    "steps",
+    "restarts",
+    "epsilons",
+    "versions",
+)  # what makes a point the same
 COLUMNS = (
     *("what", "value", "attack", "seconds", "median", "longest", "dataset", "n", "classes", "steps", "restarts", "epsilons"),
     *("repetitions", "load", "versions", "hardware"),
@@ -56,7 +67,9 @@ class Settings:
     restarts: tuple = (1, 2, 4)
 
 
-QUICK = Settings(n=4, steps=1, repetitions=1, samples=(2, 4), classes=(10, 12), some_steps=(1, 2), counts=(1, 2), restarts=(1, 2))
+QUICK = Settings(
+    n=4, steps=1, repetitions=1, samples=(2, 4), classes=(10, 12), some_steps=(1, 2), counts=(1, 2), restarts=(1, 2)
+)
 PARTS = ("samples", "classes", "steps", "epsilons", "restarts")
 
 
@@ -98,7 +111,9 @@ def measure(part, settings, model, done, machine):
         row |= dict.fromkeys(("steps", "restarts"), 0) if attack == "text" else {}
         row |= {"repetitions": settings.repetitions, "load": load(), "versions": versions("mmcoa"), "hardware": machine}
         if key_of(row) not in done:
-            todo.append((row, lambda dataset=dataset, attack=attack, threats=threats: mmcoa.evaluate(model, dataset, [attack], threats)))
+            todo.append(
+                (row, lambda dataset=dataset, attack=attack, threats=threats: mmcoa.evaluate(model, dataset, [attack], threats))
+            )
     if not todo:
         print(f"{part}: all points are there")
         return []
@@ -111,7 +126,10 @@ def measure(part, settings, model, done, machine):
     for (row, _), seconds in zip(todo, times, strict=True):
         found = {"seconds": min(seconds), "median": statistics.median(seconds), "longest": max(seconds)}
         row |= {name: short(value) for name, value in found.items()}
-        print(f"{part} {row['value']}, {row['attack']}: {row['seconds']} s (median {row['median']}, longest {row['longest']})", flush=True)
+        print(
+            f"{part} {row['value']}, {row['attack']}: {row['seconds']} s (median {row['median']}, longest {row['longest']})",
+            flush=True,
+        )
         rows.append(row)
     return rows
 

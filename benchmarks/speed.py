@@ -34,10 +34,10 @@ from mmcoa.attacks.pgd import pgd
 from mmcoa.attacks.prefix import encode_texts
 from mmcoa.attacks.text import attack_prompts
 from mmcoa.attacks.words import split_words
-from mmcoa.clip import ImageTextModel
 from mmcoa.datasets import openmoji, openmoji_names
 from mmcoa.errors import UserError
-from mmcoa.loading import resolve_device
+from mmcoa.model.clip import ImageTextModel
+from mmcoa.model.loading import resolve_device
 from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel
 

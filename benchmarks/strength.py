@@ -32,7 +32,7 @@ from common import pooled, print_table, version, write_csv
 import mmcoa
 from mmcoa.attacks.candidates import embedded_table
 from mmcoa.attacks.text import attack_prompts
-from mmcoa.loading import embedded_folder
+from mmcoa.model.loading import embedded_folder
 from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel, format_epsilon
 

@@ -11,9 +11,9 @@ import mmcoa
 from mmcoa import defenses
 from mmcoa.attacks.ball import project, random_start
 from mmcoa.datasets.batches import Batch, ShuffledDataset
-from mmcoa.defenses.losses import contrastive
+from mmcoa.defenses._losses import contrastive
 from mmcoa.threat import ThreatModel
-from mmcoa.training import TrainConfig, make_optimizer, train
+from mmcoa.training.loop import TrainConfig, make_optimizer, train
 
 MATRIX = 8192  # side of the bf16 product that says what the device can do
 
@@ -37,7 +37,9 @@ def ours(model, frozen, batch, threat, config, optimizer):
 def public(model, batch, threat, config, optimizer, candidates):
     """One step as public code does it: prompts through the text tower at each step of the inner attack, gradients of all weights
     (that these are added to the update is undone, for the same result), one prompt after another in the text attack."""
-    start = project(random_start(batch.images.shape[1:], threat, batch.sample_ids().tolist()).to(batch.images), batch.images, threat)
+    start = project(
+        random_start(batch.images.shape[1:], threat, batch.sample_ids().tolist()).to(batch.images), batch.images, threat
+    )
     adversarial = baselines.pgd_public(model, batch.images, batch.labels, batch.prompts, threat, start)
     optimizer.zero_grad(set_to_none=True)
     texts = [batch.prompts[label] for label in batch.labels.tolist()]
@@ -103,7 +105,9 @@ def peak_line(model, batch, threat, config, device, setting, side=MATRIX):
     model.precision = model.text_precision = "fp32"
     achieved = counter.get_total_flops() / seconds
     setting = f"{setting}, bf16; baseline: a {side} x {side} bf16 product"
-    return line("rate of an MMCoA step", setting, achieved / 1e12, peak / 1e12, "TFLOP/s", "at least 0.25", ratio=achieved / peak)
+    return line(
+        "rate of an MMCoA step", setting, achieved / 1e12, peak / 1e12, "TFLOP/s", "at least 0.25", ratio=achieved / peak
+    )
 
 
 def epoch_lines(settings, device):
@@ -116,5 +120,7 @@ def epoch_lines(settings, device):
     threat = ThreatModel(epsilon="2/255", steps=3, candidate_source="table:train")
     with tempfile.TemporaryDirectory() as folder:
         seconds, _ = timed(lambda: train(model, source, config, f"{folder}/run", frozen=frozen, threat=threat), device)
-    setting = f"openmoji-clip, {len(data)} pictures of {data.name} ({len(data.prompts)} classes), PGD-3, batch {source.batch_size}"
+    setting = (
+        f"openmoji-clip, {len(data)} pictures of {data.name} ({len(data.prompts)} classes), PGD-3, batch {source.batch_size}"
+    )
     return [line("MMCoA epoch, embedded model", setting, seconds, None, "s", "60 s")]

@@ -1,9 +1,9 @@
 """Adversarial robustness of vision-language models, both modalities: attacks, defences, evaluation.
 
-    import mmcoa
-    model = mmcoa.load_model("openmoji-clip")
-    dataset = mmcoa.load_dataset("openmoji/birds", samples=100)
-    rows = mmcoa.evaluate(model, dataset, attacks=["clean", "image", "text", "multimodal"])
+import mmcoa
+model = mmcoa.load_model("openmoji-clip")
+dataset = mmcoa.load_dataset("openmoji/birds", samples=100)
+rows = mmcoa.evaluate(model, dataset, attacks=["clean", "image", "text", "multimodal"])
 """
 
 import importlib
@@ -12,16 +12,16 @@ __version__ = "0.1.0"
 
 # Loaded at first use: `mmcoa status` and the lists must not wait for torch.
 _EXPORTS = {
-    "load_model": "mmcoa.loading",
-    "save_checkpoint": "mmcoa.loading",
-    "ImageTextModel": "mmcoa.clip",
+    "load_model": "mmcoa.model.loading",
+    "save_checkpoint": "mmcoa.model.loading",
+    "ImageTextModel": "mmcoa.model.clip",
     "load_dataset": "mmcoa.datasets",
     "Dataset": "mmcoa.datasets",
     "ThreatModel": "mmcoa.threat",
     "parse_epsilon": "mmcoa.threat",
-    "evaluate": "mmcoa.evaluation",
-    "train": "mmcoa.training",
-    "TrainConfig": "mmcoa.training",
+    "evaluate": "mmcoa.evaluation.loop",
+    "train": "mmcoa.training.loop",
+    "TrainConfig": "mmcoa.training.loop",
     "UserError": "mmcoa.errors",
 }
 __all__ = list(_EXPORTS)

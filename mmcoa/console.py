@@ -17,7 +17,9 @@ def print_table(columns, rows):
     """A plain aligned table; numbers to the right."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if rows and isinstance(rows[0][columns.index(column)], int | float) else "left")
+        table.add_column(
+            column, justify="right" if rows and isinstance(rows[0][columns.index(column)], int | float) else "left"
+        )
     for row in rows:
         table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row))
     console.print(table)
@@ -56,3 +58,9 @@ def progress_bar(label, total):
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         task = progress.add_task(label, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+def fail(message, code):
+    """Say a user's mistake in one line on stderr; returns the exit code."""
+    print(f"mmcoa: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,6 +1,6 @@
 """Several processes that train one model, each on its share of every batch; alone, all of this does nothing.
 
-`accelerate launch -m mmcoa.cli train ...` or `torchrun --nproc-per-node N -m mmcoa.cli train ...` start them. Every process
+`accelerate launch -m mmcoa train ...` or `torchrun --nproc-per-node N -m mmcoa train ...` start them. Every process
 draws the same batch and takes its slice, so that N processes do what one does with the whole batch. Gradients are averaged in
 one call after the backward pass: a step has many forward passes, those of the inner attack, and that one.
 """

@@ -59,7 +59,9 @@ class ThreatModel:
     def __post_init__(self):
         object.__setattr__(self, "epsilon", parse_epsilon(self.epsilon))
         if not 0 < self.epsilon <= 1 and self.norm == "linf":
-            raise UserError(f"epsilon must lie in (0, 1], in pixel units of [0,1]; got {self.epsilon:g} (did you mean {self.epsilon:g}/255?)")
+            raise UserError(
+                f"epsilon must lie in (0, 1], in pixel units of [0,1]; got {self.epsilon:g} (did you mean {self.epsilon:g}/255?)"
+            )
         if self.epsilon <= 0:
             raise UserError(f"epsilon must be positive, got {self.epsilon:g}")
         choices = {"norm": NORMS, "attacked_space": SPACES, "keep": KEEP, "text_score": SCORES, "attackable": ATTACKABLE}

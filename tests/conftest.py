@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import mmcoa
-from mmcoa.loading import create_model, embedded_folder
+from mmcoa.model.loading import create_model, embedded_folder
 
 SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "shared", "data")
 

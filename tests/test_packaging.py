@@ -46,6 +46,8 @@ def test_nothing_unpickles():
     forbidden = ("pickle.load", "torch.load(", "yaml.load(", "yaml.unsafe_load", "allow_pickle=True", "extractall", "scipy.io")
     for path in [*ROOT.glob("mmcoa/**/*.py"), *ROOT.glob("notebooks/*.ipynb")]:
         text = path.read_text(encoding="utf8")
-        if path.name == "archives.py":  # the one place that unpacks; tests/datasets/test_download.py tries to get out of its folder
+        if (
+            path.name == "archives.py"
+        ):  # the one place that unpacks; tests/datasets/test_download.py tries to get out of its folder
             text = text.replace('opened.extractall(folder, filter="data")', "").replace("opened.extractall(folder)", "", 1)
         assert not any(word in text for word in forbidden), path

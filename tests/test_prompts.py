@@ -7,11 +7,13 @@ import torch
 
 from mmcoa.datasets.records import class_list, paper_names, records, template_list
 from mmcoa.errors import UserError
-from mmcoa.evaluation import class_embeddings
+from mmcoa.evaluation.loop import class_embeddings
 from mmcoa.prompts import class_prompts, clean_name, duplicate_prompts, record_prompts
 
 
-@pytest.mark.parametrize("raw,clean", [("Faces_easy", "faces easy"), ("yin-yang", "yin yang"), ("n/a", "n a"), (" Cat ", "cat")])
+@pytest.mark.parametrize(
+    "raw,clean", [("Faces_easy", "faces easy"), ("yin-yang", "yin yang"), ("n/a", "n a"), (" Cat ", "cat")]
+)
 def test_names_are_cleaned_as_the_reference_does(raw, clean):
     assert clean_name(raw) == clean
 
@@ -60,11 +62,15 @@ def test_there_are_seventeen():
 
 def test_the_ensemble_of_imagenet_is_open_clip_s(tiny):
     """Templates, names and the mean embedding of each class."""
-    assert [one.format("cat") for one in template_list("imagenet")] == [make("cat") for make in open_clip.OPENAI_IMAGENET_TEMPLATES]
+    assert [one.format("cat") for one in template_list("imagenet")] == [
+        make("cat") for make in open_clip.OPENAI_IMAGENET_TEMPLATES
+    ]
     sets = record_prompts(records()["imagenet"], known_names("imagenet"), "openclip")
     assert len(sets) == 80 and [prompts[134] for prompts in sets][:1] == ["a bad photo of a crane bird."]
     names, makers = list(open_clip.IMAGENET_CLASSNAMES[:6]), open_clip.OPENAI_IMAGENET_TEMPLATES[:5]
-    weights = open_clip.build_zero_shot_classifier(tiny.clip, tiny.tokenizer, names, makers, num_classes_per_batch=None, device="cpu")
+    weights = open_clip.build_zero_shot_classifier(
+        tiny.clip, tiny.tokenizer, names, makers, num_classes_per_batch=None, device="cpu"
+    )
     ours = class_embeddings(tiny, [prompts[:6] for prompts in sets[:5]])
     assert torch.allclose(ours, weights.T, atol=1e-6)
 

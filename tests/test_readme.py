@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcoa import cli
+from mmcoa.cli import main as cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -19,7 +19,9 @@ def test_the_python_example_runs(capsys):
 
 
 def test_the_commands_exist(capsys):
-    named = set(re.findall(r"mmcoa (evaluate|compare|bench|train|run|status|gallery|book|models|datasets|attacks|defenses)", README))
+    named = set(
+        re.findall(r"mmcoa (evaluate|compare|bench|train|run|status|gallery|book|models|datasets|attacks|defenses)", README)
+    )
     assert {"evaluate", "train", "run", "status", "book"} <= named
     for name in named:
         with pytest.raises(SystemExit) as stop:

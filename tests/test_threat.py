@@ -6,7 +6,9 @@ from mmcoa.errors import UserError
 from mmcoa.threat import ThreatModel, format_epsilon, parse_epsilon
 
 
-@pytest.mark.parametrize("text,value", [("1/255", 1 / 255), (" 2 / 255", 2 / 255), ("0.5", 0.5), (0.25, 0.25), ("0.5/255", 0.5 / 255)])
+@pytest.mark.parametrize(
+    "text,value", [("1/255", 1 / 255), (" 2 / 255", 2 / 255), ("0.5", 0.5), (0.25, 0.25), ("0.5/255", 0.5 / 255)]
+)
 def test_epsilon_is_parsed(text, value):
     assert parse_epsilon(text) == pytest.approx(value)
 

@@ -70,7 +70,9 @@ def as_script(module):
     exports = list(re.finditer(r"(?<![\w$.])export\s*\{([^{}]*)\};?", module))
     default = re.search(r"([\w$]+) as default\b", exports[0][1]) if len(exports) == 1 else None
     if default is None or re.search(r"(?:^|;)\s*import\b\s*[\w{*\"']", module, re.M):
-        raise ExtensionError("the DataTables bundle of the installed itables has another form than expected; install the version in constraints.txt")
+        raise ExtensionError(
+            "the DataTables bundle of the installed itables has another form than expected; install the version in constraints.txt"
+        )
     start, end = exports[0].span()
     return f'(function(){{"use strict";{module[:start]}window.DataTable={default[1]};{module[end:]}\n}})();\n'
 
@@ -108,7 +110,9 @@ def with_foot(table):
 
 def boxed(table):
     """A table whose caption's text is in a box of its own, which stays in sight when a wide table scrolls."""
-    return re.sub(r"<caption>(.*?)</caption>", r'<caption><div class="caption-box">\1</div></caption>', table, count=1, flags=re.S)
+    return re.sub(
+        r"<caption>(.*?)</caption>", r'<caption><div class="caption-box">\1</div></caption>', table, count=1, flags=re.S
+    )
 
 
 def with_keys(found):
@@ -120,7 +124,10 @@ def with_keys(found):
     kinds = ["figures" if are_figures(texts) else "words" for texts in columns]
     for row in rows:
         waiting = iter(kinds)
-        keyed = CELL.sub(lambda cell: f'<{cell[1]}{cell[2]} data-order="{escape(key(plain(cell[3]), next(waiting)))}">{cell[3]}</{cell[1]}>', row)
+        keyed = CELL.sub(
+            lambda cell: f'<{cell[1]}{cell[2]} data-order="{escape(key(plain(cell[3]), next(waiting)))}">{cell[3]}</{cell[1]}>',
+            row,
+        )
         table = table.replace(row, keyed, 1)
     waiting = iter(kinds)
     head = re.sub(r"<th\b", lambda _: f'<th data-kind="{next(waiting)}"', re.search(r"<thead>.*?</thead>", table, re.S)[0])

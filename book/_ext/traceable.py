@@ -70,7 +70,9 @@ def line(table, notebook, commands, folder, docname):
     for path, text in ((table, "Data (CSV)"), (notebook, "Notebook")):
         if path is not None:
             target = Path(os.path.relpath(path, folder)).as_posix()
-            link = addnodes.download_reference(target, "", nodes.inline(text, text), reftype="download", refdoc=docname, reftarget=target, refexplicit=True)
+            link = addnodes.download_reference(
+                target, "", nodes.inline(text, text), reftype="download", refdoc=docname, reftarget=target, refexplicit=True
+            )
             paragraph += [link, nodes.Text(" · ")]
     paragraph += nodes.Text("Command: " if len(commands) == 1 else "Commands: ")
     for command in commands:
@@ -83,7 +85,11 @@ def tell_holes(app, doctree):
     """A note under the title of a page that shows a study with holes."""
     page = Path(app.env.doc2path(app.env.docname))
     folders = {Path(table["file"]).parent for table in doctree.findall(nodes.table) if "file" in table}
-    folders |= {path.parent for path in sources(app.srcdir) if os.path.relpath(page, path.parent) in source.read(path.parent).get("pages", {})}
+    folders |= {
+        path.parent
+        for path in sources(app.srcdir)
+        if os.path.relpath(page, path.parent) in source.read(path.parent).get("pages", {})
+    }
     told = set()
     for folder in sorted(folders):
         app.env.note_dependency(str(folder / source.NAME))

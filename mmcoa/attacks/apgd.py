@@ -12,7 +12,7 @@ import torch
 from mmcoa.attacks.ball import project, random_start, step_direction
 from mmcoa.attacks.losses import cross_entropy, dlr, likeliest_wrong, margin
 from mmcoa.attacks.pgd import BROKEN, _keep
-from mmcoa.clip import check_pixels
+from mmcoa.model.clip import check_pixels
 
 MOMENTUM = 0.75  # share of the new step in a move; the rest is the last move again
 PROGRESS = 0.75  # share of steps that must raise the loss for a step size to stay

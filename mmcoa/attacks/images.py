@@ -1,6 +1,6 @@
 """The image attacks by name. One signature:
 
-    function(model, images, labels, text_features, threat, sample_ids=None, stop=False) -> adversarial images
+function(model, images, labels, text_features, threat, sample_ids=None, stop=False) -> adversarial images
 """
 
 from mmcoa.attacks.apgd import apgd_ce, apgd_dlr, apgd_dlr_targeted

@@ -34,7 +34,9 @@ def dlr(logits, labels, targets=None):
     """
     needed = 3 if targets is None else 4
     if logits.shape[1] < needed:
-        raise UserError(f"the {'targeted ' * (needed == 4)}DLR loss needs {needed} classes, the data set has {logits.shape[1]}; use apgd-ce")
+        raise UserError(
+            f"the {'targeted ' * (needed == 4)}DLR loss needs {needed} classes, the data set has {logits.shape[1]}; use apgd-ce"
+        )
     ordered = logits.sort(dim=1, descending=True).values
     third = ordered[:, 2] if targets is None else (ordered[:, 2] + ordered[:, 3]) / 2
     spread = ordered[:, 0] - third

@@ -107,7 +107,9 @@ class Batch:
         known, pictures = self.found.get(("search", *key), (at[:0], None))
         if torch.isin(at, known).all():  # both ascend
             return pictures[torch.searchsorted(known, at)] if len(at) else self.images[at]
-        adversarial = FUNCTIONS[attack.image](self.model, self.images[at], self.labels[at], sees, threat, self.ids[at.cpu()], stop)
+        adversarial = FUNCTIONS[attack.image](
+            self.model, self.images[at], self.labels[at], sees, threat, self.ids[at.cpu()], stop
+        )
         self.found["search", *key] = (at, adversarial)
         return adversarial
 

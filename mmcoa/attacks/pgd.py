@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from mmcoa.attacks.ball import project, random_start, step_direction
 from mmcoa.attacks.losses import cross_entropy, likeliest_wrong, margin
-from mmcoa.clip import check_pixels
+from mmcoa.model.clip import check_pixels
 
 BROKEN = 1e-3  # margin, in logits, from which a sample counts as broken during the search: clear of rounding
 
@@ -53,7 +53,9 @@ def cw(model, images, labels, text_features, threat, sample_ids=None, stop=False
     return pgd(model, images, labels, text_features, threat, sample_ids, stop, loss=margin)
 
 
-def feature(model, images, labels, text_features, threat, sample_ids=None, stop=False, distance="cosine", own_text=None, clean=None):
+def feature(
+    model, images, labels, text_features, threat, sample_ids=None, stop=False, distance="cosine", own_text=None, clean=None
+):
     """Push the embedding away from the clean picture's; knows neither labels nor prompts. Arguments as `pgd`.
 
     `cosine`: 1 - <f(x'), f(x)>; `l2`: squared distance before normalisation (FARE, Schlarmann et al., ICML 2024). The start

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmcoa.towers import text_is_plain
+from mmcoa.model.towers import text_is_plain
 
 NODES = 16384  # of the tree in one batch: bounds the memory
 TEXTS = 1024  # encoded at once where prefixes cannot be shared

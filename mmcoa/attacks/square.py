@@ -11,7 +11,7 @@ import torch
 from mmcoa.attacks.ball import project, sample_generator
 from mmcoa.attacks.losses import margin
 from mmcoa.attacks.pgd import BROKEN, _keep
-from mmcoa.clip import check_pixels
+from mmcoa.model.clip import check_pixels
 
 FIRST_SHARE = 0.8  # of the picture that the first square covers, as in AutoAttack
 HALVED_AT = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # queries after which the share halves, of 10,000 (section 5)

@@ -1,8 +1,8 @@
 """Data sets by name: one record each (records/*.yaml) and few readers.
 
-    dataset = mmcoa.load_dataset("openmoji/birds", split="test", samples=120)
-    dataset = mmcoa.load_dataset("cifar10")           # under --root or MMCOA_DATA; `mmcoa data get cifar10`
-    dataset = mmcoa.load_dataset("wds:FOLDER")        # any folder in the clip-benchmark WebDataset layout, or wds:URL
+dataset = mmcoa.load_dataset("openmoji/birds", split="test", samples=120)
+dataset = mmcoa.load_dataset("cifar10")           # under --root or MMCOA_DATA; `mmcoa data get cifar10`
+dataset = mmcoa.load_dataset("wds:FOLDER")        # any folder in the clip-benchmark WebDataset layout, or wds:URL
 """
 
 import importlib

@@ -35,7 +35,9 @@ class Batch:
         return len(self.labels)
 
     def to(self, device):
-        moved = {name: getattr(self, name).to(device) for name in ("images", "labels", "joined") if getattr(self, name) is not None}
+        moved = {
+            name: getattr(self, name).to(device) for name in ("images", "labels", "joined") if getattr(self, name) is not None
+        }
         return replace(self, **moved)
 
     def threat(self, threat):
@@ -61,7 +63,9 @@ class Batch:
 
     def _rows(self, count, what):
         if len(self) % count:
-            raise UserError(f"a batch of {len(self)} does not divide into {count} {what} of equal size; choose another batch size")
+            raise UserError(
+                f"a batch of {len(self)} does not divide into {count} {what} of equal size; choose another batch size"
+            )
         return torch.arange(len(self)).view(count, -1)
 
     def _slice(self, rows):
@@ -77,7 +81,9 @@ class ShuffledDataset:
 
     def __init__(self, dataset, batch_size, seed, device="cpu"):
         if batch_size < 2 or len(dataset) < 2:
-            raise UserError(f"a batch needs at least two samples; batch size {batch_size}, '{dataset.name}' has {len(dataset)} samples")
+            raise UserError(
+                f"a batch needs at least two samples; batch size {batch_size}, '{dataset.name}' has {len(dataset)} samples"
+            )
         if len(dataset.labels.unique()) < 2:
             raise UserError(f"the samples of '{dataset.name}' are all of one class: there is nothing to tell apart")
         self.dataset, self.batch_size, self.seed = dataset, min(batch_size, len(dataset)), seed

@@ -10,7 +10,14 @@ from mmcoa.datasets.batches import Batch
 from mmcoa.errors import UserError
 from mmcoa.prompts import clean_name
 
-TEMPLATES = ("This is a photo of a {}", "a photo of a {}.", "This is a picture of a {}", "a picture of a {}.", "an image of a {}.", "{}")
+TEMPLATES = (
+    "This is a photo of a {}",
+    "a photo of a {}.",
+    "This is a picture of a {}",
+    "a picture of a {}.",
+    "an image of a {}.",
+    "{}",
+)
 OWN_TEMPLATE = 0.5  # probability of a data set's own template
 SUBSTITUTED = 0.5  # probability that a word of the name is replaced, and
 TEMPLATE_SUBSTITUTED = 0.35  # that one of the template is
@@ -41,7 +48,12 @@ class CaptionedPictures:
                 self.templates[number[name]].append(find(one.name).prompt.template)
         self.origin = torch.cat([torch.full((len(one),), i) for i, one in enumerate(self.sets)])
         self.place = torch.cat([torch.arange(len(one)) for one in self.sets])
-        self.labels = torch.cat([torch.tensor([number[classes[c]] for c in one.labels.tolist()]) for one, classes in zip(self.sets, own, strict=True)])
+        self.labels = torch.cat(
+            [
+                torch.tensor([number[classes[c]] for c in one.labels.tolist()])
+                for one, classes in zip(self.sets, own, strict=True)
+            ]
+        )
         if len(self) < batch_size:
             raise UserError(f"{len(self)} pictures to pre-train on, fewer than a batch of {batch_size}; choose a smaller batch")
 
@@ -83,7 +95,9 @@ class CaptionedPictures:
 
     def _replaced(self, rng, text):
         """The text with one of its words replaced by a candidate, where it has one with candidates."""
-        places = [(i, self.table[word.core.lower()]) for i, word in enumerate(split_words(text)) if word.core.lower() in self.table]
+        places = [
+            (i, self.table[word.core.lower()]) for i, word in enumerate(split_words(text)) if word.core.lower() in self.table
+        ]
         if not places:
             return text
         position, candidates = places[rng.integers(len(places))]
@@ -94,7 +108,11 @@ def crop(images, rng, pixels, mirrored):
     """Random square crops of float [B, 3, H, W], at least `SMALLEST_CROP` of the area, some mirrored -> [B, 3, pixels, pixels]."""
     side = torch.from_numpy(np.sqrt(rng.uniform(SMALLEST_CROP, 1, len(images))).astype(np.float32))
     shift = torch.from_numpy(rng.uniform(-1, 1, (len(images), 2)).astype(np.float32)) * (1 - side)[:, None]
-    sign = torch.from_numpy(np.where(rng.random(len(images)) < 0.5, -1, 1).astype(np.float32)) if mirrored else torch.ones(len(images))
+    sign = (
+        torch.from_numpy(np.where(rng.random(len(images)) < 0.5, -1, 1).astype(np.float32))
+        if mirrored
+        else torch.ones(len(images))
+    )
     theta = torch.zeros(len(images), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = sign * side, side, shift
     grid = F.affine_grid(theta, [len(images), 3, pixels, pixels], align_corners=False)

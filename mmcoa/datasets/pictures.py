@@ -171,7 +171,9 @@ def common_side(source, order):
         try:
             sides[min(source.decode(place).size)] += 1
         except OSError as error:
-            raise UnreadablePicture(f"unreadable picture {source.keys[place]} in {source.folder}: {error}; fetch the file again") from error
+            raise UnreadablePicture(
+                f"unreadable picture {source.keys[place]} in {source.folder}: {error}; fetch the file again"
+            ) from error
     return sides.most_common(1)[0][0]
 
 
@@ -185,6 +187,8 @@ def sample_hash(source, count=32):
         if source.encoded is not None:
             content = source.encoded(place)
         else:
-            content = (source.pixels[place].numpy() if source.pixels is not None else np.asarray(to_rgb(source.decode(place)))).tobytes()
+            content = (
+                source.pixels[place].numpy() if source.pixels is not None else np.asarray(to_rgb(source.decode(place)))
+            ).tobytes()
         digest.update(f"{len(content)} {int(source.labels[place])} ".encode() + content)
     return digest.hexdigest()[:16]

@@ -41,7 +41,9 @@ def load_source(record, split, root=None):
     mend = remedy(record)
     if expected is not None and len(source) != expected:
         what = f"split '{split}'" if official else "pictures"
-        raise UserError(f"{record.name}: {len(source):,} samples in {source.folder}, {what} of the record has {expected:,}{mend}")
+        raise UserError(
+            f"{record.name}: {len(source):,} samples in {source.folder}, {what} of the record has {expected:,}{mend}"
+        )
     if not official:
         source = source.part(split_by_path(source.keys, split))
     if not len(source):
@@ -53,7 +55,9 @@ def load_source(record, split, root=None):
             raise UserError(f"{record.name}: other pictures in {source.folder} than the record's, or in another order{mend}")
     low, high = int(source.labels.min()), int(source.labels.max())
     if low < 0 or high >= len(names):
-        raise UserError(f"{record.name}: labels {low} to {high} in {source.folder}, outside 0..{len(names) - 1}, the range of its classes{mend}")
+        raise UserError(
+            f"{record.name}: labels {low} to {high} in {source.folder}, outside 0..{len(names) - 1}, the range of its classes{mend}"
+        )
     return source, names
 
 
@@ -68,7 +72,9 @@ def check_classes(record, source, known, names):
     A WebDataset copy may spell them otherwise, mostly as CLIP does; half of them must be found in their places.
     """
     if len(names) != record.classes:
-        raise UserError(f"{record.name}: {len(names)} classes in {source.folder}, the record has {record.classes}{remedy(record)}")
+        raise UserError(
+            f"{record.name}: {len(names)} classes in {source.folder}, the record has {record.classes}{remedy(record)}"
+        )
     if not known or source.classes is None:
         return
     there, codes = list(source.classes), [code for code, _ in known]

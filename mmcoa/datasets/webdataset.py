@@ -74,7 +74,9 @@ def read(record, split, folder):
         raise UserError(f"{folder} has no split '{split}'; it has: {', '.join(splits) or 'none'}")
     text = read_lines(folder / split / "nshards.txt")[0]
     if not text.strip().isdigit():
-        raise UserError(f"{folder / split / 'nshards.txt'} says '{text[:40]}' where a number of shards is expected; fetch it again")
+        raise UserError(
+            f"{folder / split / 'nshards.txt'} says '{text[:40]}' where a number of shards is expected; fetch it again"
+        )
     shards = [folder / split / f"{i}.tar" for i in range(int(text))]
     labels, keys, places = [], [], []
     for shard in shards:
@@ -129,5 +131,7 @@ def _scan(shard):
         try:
             found.append([key, int(members["cls"]), *members["picture"]])
         except (KeyError, ValueError) as error:
-            raise UserError(f"damaged shard {shard}: sample '{key}' lacks a picture or a label; fetch the file again") from error
+            raise UserError(
+                f"damaged shard {shard}: sample '{key}' lacks a picture or a label; fetch the file again"
+            ) from error
     return found

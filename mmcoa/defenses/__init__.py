@@ -14,7 +14,7 @@ from mmcoa.errors import unknown
 
 def names():
     """Names of all defences that train something."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in ("features", "losses"))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
 def load(name):

@@ -1,6 +1,6 @@
 """`image_only`: MMCoA without its text term; clean text is aligned with adversarial images (arXiv 2404.19287, ablation).
 
-    loss = lambda_i L(f(x'), g(t)),  L = CE(image -> text) + CE(text -> image)
+loss = lambda_i L(f(x'), g(t)),  L = CE(image -> text) + CE(text -> image)
 """
 
 from mmcoa.defenses.mmcoa import adversarial_image_term

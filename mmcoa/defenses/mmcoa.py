@@ -14,8 +14,8 @@ from mmcoa.attacks.pgd import pgd
 from mmcoa.attacks.prefix import encode_texts
 from mmcoa.attacks.scores import LabelledFeatures, make_score
 from mmcoa.attacks.text import attackable_positions, enumerate_variants, make_floor, search
-from mmcoa.defenses.features import class_features
-from mmcoa.defenses.losses import contrastive
+from mmcoa.defenses._features import class_features
+from mmcoa.defenses._losses import contrastive
 from mmcoa.distributed import gather
 
 TRAINS = ("image", "text")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from mmcoa.attacks.pgd import pgd
-from mmcoa.defenses.features import class_features
+from mmcoa.defenses._features import class_features
 
 TRAINS = ("image",)
 

@@ -1,12 +1,12 @@
 """`tecoa`: text-guided contrastive adversarial training of the image tower (Mao et al., ICLR 2023).
 
-    loss = CE(logits(x'), y),  x' = PGD on the same cross-entropy over all class prompts, text features frozen
+loss = CE(logits(x'), y),  x' = PGD on the same cross-entropy over all class prompts, text features frozen
 """
 
 import torch.nn.functional as F
 
 from mmcoa.attacks.pgd import pgd
-from mmcoa.defenses.features import class_features
+from mmcoa.defenses._features import class_features
 
 TRAINS = ("image",)
 

@@ -1,6 +1,6 @@
 """`text_only`: MMCoA without its image term; adversarial text is aligned with clean images (arXiv 2404.19287, ablation).
 
-    loss = lambda_t L(f(x), g(t')),  L = CE(image -> text) + CE(text -> image)
+loss = lambda_t L(f(x), g(t')),  L = CE(image -> text) + CE(text -> image)
 """
 
 from mmcoa.defenses.mmcoa import adversarial_text_term

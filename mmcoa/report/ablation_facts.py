@@ -5,7 +5,7 @@ from mmcoa.report.ablations import GROUPS, REFERENCE, faults, said
 from mmcoa.report.names import attack_label, dataset_label, listed
 from mmcoa.report.strength_facts import counted
 from mmcoa.report.sweeps import described, signed_interval, symbols
-from mmcoa.study.faults import FAULTS
+from mmcoa.training.fault_names import FAULTS
 
 
 def of_ablations(found):
@@ -27,14 +27,18 @@ def of_ablations(found):
         "faults_missing": listed(lacking) or "none",
         "unfinished": listed(found.unfinished) or "none",
         "commits": listed(dict.fromkeys(made["made_with"] for made in found.made)),
-        "machines": listed(dict.fromkeys(f"{made['device']}, {counted(made['threads'], 'thread')}" for made in found.made), "or"),
+        "machines": listed(
+            dict.fromkeys(f"{made['device']}, {counted(made['threads'], 'thread')}" for made in found.made), "or"
+        ),
     }
     return {f"ablations_{key}": text for key, text in facts.items()}
 
 
 def training_text(settings):
     """The reference's training in words, as far as its record states it."""
-    counts = [f"{settings[key]} {noun}" for key, noun in (("steps", "steps"), ("batch_size", "pictures a step")) if key in settings]
+    counts = [
+        f"{settings[key]} {noun}" for key, noun in (("steps", "steps"), ("batch_size", "pictures a step")) if key in settings
+    ]
     named = ("inner_steps", "epsilon", "lambda_image", "lambda_text", "trains", "positives")
     return ", ".join([*counts, *(said(key, settings[key]) for key in named if key in settings)])
 

@@ -10,7 +10,7 @@ from mmcoa.report import style
 from mmcoa.report.ablations import GROUPS, REFERENCE, faults, label
 from mmcoa.report.names import attack_label
 from mmcoa.report.sweeps import signed_interval
-from mmcoa.study.faults import FAULTS
+from mmcoa.training.fault_names import FAULTS
 
 
 def group_table(found, group, frame):
@@ -36,7 +36,9 @@ def faults_table(found, frame):
 def meanings(found, frame):
     """What each fault of `faults_table` is, in its order."""
     known = {part.label.iloc[0]: FAULTS.get(faults(found)[part.variant.iloc[0]], "–") for part in by_variant(frame)}
-    rows = [{"fault": name, "what it is": re.sub(r" \([A-Z]\d+\)$", "", text)} for name, text in known.items()]  # numbers of a design page
+    rows = [
+        {"fault": name, "what it is": re.sub(r" \([A-Z]\d+\)$", "", text)} for name, text in known.items()
+    ]  # numbers of a design page
     return pd.DataFrame(rows)
 
 
@@ -82,7 +84,9 @@ def lambda_figure(frame):
     for axes, attack in zip(panels[0], attacks, strict=True):
         part, (color, marker) = frame[frame.attack == attack], style.ATTACKS.get(attack, style.OTHER)
         errors = np.clip([part.accuracy - part.low, part.high - part.accuracy], 0, None)
-        axes.errorbar(part.x, part.accuracy, yerr=errors, fmt=f"{marker}-", color=color, ms=5.5, lw=1.2, elinewidth=1, mec=color)
+        axes.errorbar(
+            part.x, part.accuracy, yerr=errors, fmt=f"{marker}-", color=color, ms=5.5, lw=1.2, elinewidth=1, mec=color
+        )
         own = part[part.variant == REFERENCE]
         axes.plot(own.x, own.accuracy, marker, color=color, mfc="white", ms=5.5, zorder=4)
         axes.set(title=attack_label(attack), xlim=(0, 1), ylim=(0, 102), xticks=[0, 0.25, 0.5, 0.75, 1])

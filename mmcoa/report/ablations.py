@@ -13,9 +13,9 @@ import pandas as pd
 from mmcoa.errors import UserError
 from mmcoa.report import paired
 from mmcoa.report.results import made_with, method_of, read_outcomes
-from mmcoa.study.faults import FAULTS
 from mmcoa.study.records import read_record
-from mmcoa.training import TrainConfig
+from mmcoa.training.fault_names import FAULTS
+from mmcoa.training.loop import TrainConfig
 
 PROFILE = "ablations"
 COMMAND = f"mmcoa run {PROFILE}"
@@ -41,7 +41,11 @@ SAID = {
     "lora_rank": "LoRA of rank {}",
     "positives": "positives by {}",
 }
-SINGULAR = {("inner_steps", 1): "1 inner step", ("last_blocks", 1): "last block of each tower", ("trains", "both"): "both towers"}
+SINGULAR = {
+    ("inner_steps", 1): "1 inner step",
+    ("last_blocks", 1): "last block of each tower",
+    ("trains", "both"): "both towers",
+}
 
 
 class NotRun(UserError):
@@ -203,7 +207,9 @@ def lambda_curve(found):
             mean, low, high = paired.level(outcomes[variant], attack)
             seeds = outcomes[variant].train_seed.nunique()
             rows.append(dict(variant=variant, x=image, attack=attack, accuracy=mean, low=low, high=high, seeds=seeds))
-    return pd.DataFrame(rows, columns=["variant", "x", "attack", "accuracy", "low", "high", "seeds"]).sort_values("x", kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=["variant", "x", "attack", "accuracy", "low", "high", "seeds"]).sort_values(
+        "x", kind="stable", ignore_index=True
+    )
 
 
 def effects(found, names):

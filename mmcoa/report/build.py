@@ -54,9 +54,15 @@ def build_book(profiles, output=None, results=Path("results"), variant=None, hol
     published = output is None and set(named) <= set(PUBLISHED)
     folder = Path(output) if output else SOURCES if published else SOURCES / "_build" / "-".join(named)
     parts = parts_of(named, folder, published)
-    loaded = {part.name: stored.load(part.profile, results, holes) for part in parts}  # a missing result ends here, before anything is written
+    loaded = {
+        part.name: stored.load(part.profile, results, holes) for part in parts
+    }  # a missing result ends here, before anything is written
     variant = variant or VARIANTS.get(parts[0].name)
-    keys = {part.name: sections.available(loaded[part.name], results, None if part.prefix else variant, holes) for part in parts if part.name in named}
+    keys = {
+        part.name: sections.available(loaded[part.name], results, None if part.prefix else variant, holes)
+        for part in parts
+        if part.name in named
+    }
     copy_sources(folder)
     for part in parts:
         if part.name in named:
@@ -102,7 +108,9 @@ def run_study(part, folder, results, keys, book, variant=None, holes=False):
     """Run the report notebooks of one study. `keys`: see `sections.available`; `book`: profiles of the command that does so."""
     notebooks = {path.stem: path for path in sorted(NOTEBOOKS.glob("report_*.ipynb")) if path.stem != SUMMARY}
     if part.prefix:
-        empty = set() if "gallery" in keys else {"report_gallery"}  # one page in a book that says how to make a gallery is enough
+        empty = (
+            set() if "gallery" in keys else {"report_gallery"}
+        )  # one page in a book that says how to make a gallery is enough
         notebooks = {page: notebooks[page] for page in studies.LATER if page in notebooks and page not in empty}
     fitting = {page: sections.fitting(path, keys) for page, path in notebooks.items()}
     tables = part.folder(folder) / "tables"
@@ -147,12 +155,16 @@ def run_summary(parts, folder, results, holes=False):
     parameters = {"studies": told, "results": str(results), "output": str(folder)}
     run_report(content, NOTEBOOKS / f"{SUMMARY}.ipynb", folder / "index.ipynb", parameters, holes)
     source.claim(tables, folder / "index.ipynb")
-    source.finish(tables, [origin(part.profile, results, holes) for part in parts], results, NOTEBOOKS, [part.profile for part in parts])
+    source.finish(
+        tables, [origin(part.profile, results, holes) for part in parts], results, NOTEBOOKS, [part.profile for part in parts]
+    )
 
 
 def run_report(content, notebook, path, parameters, holes=False):
     """Run the content of a report notebook; `path` receives it executed, the book's folder its tables and figures. `holes`: see `build_book`."""
-    if holes and any("parameters" in cell.metadata.get("tags", []) and re.search(r"^holes = ", cell.source, re.M) for cell in content.cells):
+    if holes and any(
+        "parameters" in cell.metadata.get("tags", []) and re.search(r"^holes = ", cell.source, re.M) for cell in content.cells
+    ):
         parameters = parameters | {"holes": True}  # not of a page that reads no study
     fitting = path.parent / "_build" / "notebooks" / path.name
     fitting.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +178,9 @@ def run_report(content, notebook, path, parameters, holes=False):
 def write_contents(parts, folder):
     """_toc.yml of the pages that there are."""
     template = yaml.safe_load((SOURCES / "_toc_template.yml").read_text(encoding="utf8"))
-    toc = studies.contents(template, parts, lambda page: any((folder / f"{page}{ending}").is_file() for ending in (".md", ".ipynb")))
+    toc = studies.contents(
+        template, parts, lambda page: any((folder / f"{page}{ending}").is_file() for ending in (".md", ".ipynb"))
+    )
     (folder / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
 
 

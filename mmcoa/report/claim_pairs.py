@@ -63,7 +63,9 @@ class Found:
 
     def defences(self, task=OUT):
         """Fine-tuned methods that have a model in this task, in the order of tables."""
-        return ordered((name for name, of in [*self.pairs, *self.holes] if of == task and name not in (UNDEFENDED, MATCHED)), METHODS)
+        return ordered(
+            (name for name, of in [*self.pairs, *self.holes] if of == task and name not in (UNDEFENDED, MATCHED)), METHODS
+        )
 
     def own(self, names, task):
         """{data set: [Pair, ...]} of those of the named methods that the study has; `NotJudged` where it has none.
@@ -96,7 +98,9 @@ class Found:
     @property
     def count(self):
         """How many pairs of method and data set there are, each once."""
-        return sum(len(sets) for (name, task), sets in self.pairs.items() if name != MATCHED and (name != UNDEFENDED or task == OUT))
+        return sum(
+            len(sets) for (name, task), sets in self.pairs.items() if name != MATCHED and (name != UNDEFENDED or task == OUT)
+        )
 
 
 def find(study, chance_rule="both"):
@@ -108,7 +112,9 @@ def find(study, chance_rule="both"):
     attacks = tuple(study.attacks)
     outcomes = dict(list(study.outcomes.groupby(["method", "dataset"], sort=False)))
     pairs = {}
-    models = models.assign(defense=[MATCHED if name == MATCHED else own for name, own in zip(models.method, models.defense, strict=True)])
+    models = models.assign(
+        defense=[MATCHED if name == MATCHED else own for name, own in zip(models.method, models.defense, strict=True)]
+    )
     for (defense, task, dataset), part in models.groupby(["defense", "task", "dataset"], sort=False):
         method = chosen(defense, task, part)
         if method is None:

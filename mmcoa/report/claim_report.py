@@ -190,7 +190,10 @@ def entering_table(found):
         for dataset in dict.fromkeys(dataset for name in judged for dataset in pairs[name]):
             own = {name: pairs[name].get(dataset) for name in names}
             chance = {f"{pair.chance:.0f}" for pair in own.values() if isinstance(pair, Pair)}
-            row = {"data set": f"{dataset_label(dataset)}{', in distribution' if task == IN else ''}", "chance": chance.pop() if chance else MISSING}
+            row = {
+                "data set": f"{dataset_label(dataset)}{', in distribution' if task == IN else ''}",
+                "chance": chance.pop() if chance else MISSING,
+            }
             rows.append(row | {method_label(name): clean_text(pair) for name, pair in own.items()})
     return pd.DataFrame(rows)
 

@@ -179,7 +179,14 @@ def minus(found, task, ours, theirs, attack, only=None):
 
 def shift(found):
     """Clean accuracy lost out of distribution minus that lost in distribution, same defences and seeds on both sides."""
-    refuse([cell for (name, _), sets in found.holes.items() if name not in (UNDEFENDED, MATCHED, "clean") for cell in sets.values()])
+    refuse(
+        [
+            cell
+            for (name, _), sets in found.holes.items()
+            if name not in (UNDEFENDED, MATCHED, "clean")
+            for cell in sets.values()
+        ]
+    )
     names = [name for name in found.defences(IN) if name != "clean" and (name, OUT) in found.pairs]
     sets = {dataset for name in names for dataset in found.pairs[name, IN]}
     names = tuple(name for name in names if sets == found.pairs[name, IN].keys())

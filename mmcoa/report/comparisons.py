@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.errors import UserError
+from mmcoa.evaluation.statistics import wilson
 from mmcoa.report.names import attack_label, dataset_label, source_label
 from mmcoa.report.tables import number, signed
-from mmcoa.statistics import wilson
 
 STRENGTH_COMMAND, SPEED_COMMAND = "python benchmarks/strength.py", "mmcoa bench"
 

@@ -45,14 +45,26 @@ def epsilon_methods(study):
             color, marker = style.method(name)
             errors = np.clip([part.accuracy - part.low, part.high - part.accuracy], 0, None)
             look = {"fmt": f"{marker}-", "color": color, "ms": 5, "lw": 1.2, "elinewidth": 1, "mec": "white", "mew": 0.5}
-            axes.errorbar([values.index(value) + offset for value in part.value], part.accuracy, yerr=errors, label=method_label(name), **look)
+            axes.errorbar(
+                [values.index(value) + offset for value in part.value],
+                part.accuracy,
+                yerr=errors,
+                label=method_label(name),
+                **look,
+            )
             for value in part.value[part.accuracy.isna()]:
                 axes.text(values.index(value) + offset, 50, MISSING, ha="center", va="center", size=6, rotation=90, color=color)
         axes.set(title=attack_label(attack), xlim=(-0.35, len(values) - 0.65), ylim=(0, 102), xlabel=AXES["epsilon"])
         axes.set_xticks(range(len(values)), values)
         axes.grid(axis="x", visible=False)
     panels[0][0].set_ylabel("macro accuracy (%)")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), ncols=min(5, len(names)), loc="lower center", bbox_to_anchor=(0.5, 0.97), handletextpad=0.4)
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(),
+        ncols=min(5, len(names)),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.97),
+        handletextpad=0.4,
+    )
     figure.tight_layout(w_pad=1.2)
     return figure
 

@@ -12,7 +12,7 @@ import torch
 from mmcoa.attacks.pgd import pgd
 from mmcoa.datasets import load_dataset
 from mmcoa.errors import UserError
-from mmcoa.loading import load_model
+from mmcoa.model.loading import load_model
 from mmcoa.report.results import threat_of
 from mmcoa.report.tables import require
 

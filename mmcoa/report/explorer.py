@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.errors import UserError
+from mmcoa.evaluation.statistics import wilson
 from mmcoa.report.names import ATTACKS, METHODS, SWEEPS, attack_label, dataset_label, method_label, ordered
 from mmcoa.report.resampling import Resampler, bounds
 from mmcoa.report.threat_words import attack_words, threats
-from mmcoa.statistics import wilson
 
 TASKS = ("any", "out_of_distribution", "in_distribution")
 MEAN = "mean"
@@ -34,7 +34,9 @@ def write(study, folder):
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"study_{study.profile}.js"
     text = json.dumps(data(study), separators=(",", ":")).replace("</", "<\\/")  # ASCII, and nothing that could end a script
-    path.write_text(f"window.MMCOA_EXPLORER = window.MMCOA_EXPLORER || {{}};\nwindow.MMCOA_EXPLORER[{json.dumps(study.profile)}] = {text};\n")
+    path.write_text(
+        f"window.MMCOA_EXPLORER = window.MMCOA_EXPLORER || {{}};\nwindow.MMCOA_EXPLORER[{json.dumps(study.profile)}] = {text};\n"
+    )
     write_index(folder)
     return path
 
@@ -47,7 +49,9 @@ def write_index(folder):
 
 def data(study):
     """All that the explorer shows of a study, as lists, texts and whole numbers; `missing`: cells that it lacks."""
-    sweeps = {"": {"": study}} | {name: {value: part for value, part in values.items() if len(part.rows)} for name, values in study.sweeps.items()}
+    sweeps = {"": {"": study}} | {
+        name: {value: part for value, part in values.items() if len(part.rows)} for name, values in study.sweeps.items()
+    }
     parts = [(sweep, value, part) for sweep, values in sweeps.items() for value, part in values.items()]
     methods = ordered([name for *_, part in parts for name in part.rows.method], METHODS)
     attacks = ordered([name for *_, part in parts for name in part.attacks], ATTACKS)
@@ -55,7 +59,9 @@ def data(study):
     groups = sorted({group for *_, part in parts for group in reachable(part)}, key=lambda group: (-len(group), group))
     models = list(dict.fromkeys(name for *_, part in parts for name in part.rows.model_id))
     names = {"methods": methods, "attacks": attacks, "datasets": datasets, "groups": groups, "models": models}
-    whole = replace(study, rows=pd.concat([part.rows for *_, part in parts], ignore_index=True))  # a model may have a hole in the main evaluation
+    whole = replace(
+        study, rows=pd.concat([part.rows for *_, part in parts], ignore_index=True)
+    )  # a model may have a hole in the main evaluation
     rows = whole.rows.drop_duplicates("model_id").set_index("model_id")
     return {
         "profile": study.profile,
@@ -127,7 +133,11 @@ def evaluation(sweep, value, part, names):
         add(numbers, pairs, place, members, [labels[d] for d in unit], methods)
     found = {"sweep": sweep, "value": value, "attacks": [names["attacks"].index(name) for name in attacks]}
     found |= {"n": {datasets.index(name): len(label) for name, label in labels.items()}}
-    found |= {"tasks": {methods.index(m): [[datasets.index(d), task] for d, task in sorted(sets.items())] for m, sets in tasks.items()}}
+    found |= {
+        "tasks": {
+            methods.index(m): [[datasets.index(d), task] for d, task in sorted(sets.items())] for m, sets in tasks.items()
+        }
+    }
     return found | {"records": records(part, names), "numbers": numbers, "pairs": pairs}
 
 
@@ -145,7 +155,9 @@ def outcomes(part, attacks):
         for member, rows in members.items():
             means = rows.groupby(["sample_id", "label"])[columns].mean()
             if not ids.setdefault(dataset, means.index).equals(means.index):
-                raise UserError(f"'{method}' was judged on other pictures of {dataset} than other models: they cannot be compared")
+                raise UserError(
+                    f"'{method}' was judged on other pictures of {dataset} than other models: they cannot be compared"
+                )
             correct.setdefault((method, member), {})[dataset] = means.to_numpy()
             labels[dataset] = means.index.get_level_values("label").to_numpy()
     return correct, labels
@@ -200,7 +212,11 @@ def records(part, names):
     """Columns of the evaluation's records: model, data set, cell, hash, device and commit (places in `devices`, `commits`)."""
     rows = part.rows.drop_duplicates("cell")
     found = {"model": [names["models"].index(name) for name in rows.model_id]}
-    found |= {"dataset": [names["datasets"].index(name) for name in rows.dataset], "cell": list(rows.cell), "hash": list(rows.cell_hash)}
+    found |= {
+        "dataset": [names["datasets"].index(name) for name in rows.dataset],
+        "cell": list(rows.cell),
+        "hash": list(rows.cell_hash),
+    }
     for key, column in (("device", rows.device), ("commit", rows.made_with)):
         known = list(dict.fromkeys(column))
         found |= {f"{key}s": known, key: [known.index(value) for value in column]}

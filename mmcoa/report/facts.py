@@ -3,7 +3,6 @@
 In a notebook: `facts.glue(facts.of_study(study))`; on a page: {glue:text}`key`.
 """
 
-
 from mmcoa.errors import UserError
 from mmcoa.report.holes import MISSING, shown
 from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, listed, method_label, ordered
@@ -100,6 +99,8 @@ def best_gains(study):
     for attack, part in gains[gains.method != "none"].groupby("attack", sort=False):
         there = part.dropna(subset="accuracy")
         best = there.loc[there.accuracy.idxmax()] if len(there) else None
-        said = MISSING if best is None else f"{method_label(best.method)}, {signed_interval(best.accuracy, best.low, best.high)}"
+        said = (
+            MISSING if best is None else f"{method_label(best.method)}, {signed_interval(best.accuracy, best.low, best.high)}"
+        )
         clauses.append(f"{attack_label(attack)}: {said}")
     return "; ".join(clauses)

@@ -35,7 +35,9 @@ def curve(study):
         frames.append(means.assign(defense=means.method))
     frame = pd.concat(frames, ignore_index=True).drop_duplicates(["defense", "shots", "attack"])
     order = {name: place for place, name in enumerate(ordered(frame.defense, METHODS))}
-    frame = frame.sort_values(["defense", "shots"], key=lambda c: c.map(order) if c.name == "defense" else c, kind="stable", ignore_index=True)
+    frame = frame.sort_values(
+        ["defense", "shots"], key=lambda c: c.map(order) if c.name == "defense" else c, kind="stable", ignore_index=True
+    )
     columns = ["defense", "shots", "attack", "accuracy", "low", "high", "gain", "gain_low", "gain_high", "n", "sets", "seeds"]
     return frame[columns]
 
@@ -55,7 +57,12 @@ def table(frame):
     """`curve` to print: accuracy under each attack."""
     rows = []
     for (defense, shots), part in frame.groupby(["defense", "shots"], sort=False):
-        row = {"method": method_label(defense), "shots": shots_text(shots), "seeds": "–" if shots == 0 else str(part.seeds.iloc[0]), "n": str(part.n.iloc[0])}
+        row = {
+            "method": method_label(defense),
+            "shots": shots_text(shots),
+            "seeds": "–" if shots == 0 else str(part.seeds.iloc[0]),
+            "n": str(part.n.iloc[0]),
+        }
         rows.append(row | {attack_label(r.attack): number(r.accuracy, r.low, r.high) for r in part.itertuples()})
     return pd.DataFrame(rows)
 
@@ -66,7 +73,9 @@ def figure(frame):
     attacks = ordered(frame.attack, ATTACKS)
     shots = sorted(set(frame.shots) - {0})
     rows, columns = style.grid(len(attacks))
-    figure, panels = plt.subplots(rows, columns, figsize=(style.WIDTH, 0.7 + 1.75 * rows), sharex=True, sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(style.WIDTH, 0.7 + 1.75 * rows), sharex=True, sharey=True, squeeze=False
+    )
     names = [name for name in ordered(frame.defense, METHODS) if name != UNDEFENDED]
     for axes, attack in zip(panels.flat, attacks, strict=False):
         own = frame[frame.attack == attack]
@@ -78,7 +87,13 @@ def figure(frame):
             color, marker = style.method(name)
             errors = np.clip([part.accuracy - part.low, part.high - part.accuracy], 0, None)
             look = {"fmt": f"{marker}-", "color": color, "ms": 5, "lw": 1.2, "elinewidth": 1, "mec": "white", "mew": 0.5}
-            axes.errorbar([shots.index(value) + offset for value in part.shots], part.accuracy, yerr=errors, label=method_label(name), **look)
+            axes.errorbar(
+                [shots.index(value) + offset for value in part.shots],
+                part.accuracy,
+                yerr=errors,
+                label=method_label(name),
+                **look,
+            )
         axes.set(title=attack_label(attack), ylim=(0, 102), xlim=(-0.4, len(shots) - 0.6))
         axes.set_xticks(range(len(shots)), [shots_text(value) for value in shots])
         axes.grid(axis="x", visible=False)
@@ -96,7 +111,9 @@ def facts(study):
     frame, found = curve(study), in_distribution.comparable(study)
     sets = set(found.dataset[found.shots < ALL])
     return {
-        "few_sets": listed(dataset_label(name) for name in sorted(sets)) if len(sets) == frame.sets.iloc[0] else f"{frame.sets.iloc[0]} data sets",
+        "few_sets": listed(dataset_label(name) for name in sorted(sets))
+        if len(sets) == frame.sets.iloc[0]
+        else f"{frame.sets.iloc[0]} data sets",
         "few_n": f"{frame.n.iloc[0]:,}",
         "few_says": says(frame),
     }
@@ -108,7 +125,10 @@ def says(frame):
     for attack in [name for name in SAID if name in set(frame.attack)]:
         own, parts = frame[(frame.attack == attack) & (frame.shots > 0)], []
         for name, part in own.groupby("defense", sort=False):
-            ends = [f"{signed_interval(r.gain, r.gain_low, r.gain_high)} with {amount(r.shots)}" for r in (part.iloc[0], part.iloc[-1])]
+            ends = [
+                f"{signed_interval(r.gain, r.gain_low, r.gain_high)} with {amount(r.shots)}"
+                for r in (part.iloc[0], part.iloc[-1])
+            ]
             parts.append(f"{method_label(name)} {' and '.join(dict.fromkeys(ends))}")
         clauses.append(f"{attack_label(attack)}, {listed(parts)}")
     return "; ".join(clauses)

@@ -61,7 +61,9 @@ def methods_row(panels, study, attacks):
         for y, name in enumerate(names):
             color, marker = style.method(name)
             _points(axes, part.loc[[name]], [y], color, marker, 5.5)
-            place, text = (52, MISSING) if np.isnan(part.accuracy[name]) else (part.accuracy[name], f"{part.accuracy[name]:.0f}")
+            place, text = (
+                (52, MISSING) if np.isnan(part.accuracy[name]) else (part.accuracy[name], f"{part.accuracy[name]:.0f}")
+            )
             label = axes.text(place, y + 0.2, text, ha="center", va="bottom", size=7)
             label.set_bbox({"fc": "white", "ec": "none", "pad": 0.4})  # the dashed line must not cross it
         if "none" in part.index:
@@ -81,9 +83,14 @@ def gains(study):
     wide = frame.pivot(index=["dataset", "attack"], columns="method", values="accuracy")
     wide = wide[names].sub(wide["none"], axis=0)
     limit = max(10, np.ceil(wide.abs().max().max() / 10) * 10)
-    sets, columns = len(wide.index.unique("dataset")), max(1, min(len(attacks), 28 // len(names)))  # cells across a page that can be read
+    sets, columns = (
+        len(wide.index.unique("dataset")),
+        max(1, min(len(attacks), 28 // len(names))),
+    )  # cells across a page that can be read
     rows = -(-len(attacks) // columns)
-    names_take = 0.065 * max(len(method_label(name)) for name in names)  # inches, upright: slanted, long names take the width of their panels
+    names_take = 0.065 * max(
+        len(method_label(name)) for name in names
+    )  # inches, upright: slanted, long names take the width of their panels
     size = (style.WIDTH, 0.1 + rows * (0.35 + names_take + 0.21 * sets))
     figure, panels = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axes, attack in zip(panels.flat, attacks, strict=False):

@@ -44,7 +44,12 @@ def outdated(content, profile):
 
 def command(content, profile):
     """What makes this very gallery; its default models need not be those that are shown."""
-    return " ".join([f"mmcoa gallery {profile}", *(f"--models {model['name']}" for model in content["models"] if model["defense"] != "none")])
+    return " ".join(
+        [
+            f"mmcoa gallery {profile}",
+            *(f"--models {model['name']}" for model in content["models"] if model["defense"] != "none"),
+        ]
+    )
 
 
 def address(folder):
@@ -74,7 +79,14 @@ def kinds_table(content):
     rows = []
     for kind, text in content["kinds"].items():
         found, shown = (sum(one[key][kind] for one in content["choice"]) for key in ("kinds", "shown"))
-        rows.append({"undefended model": text, "pictures": str(found), "share": f"{100 * found / right:.0f} %", "shown here": str(shown)})
+        rows.append(
+            {
+                "undefended model": text,
+                "pictures": str(found),
+                "share": f"{100 * found / right:.0f} %",
+                "shown here": str(shown),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -84,7 +96,11 @@ def models_table(content):
     for model in content["models"]:
         made = [one["models"][model["name"]]["attacks"] for one in content["examples"]]
         right = {attack: sum(attacks[attack]["correct"] for attacks in made) for attack in content["attacks"]}
-        row = {"model": model_label(model), "trained on": dataset_label(model["trained_on"]) if model["trained_on"] else "–", "n": str(n)}
+        row = {
+            "model": model_label(model),
+            "trained on": dataset_label(model["trained_on"]) if model["trained_on"] else "–",
+            "n": str(n),
+        }
         rows.append(row | {attack_label(attack): str(count) for attack, count in right.items()})
     return pd.DataFrame(rows)
 
@@ -96,14 +112,20 @@ def facts(content, profile):
     first, old = content["models"][0], outdated(content, profile)
     sets = list(dict.fromkeys(one["dataset"] for one in content["examples"]))
     labels = {model["name"]: model_label(model) for model in content["models"]}
-    differ = [f"{labels[one['model']]}, {dataset_label(one['dataset'])}, picture {one['sample_id']}, {attack_label(one['attack'])}" for one in compared["differ"]]
+    differ = [
+        f"{labels[one['model']]}, {dataset_label(one['dataset'])}, picture {one['sample_id']}, {attack_label(one['attack'])}"
+        for one in compared["differ"]
+    ]
     return {
         "gallery_profile": load_profile(profile).name,
         "gallery_shown": str(len(content["examples"])),
         "gallery_sets": str(len(sets)),
         "gallery_models": listed(model_label(model) for model in content["models"]),
         "gallery_base": first["base_model"],
-        "gallery_trained_on": listed(dict.fromkeys(dataset_label(one["trained_on"]) for one in content["models"] if one["trained_on"])) or "nothing beyond pre-training",
+        "gallery_trained_on": listed(
+            dict.fromkeys(dataset_label(one["trained_on"]) for one in content["models"] if one["trained_on"])
+        )
+        or "nothing beyond pre-training",
         "gallery_threat": first["description"].replace("l_inf", "ℓ∞").replace("l_2", "ℓ2"),
         "gallery_amplified": f"{content['amplified']:g}",
         "gallery_split": content["settings"]["split"],
@@ -113,7 +135,9 @@ def facts(content, profile):
         "gallery_compared": same(compared, labels, differ),
         "gallery_commit": (made["git_commit"] or "unknown")[:7] + (" with local changes" if made["git_dirty"] else ""),
         "gallery_made": f"torch {made['versions']['torch']}, {made['device']}",
-        "gallery_outdated": f"differs from the study in {listed(old)}: it is older than the other pages" if old else "is that of the study as it is now",
+        "gallery_outdated": f"differs from the study in {listed(old)}: it is older than the other pages"
+        if old
+        else "is that of the study as it is now",
         "gallery_credits": "; ".join(dict.fromkeys(attribution(name) for name in sets)),
     }
 
@@ -167,7 +191,11 @@ def row(content, one, model, pictures):
     made, label = one["models"][model["name"]], model_label(model)
     panels = "".join(panel(content, one, model, attack, pictures) for attack in content["attacks"])
     was, now = (marked(made[key], made["edits"], style) for key, style in (("prompt", "was"), ("adversarial_prompt", "now")))
-    said = f"Prompt: {was}. After the text attack: {now}." if made["edits"] else f"Prompt: {was}. The text attack leaves it as it is."
+    said = (
+        f"Prompt: {was}. After the text attack: {now}."
+        if made["edits"]
+        else f"Prompt: {was}. The text attack leaves it as it is."
+    )
     return f'<figure>\n<figcaption><b>{escape(label)}</b>{said}</figcaption>\n<div class="panels">{panels}</div>\n</figure>'
 
 
@@ -191,7 +219,13 @@ def panel(content, one, model, attack, pictures):
     says = f"{model_label(model)}, {title}: says {found['top'][0][0]} with {percent(found['top'][0][1])}"
     if "picture" in found:
         tiles = tile(content, model["name"], found["picture"], f"{one['class_name']}, adversarial picture. {says}.", pictures)
-        tiles += tile(content, model["name"], found["perturbation"], f"Perturbation of the picture before, times {content['amplified']:g}, around grey.", pictures)
+        tiles += tile(
+            content,
+            model["name"],
+            found["perturbation"],
+            f"Perturbation of the picture before, times {content['amplified']:g}, around grey.",
+            pictures,
+        )
     else:
         tiles = tile(content, "clean", one["clean"], f"{one['class_name']}, clean picture. {says}.", pictures)
     return f'<div><p class="verdict">{title} {mark}</p><div class="tiles">{tiles}</div>{predictions(one, found)}</div>\n'

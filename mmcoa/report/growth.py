@@ -72,7 +72,12 @@ def slopes_table(frame):
     rows, several = [], frame.hardware.nunique() > 1
     for row in frame.itertuples():
         cells = {"machine": row.hardware} if several else {}
-        cells |= {"grows with": WHATS[row.what], "attack": attack_label(row.attack), "from": f"{row.low:,}", "to": f"{row.high:,}"}
+        cells |= {
+            "grows with": WHATS[row.what],
+            "attack": attack_label(row.attack),
+            "from": f"{row.low:,}",
+            "to": f"{row.high:,}",
+        }
         cells |= {"seconds at first": short(row.first), "at last": short(row.last)}
         cells |= {"seconds a unit": minus(short(row.slope)), "fixed": minus(short(row.fixed))}
         rows.append(cells | {"R²": "–" if np.isnan(row.r2) else f"{row.r2:.2f}", "n": str(row.points)})
@@ -97,7 +102,9 @@ def curves(frame):
         for attack in ordered(part.attack, ATTACKS):
             own = part[part.attack == attack]
             color, marker = style.ATTACKS.get(attack, style.OTHER)
-            axes.plot(own.value, own.seconds, marker, color=color, ms=6, mec="white", mew=0.5, label=attack_label(attack), zorder=3)
+            axes.plot(
+                own.value, own.seconds, marker, color=color, ms=6, mec="white", mew=0.5, label=attack_label(attack), zorder=3
+            )
             if (what, attack) in lines.index:
                 line, ends = lines.loc[(what, attack)], np.array([own.value.min(), own.value.max()])
                 axes.plot(ends, line.fixed + line.slope * ends, color=color, ls=(0, (4, 2)), lw=1)
@@ -109,7 +116,9 @@ def curves(frame):
     for axes in panels.flat[len(names) :]:
         axes.axis("off")
     handles, labels = panels.flat[0].get_legend_handles_labels()
-    panels.flat[len(names)].legend(handles, labels, loc="center left", title="attack", title_fontsize=8.5, alignment="left", handletextpad=0.3)
+    panels.flat[len(names)].legend(
+        handles, labels, loc="center left", title="attack", title_fontsize=8.5, alignment="left", handletextpad=0.3
+    )
     figure.tight_layout(w_pad=0.8, h_pad=1.0)
     return figure
 
@@ -129,13 +138,19 @@ def of_growth(results="results"):
         "growth_load": " to ".join(dict.fromkeys(f"{value:.1f}" for value in (own.load.min(), own.load.max()))),
         "growth_repetitions": span(own.repetitions),
         "growth_disturbed": f"typically {slowed.median():.1f} and at most {slowed.max():.1f}",
-        "growth_sets": listed(f"{dataset_label(name)} ({listed(part.what.unique())})" for name, part in own.groupby("dataset", sort=False)),
+        "growth_sets": listed(
+            f"{dataset_label(name)} ({listed(part.what.unique())})" for name, part in own.groupby("dataset", sort=False)
+        ),
         "growth_says": says(lines),
     }
     several = own[own.what == "epsilons"].sort_values("value").epsilons
     fixed = own[own.what != "samples"]
     facts |= {"growth_n": span(fixed.n), "growth_classes": span(own[own.what != "classes"].classes)} if len(fixed) else {}
-    facts |= {"growth_epsilons": ", ".join(several.iloc[-1].split()), "growth_epsilon": several.iloc[0].split()[0]} if len(several) else {}
+    facts |= (
+        {"growth_epsilons": ", ".join(several.iloc[-1].split()), "growth_epsilon": several.iloc[0].split()[0]}
+        if len(several)
+        else {}
+    )
     others = own[(own.attack == "image") & ~own.what.isin(["steps"])]
     return facts | ({"growth_steps": span(others.steps)} if len(others) else {})
 

@@ -23,9 +23,15 @@ ALL = np.inf  # shots of a model that was trained on all pictures
 def entries(study):
     """Models judged on what they were trained on: columns model_id, method, defense, dataset, shots (ALL: every picture)."""
     rows = study.rows[study.rows.task == tasks.IN].drop_duplicates(["model_id", "dataset"])
-    base = set(study.rows.dataset[study.rows.method == UNDEFENDED]) | set(study.lacking(UNDEFENDED))  # without the undefended model nothing is compared
+    base = set(study.rows.dataset[study.rows.method == UNDEFENDED]) | set(
+        study.lacking(UNDEFENDED)
+    )  # without the undefended model nothing is compared
     frame = rows[rows.dataset.isin(base)][["model_id", "method", "defense", "dataset"]].reset_index(drop=True)
-    shots = dict(zip(study.training.model_id, study.training.get("shots", pd.Series(dtype=float)), strict=False)) if len(study.training) else {}
+    shots = (
+        dict(zip(study.training.model_id, study.training.get("shots", pd.Series(dtype=float)), strict=False))
+        if len(study.training)
+        else {}
+    )
     frame["shots"] = [ALL if pd.isna(shots.get(model)) else float(shots[model]) for model in frame.model_id]
     return frame
 
@@ -81,7 +87,14 @@ def named(study, found, missing=()):
     holes = (*missing, *(hole for hole in study.own_holes if hole.method == UNDEFENDED and hole.dataset in sets))
     part = tasks.of_rows(study, rows[np.array(kept, bool) | ((rows.method == UNDEFENDED) & rows.dataset.isin(sets))], holes)
     frames = {name: getattr(part, name) for name in ("rows", "outcomes", "changes", "checks", "training")}
-    return replace(part, **{name: frame.assign(method=frame.model_id.map(defense).fillna(UNDEFENDED)) for name, frame in frames.items() if len(frame)})
+    return replace(
+        part,
+        **{
+            name: frame.assign(method=frame.model_id.map(defense).fillna(UNDEFENDED))
+            for name, frame in frames.items()
+            if len(frame)
+        },
+    )
 
 
 def common(study):
@@ -94,7 +107,9 @@ def sets_of(study, method, attack):
     seed = dict(zip(study.training.model_id, study.training.seed, strict=True)) if len(study.training) else {}
     own = study.outcomes[study.outcomes.method == method]
     own = own.assign(seed=[seed.get(model, 0) for model in own.model_id])
-    wide = [part.pivot(index=KEYS, columns="seed", values=f"{attack}_correct").astype(float) for _, part in own.groupby("dataset")]
+    wide = [
+        part.pivot(index=KEYS, columns="seed", values=f"{attack}_correct").astype(float) for _, part in own.groupby("dataset")
+    ]
     seeds = sorted(set.intersection(*map(set, wide)))
     return [(part[seeds].to_numpy().T, part.index.get_level_values("label").to_numpy()) for part in wide]
 
@@ -110,7 +125,18 @@ def macro(study, against=None):
         for attack in ordered(study.attacks, ATTACKS):
             if study.lacking(method) or (against and study.lacking(against)):
                 own = study.outcomes[study.outcomes.method == method]
-                rows.append(dict(method=method, attack=attack, accuracy=np.nan, low=np.nan, high=np.nan, n=len(own.drop_duplicates(KEYS)), sets=own.dataset.nunique(), seeds=0))
+                rows.append(
+                    dict(
+                        method=method,
+                        attack=attack,
+                        accuracy=np.nan,
+                        low=np.nan,
+                        high=np.nan,
+                        n=len(own.drop_duplicates(KEYS)),
+                        sets=own.dataset.nunique(),
+                        seeds=0,
+                    )
+                )
                 continue
             sets = sets_of(study, method, attack)
             others = sets_of(study, against, attack) if against else [(0.0, label) for _, label in sets]
@@ -134,7 +160,11 @@ def gains_table(study):
 def _wide(frame, text):
     rows = []
     for method, part in frame.groupby("method", sort=False):
-        row = {"method": method_label(method), "seeds": "–" if method == UNDEFENDED else str(part.seeds.iloc[0] or MISSING), "n": str(part.n.iloc[0])}
+        row = {
+            "method": method_label(method),
+            "seeds": "–" if method == UNDEFENDED else str(part.seeds.iloc[0] or MISSING),
+            "n": str(part.n.iloc[0]),
+        }
         rows.append(row | {attack_label(r.attack): text(r) for r in part.itertuples()})
     return pd.DataFrame(rows)
 
@@ -142,9 +172,17 @@ def _wide(frame, text):
 def left_out(study):
     """Which defences of a `full` study lack one of its data sets, and the data sets they have; a sentence."""
     kept = set(common(study).methods)
-    own = study.rows[~study.rows.method.isin(kept)].groupby("method").dataset.agg(lambda names: ", ".join(map(dataset_label, dict.fromkeys(names))))
+    own = (
+        study.rows[~study.rows.method.isin(kept)]
+        .groupby("method")
+        .dataset.agg(lambda names: ", ".join(map(dataset_label, dict.fromkeys(names))))
+    )
     names = "; ".join(f"{method_label(name)} ({own[name]})" for name in ordered(own.index, METHODS))
-    return f"Not in these means, because they lack one of the data sets: {names}." if names else "These are all methods that the study has in distribution."
+    return (
+        f"Not in these means, because they lack one of the data sets: {names}."
+        if names
+        else "These are all methods that the study has in distribution."
+    )
 
 
 def facts(study):
@@ -158,7 +196,13 @@ def facts(study):
         "in_sets": listed(dict.fromkeys(map(dataset_label, both.rows.dataset))),
         "in_count": str(both.rows.dataset.nunique()),
         "in_n": f"{means.n.max():,}",
-        "in_best": "; ".join(f"{attack_label(r.attack)}: {method_label(r.method)}, {signed_interval(r.accuracy, r.low, r.high)}" for r in best) or MISSING,
+        "in_best": "; ".join(
+            f"{attack_label(r.attack)}: {method_label(r.method)}, {signed_interval(r.accuracy, r.low, r.high)}" for r in best
+        )
+        or MISSING,
         "in_left_out": left_out(part),
-        "in_clean": listed(f"{method_label(r.method)} {signed_interval(r.accuracy, r.low, r.high)}" for r in gains[gains.attack == "clean"].itertuples()),
+        "in_clean": listed(
+            f"{method_label(r.method)} {signed_interval(r.accuracy, r.low, r.high)}"
+            for r in gains[gains.attack == "clean"].itertuples()
+        ),
     }

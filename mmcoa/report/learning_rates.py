@@ -1,6 +1,6 @@
 """Which learning rate each defence gets: the one whose models keep most on pictures that were held out of the training.
 
-    chosen("learning-rates")        # {"tecoa": 0.0003, ...}; the studies state these numbers in their profiles
+chosen("learning-rates")        # {"tecoa": 0.0003, ...}; the studies state these numbers in their profiles
 """
 
 from pathlib import Path
@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from mmcoa.errors import UserError
-from mmcoa.heldout import MEASURED
 from mmcoa.report import training
 from mmcoa.report.names import METHODS, listed, method_label, ordered
 from mmcoa.study.cells import expand
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import is_current, read_record
+from mmcoa.training.heldout import MEASURED
 
 PROFILES = ("learning-rates", "learning-rates-photos")  # one for each base model
 

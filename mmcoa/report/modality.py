@@ -8,18 +8,32 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from mmcoa.evaluation.statistics import macro_interval, wilson
 from mmcoa.report import style, words
 from mmcoa.report.facts import with_percent
 from mmcoa.report.holes import MISSING, shown
 from mmcoa.report.names import MACRO, METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.sweeps import signed_interval
 from mmcoa.report.tables import correct_by_sample, number, require
-from mmcoa.statistics import macro_interval, wilson
 
 COMBINED = ("independent", "sequential", "joint", "co_attack")
-WRONG, IMAGE, TEXT, EITHER, TOGETHER, STANDS = "wrong unattacked", "image alone", "text alone", "either", "only combined", "stands"
+WRONG, IMAGE, TEXT, EITHER, TOGETHER, STANDS = (
+    "wrong unattacked",
+    "image alone",
+    "text alone",
+    "either",
+    "only combined",
+    "stands",
+)
 KINDS = (STANDS, TOGETHER, EITHER, TEXT, IMAGE, WRONG)
-LOOKS = {STANDS: ("#d9d9d9", ""), TOGETHER: (style.PINK, "xxx"), EITHER: (style.RED, ""), TEXT: (style.ORANGE, "///"), IMAGE: (style.BLUE, "..."), WRONG: (style.BLACK, "")}
+LOOKS = {
+    STANDS: ("#d9d9d9", ""),
+    TOGETHER: (style.PINK, "xxx"),
+    EITHER: (style.RED, ""),
+    TEXT: (style.ORANGE, "///"),
+    IMAGE: (style.BLUE, "..."),
+    WRONG: (style.BLACK, ""),
+}
 KEYS = ["method", "dataset", "label", "sample_id"]
 
 
@@ -65,7 +79,10 @@ def methods_table(frame):
     rows = []
     for method in ordered(frame.method, METHODS):
         part = frame[(frame.method == method) & (frame.dataset == MACRO)].set_index("kind")
-        rows.append({"method": method_label(method), "n": shown(part.n.iloc[0], ".0f")} | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]})
+        rows.append(
+            {"method": method_label(method), "n": shown(part.n.iloc[0], ".0f")}
+            | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]}
+        )
     return pd.DataFrame(rows)
 
 
@@ -74,7 +91,10 @@ def sets_table(frame, method="none"):
     rows = []
     for dataset in sorted(set(frame.dataset) - {MACRO}):
         part = frame[(frame.method == method) & (frame.dataset == dataset)].set_index("kind")
-        rows.append({"data set": dataset_label(dataset), "n": shown(part.n.iloc[0], ".0f")} | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]})
+        rows.append(
+            {"data set": dataset_label(dataset), "n": shown(part.n.iloc[0], ".0f")}
+            | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]}
+        )
     return pd.DataFrame(rows)
 
 
@@ -94,7 +114,9 @@ def interaction(study):
             both = frame.image_correct.astype(bool) & frame.text_correct.astype(bool)
             frame = frame.assign(beyond=both.astype(float) - frame[f"{attack}_correct"].astype(float))
             means = frame.groupby(["dataset", "sample_id", "label"]).beyond.mean()
-            sets = [(part.to_numpy(), part.index.get_level_values("label").to_numpy()) for _, part in means.groupby(level="dataset")]
+            sets = [
+                (part.to_numpy(), part.index.get_level_values("label").to_numpy()) for _, part in means.groupby(level="dataset")
+            ]
             rows.append((method, attack, *macro_interval(sets), len(means)))
     return pd.DataFrame(rows, columns=["method", "attack", "points", "low", "high", "n"])
 
@@ -103,7 +125,10 @@ def interaction_table(frame):
     """`interaction` to print."""
     rows = []
     for method, part in frame.groupby("method", sort=False):
-        rows.append({"method": method_label(method), "n": str(part.n.iloc[0])} | {attack_label(r.attack): signed_interval(r.points, r.low, r.high) for r in part.itertuples()})
+        rows.append(
+            {"method": method_label(method), "n": str(part.n.iloc[0])}
+            | {attack_label(r.attack): signed_interval(r.points, r.low, r.high) for r in part.itertuples()}
+        )
     return pd.DataFrame(rows)
 
 
@@ -114,11 +139,23 @@ def figure(frame):
     size = (style.WIDTH, 1.0 + 0.27 * max(len(methods), len(sets)))
     figure, (left, right) = plt.subplots(1, 2, figsize=size, sharex=True)
     for axes, names, column, label in ((left, methods, "method", method_label), (right, sets, "dataset", dataset_label)):
-        part = frame[frame.dataset == MACRO] if column == "method" else frame[(frame.method == "none") & (frame.dataset != MACRO)]
+        part = (
+            frame[frame.dataset == MACRO] if column == "method" else frame[(frame.method == "none") & (frame.dataset != MACRO)]
+        )
         wide, start = part.pivot(index=column, columns="kind", values="share").loc[names], np.zeros(len(names))
         for kind in KINDS:
             color, hatch = LOOKS[kind]
-            axes.barh(range(len(names)), wide[kind], left=start, color=color, hatch=hatch, edgecolor="white", lw=0.5, height=0.78, label=kind)
+            axes.barh(
+                range(len(names)),
+                wide[kind],
+                left=start,
+                color=color,
+                hatch=hatch,
+                edgecolor="white",
+                lw=0.5,
+                height=0.78,
+                label=kind,
+            )
             start += wide[kind].to_numpy()
         for place in np.flatnonzero(np.isnan(start)):
             axes.text(50, place, MISSING, ha="center", va="center", size=7)
@@ -128,7 +165,14 @@ def figure(frame):
         axes.tick_params(axis="y", length=0)
     left.set_title("all methods, macro mean")
     right.set_title("undefended, by data set")
-    figure.legend(*left.get_legend_handles_labels(), ncols=len(KINDS), loc="lower center", bbox_to_anchor=(0.5, 0.98), columnspacing=1.0, handletextpad=0.4)
+    figure.legend(
+        *left.get_legend_handles_labels(),
+        ncols=len(KINDS),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.98),
+        columnspacing=1.0,
+        handletextpad=0.4,
+    )
     figure.tight_layout(w_pad=1.0)
     return figure
 
@@ -143,7 +187,9 @@ def class_losses(study):
     frame = frame.assign(right=right, lost=right & ~frame.text_correct.astype(bool))
     counts = frame.groupby(["method", "model_id", "dataset", "label"], sort=False)[["right", "lost"]].sum().reset_index()
     counts = counts[counts.right > 0]
-    return counts.assign(kind=np.select([counts.lost == 0, counts.lost == counts.right], ["keeps all", "loses all"], "loses some"))
+    return counts.assign(
+        kind=np.select([counts.lost == 0, counts.lost == counts.right], ["keeps all", "loses all"], "loses some")
+    )
 
 
 CLASS_KINDS = {"keeps all": ("#d9d9d9", ""), "loses some": (style.SKY, "///"), "loses all": (style.ORANGE, "")}
@@ -162,14 +208,25 @@ def classes_table(frame, incomplete=()):
         for kind in CLASS_KINDS:
             count = (part.kind == kind).sum() / models
             row[f"{kind} (%)"] = number(100 * count / (len(part) / models), *wilson(count, len(part) / models))
-        rows.append(row | {"lost by the median class (%)": f"{share.median():.0f}", "quartiles": f"{share.quantile(0.25):.0f} to {share.quantile(0.75):.0f}"})
-    table = pd.DataFrame(rows, columns=["method", "n classes", *(f"{kind} (%)" for kind in CLASS_KINDS), "lost by the median class (%)", "quartiles"])
+        rows.append(
+            row
+            | {
+                "lost by the median class (%)": f"{share.median():.0f}",
+                "quartiles": f"{share.quantile(0.25):.0f} to {share.quantile(0.75):.0f}",
+            }
+        )
+    table = pd.DataFrame(
+        rows,
+        columns=["method", "n classes", *(f"{kind} (%)" for kind in CLASS_KINDS), "lost by the median class (%)", "quartiles"],
+    )
     return pd.concat([table, marked(table, incomplete)], ignore_index=True) if len(incomplete) else table
 
 
 def marked(table, methods):
     """Rows of a table by method that say MISSING."""
-    return pd.DataFrame([dict.fromkeys(table.columns, MISSING) | {"method": method_label(name)} for name in ordered(methods, METHODS)])
+    return pd.DataFrame(
+        [dict.fromkeys(table.columns, MISSING) | {"method": method_label(name)} for name in ordered(methods, METHODS)]
+    )
 
 
 def facts(study, frame, beyond):
@@ -179,7 +236,10 @@ def facts(study, frame, beyond):
     def share(method, *names):
         return with_percent(shown(sum(macro.share[method, kind] for kind in names), ".0f"))
 
-    union = [(a * b, label) for (a, label), (b, _) in zip(*(correct_by_sample(study, "none", name) for name in ("image", "text")), strict=True)]
+    union = [
+        (a * b, label)
+        for (a, label), (b, _) in zip(*(correct_by_sample(study, "none", name) for name in ("image", "text")), strict=True)
+    ]
     base = beyond[beyond.method == "none"]
     trained = [name for name in ordered(study.methods, METHODS) if name != "none"]
     made = {
@@ -198,5 +258,10 @@ def facts(study, frame, beyond):
     counts = own.kind.value_counts()
     if study.lacking("none"):
         return made | dict.fromkeys(("classes_all", "classes_lose", "classes_keep", "classes_some", "template_share"), MISSING)
-    made |= {"classes_all": str(len(own)), "classes_lose": str(counts.get("loses all", 0)), "classes_keep": str(counts.get("keeps all", 0)), "classes_some": str(counts.get("loses some", 0))}
+    made |= {
+        "classes_all": str(len(own)),
+        "classes_lose": str(counts.get("loses all", 0)),
+        "classes_keep": str(counts.get("keeps all", 0)),
+        "classes_some": str(counts.get("loses some", 0)),
+    }
     return made

@@ -50,7 +50,11 @@ METHODS = {
     "text_only": "text only",
     "mmcoa": "MMCoA",
 }
-VARIANTS = {"in": "in distribution", "matched": "equal compute", "caltech101": "on caltech101"}  # endings of an entry's name in a profile; others are shown as they are
+VARIANTS = {
+    "in": "in distribution",
+    "matched": "equal compute",
+    "caltech101": "on caltech101",
+}  # endings of an entry's name in a profile; others are shown as they are
 STUDIES = {"openmoji": "emoji", "photos": "photographs", "resnet": "emoji, ResNet"}
 SOURCES = {
     "table:eval": "WordNet table, evaluation half",

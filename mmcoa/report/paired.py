@@ -46,7 +46,9 @@ def pairs(ours, theirs, attack):
 def level(outcomes, attack):
     """Accuracy of one model itself under one attack, macro mean over data sets, with `interval`'s draws: (percent, low, high)."""
     wide = outcomes.pivot(index=KEYS, columns="train_seed", values=f"{attack}_correct").astype(float).dropna()
-    return interval([(part.to_numpy().T, part.index.get_level_values("label").to_numpy()) for _, part in wide.groupby(level="dataset")])
+    return interval(
+        [(part.to_numpy().T, part.index.get_level_values("label").to_numpy()) for _, part in wide.groupby(level="dataset")]
+    )
 
 
 def interval(sets, resamples=2000, seed=0, level=0.95):

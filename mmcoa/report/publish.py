@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from mmcoa.console import fail
 from mmcoa.datasets.archives import unpack
 from mmcoa.errors import UserError
 from mmcoa.report import build, pdf, site
@@ -81,7 +82,6 @@ def add_line(index, line):
 
 def main(arguments=None):
     """Exit code: 0, 1 with a problem of `site.problems`, 2 with a user's mistake."""
-    from mmcoa.cli import fail
 
     parser = argparse.ArgumentParser(prog="python -m mmcoa.report.publish", description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="folder of the site; what an earlier call put there is replaced")

@@ -66,7 +66,11 @@ def plans_table(frame):
     rows = []
     for row in frame.itertuples():
         cells = {"profile": row.profile, "purpose": row.purpose, "base model": row.base_model, "models": str(row.models)}
-        cells |= {"seeds": row.seeds or "–", "data sets": str(row.datasets), "n each": "all" if pd.isna(row.pictures) else f"{row.pictures:,.0f}"}
+        cells |= {
+            "seeds": row.seeds or "–",
+            "data sets": str(row.datasets),
+            "n each": "all" if pd.isna(row.pictures) else f"{row.pictures:,.0f}",
+        }
         cells |= {"attacks": str(len(row.attacks.split())), "sweeps": str(len(row.sweeps.split()))}
         rows.append(cells | {"GB": f"{row.GB:.2g}" if row.GB < 1 else f"{row.GB:,.0f}"})
     return pd.DataFrame(rows)
@@ -153,7 +157,10 @@ def of_reproduce(profile, results="results"):
     machines = done_cells(profile, results)[["device", "threads"]].drop_duplicates().sort_values(["device", "threads"])
     unfinished = held[held.done < held.cells]
     return {
-        "plan_unfinished": listed(f"{row.profile} ({row.done:,} of {row.cells:,} cells done)" for row in unfinished.itertuples()) or "none",
+        "plan_unfinished": listed(
+            f"{row.profile} ({row.done:,} of {row.cells:,} cells done)" for row in unfinished.itertuples()
+        )
+        or "none",
         "plan_attacks": "; ".join(f"{row.profile}: {row.attacks.replace(' ', ', ')}" for row in held.itertuples()),
         "kinds_cells": f"{frame.cells.sum():,}",
         "kinds_hours": short(frame.hours.sum()),

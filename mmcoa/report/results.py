@@ -1,8 +1,8 @@
 """What a finished study left on disk, complete and current, or an error that says how to make it.
 
-    study = results.load("quick")
-    study.rows        # one row a model, data set and attack: see results/README.md
-    study.sweep("epsilon")["4/255"].rows      # the same of an extra evaluation with that epsilon
+study = results.load("quick")
+study.rows        # one row a model, data set and attack: see results/README.md
+study.sweep("epsilon")["4/255"].rows      # the same of an extra evaluation with that epsilon
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -91,7 +91,9 @@ class Study:
         """{value: Study} of a sweep. Raises `UserError` where the profile has none of that name."""
         if name not in self.sweeps:
             has = ", ".join(self.sweeps) or "none"
-            raise UserError(f"profile '{self.profile}' has no sweep '{name}' (it has {has}); add it under `sweeps` of the profile")
+            raise UserError(
+                f"profile '{self.profile}' has no sweep '{name}' (it has {has}); add it under `sweeps` of the profile"
+            )
         return self.sweeps[name]
 
 
@@ -117,7 +119,10 @@ def load(profile, results="results", holes=False):
         check_current(records, folder, profile)
     away = {hole.cell for hole in found}
     gaps = {(hole.point, hole.method, hole.dataset) for hole in found if hole.kind == "evaluate"}
-    training, points = [], {(cell.sweep, cell.sweep_value): [] for cell, _ in records}  # its evaluations; ("", "") is the main one
+    training, points = (
+        [],
+        {(cell.sweep, cell.sweep_value): [] for cell, _ in records},
+    )  # its evaluations; ("", "") is the main one
     for cell, record in records:
         if cell.id in away:
             continue
@@ -132,7 +137,11 @@ def load(profile, results="results", holes=False):
     main = join(name, folder, profile, points.pop(("", "")), pd.DataFrame(training), found)
     for (sweep, value), evaluations in points.items():
         own = tuple(hole for hole in found if hole.point == (sweep, value))
-        part = join(name, folder, profile, evaluations, holes=own, point=(sweep, value)) if evaluations else emptied(main, own, (sweep, value))
+        part = (
+            join(name, folder, profile, evaluations, holes=own, point=(sweep, value))
+            if evaluations
+            else emptied(main, own, (sweep, value))
+        )
         main.sweeps.setdefault(sweep, {})[value] = part
     return main
 
@@ -149,7 +158,17 @@ def join(name, folder, profile, evaluations, training=None, holes=(), point=("",
     for cell, record in evaluations:
         first = record["rows"][0]
         who = {"model_id": cell.model, "method": method_of(cell.model, first["defense"]), "dataset": first["dataset"]}
-        rows += [row | who | {"cell": cell.id, "cell_hash": cell.hash[:16], "cell_seconds": record["provenance"]["seconds"], "made_with": made_with(record)} for row in record["rows"]]
+        rows += [
+            row
+            | who
+            | {
+                "cell": cell.id,
+                "cell_hash": cell.hash[:16],
+                "cell_seconds": record["provenance"]["seconds"],
+                "made_with": made_with(record),
+            }
+            for row in record["rows"]
+        ]
         outcomes.append((who, read_outcomes(folder, cell, profile)))
         for key, items in lists.items():
             items += [who | item for item in record.get(key) or []]
@@ -168,7 +187,9 @@ def made_with(record):
     text = (record["provenance"].get("git_commit") or "unknown")[:7]
     for note in record.get("adopted", []):
         again = f"{note['evaluations']} evaluations and {note['trainings']} trainings"
-        text += f" (kept with {(note['git_commit'] or 'unknown')[:7]}, with which {again} of {note['of']} cells came out the same)"
+        text += (
+            f" (kept with {(note['git_commit'] or 'unknown')[:7]}, with which {again} of {note['of']} cells came out the same)"
+        )
     return text
 
 

@@ -113,10 +113,20 @@ def defences():
     axes.set(xlim=(0, 14.2), ylim=(-0.6, len(DEFENCES) + 0.4))
     axes.axis("off")
     for x, text in ((0, "method"), (2.95, "image\nencoder"), (4.45, "text\nencoder"), (5.6, "pulled together")):
-        axes.text(x, len(DEFENCES) - 0.25, text, size=7.5, style="italic", va="bottom", ha="left" if x in (0, 5.6) else "center")
+        axes.text(
+            x, len(DEFENCES) - 0.25, text, size=7.5, style="italic", va="bottom", ha="left" if x in (0, 5.6) else "center"
+        )
     for row, (name, (trained, pulled)) in enumerate(DEFENCES.items()):
         y = len(DEFENCES) - 1 - row
-        axes.text(0, y, textwrap.fill(method_label(name), 12, break_on_hyphens=False), va="center", size=8.5, weight="bold", linespacing=0.95)
+        axes.text(
+            0,
+            y,
+            textwrap.fill(method_label(name), 12, break_on_hyphens=False),
+            va="center",
+            size=8.5,
+            weight="bold",
+            linespacing=0.95,
+        )
         for x, encoder in ((2.95, "f"), (4.45, "g")):
             used = encoder in trained or any(encoder in side or "p" in side for pair in pulled for side in pair)
             color, edge = (TRAINED, "-") if encoder in trained else (FROZEN, "--")
@@ -127,7 +137,9 @@ def defences():
             x = 6.25 + 2.8 * place
             for at, side in ((x, left), (x + 1.6, right)):
                 _box(axes, at, y, 1.0, f"${side}$", _side_color(side), height=0.62, edge="--" if "0" in side else "-")
-            axes.add_patch(FancyArrowPatch((x + 0.5, y), (x + 1.1, y), arrowstyle="<->", mutation_scale=8, color="#555555", lw=1))
+            axes.add_patch(
+                FancyArrowPatch((x + 0.5, y), (x + 1.1, y), arrowstyle="<->", mutation_scale=8, color="#555555", lw=1)
+            )
     return figure
 
 

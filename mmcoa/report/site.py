@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mmcoa.console import fail
 from mmcoa.errors import UserError
 from mmcoa.report import links
 
@@ -80,7 +81,6 @@ def report(folder, echo=print):
 
 def main(arguments):
     """Exit code: 0 without a problem, 1 with one, 2 where there is nothing to check."""
-    from mmcoa.cli import fail
 
     if len(arguments) != 1:
         return fail("say which folder: python -m mmcoa.report.site book/_build/html", 2)

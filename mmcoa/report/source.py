@@ -27,7 +27,14 @@ from mmcoa.study.sources import PACKAGE, code_of
 from mmcoa.study.sources import digest as digest_of
 
 NAME = "SOURCE.json"
-SHARED = ("ablations/rows.csv", "ablations/records/*.json", "learning-rates*/records/*.json", "strength/*.csv", "speed/*.csv", "cost/*.csv")  # pages of every study show them
+SHARED = (
+    "ablations/rows.csv",
+    "ablations/records/*.json",
+    "learning-rates*/records/*.json",
+    "strength/*.csv",
+    "speed/*.csv",
+    "cost/*.csv",
+)  # pages of every study show them
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,14 @@ def finish(folder, origins, results, notebooks, book=None):
     folder, results, source = Path(folder), Path(results), read(folder)
     names = {origin.profile: load_profile(origin.profile).name for origin in origins}
     records = [record_path(results / names[origin.profile], cell.id) for origin in origins for cell in origin.cells]
-    inputs = {"results": (results, records + found(results, names.values())), "notebooks": (Path(notebooks), Path(notebooks).glob("report_*.ipynb"))}
-    source["studies"] = [{"profile": o.profile, "name": names[o.profile], "settings": settings(o.profile), "holes": list(o.holes)} for o in origins]
+    inputs = {
+        "results": (results, records + found(results, names.values())),
+        "notebooks": (Path(notebooks), Path(notebooks).glob("report_*.ipynb")),
+    }
+    source["studies"] = [
+        {"profile": o.profile, "name": names[o.profile], "settings": settings(o.profile), "holes": list(o.holes)}
+        for o in origins
+    ]
     source |= {"book": list(book or names), "code": report_code()}
     for key, (root, paths) in inputs.items():
         files = {path.relative_to(root).as_posix(): file_digest(path) for path in paths}
@@ -116,15 +129,29 @@ def problem(folder):
     source = read(folder)
     if "studies" not in source:
         return f"{folder / NAME} is not whole: a build of the book was stopped; run: mmcoa book PROFILE"
-    names, away, mend = {study["name"]: study["profile"] for study in source["studies"]}, absent(folder), f"run: {book_command(source)}"
+    names, away, mend = (
+        {study["name"]: study["profile"] for study in source["studies"]},
+        absent(folder),
+        f"run: {book_command(source)}",
+    )
     whose = f"profile{'s' * (len(names) > 1)} {' and '.join(map(repr, names.values()))}"
     pages = f"the pages of {whose}"
     if "results" not in away and (changed := differing(folder, source)):
         own = [path for path in changed if path.split("/")[0] in names and path.split("/")[1] == "records"]
         first, more = (own or changed)[0], f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         thing = f"the record of cell '{Path(first).stem}'" if own else f"results/{first}"
-        state = "is missing" if not (folder / source["results"]["root"] / first).is_file() else "is another one" if first in source["results"]["files"] else "is new"
-        mend = f"run: mmcoa run {names[first.split('/')[0]]}, then {book_command(source)}" if own and state == "is missing" else mend
+        state = (
+            "is missing"
+            if not (folder / source["results"]["root"] / first).is_file()
+            else "is another one"
+            if first in source["results"]["files"]
+            else "is new"
+        )
+        mend = (
+            f"run: mmcoa run {names[first.split('/')[0]]}, then {book_command(source)}"
+            if own and state == "is missing"
+            else mend
+        )
         return f"{pages} were not made from the results beside them: {thing} {state}{more}; {mend}"
     for study in source["studies"]:
         if (now := settings(study["profile"])) and now != study["settings"]:

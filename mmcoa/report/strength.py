@@ -5,10 +5,10 @@ Comparisons with other implementations: comparisons.py.
 
 import pandas as pd
 
+from mmcoa.evaluation.statistics import macro_interval
 from mmcoa.report import sweeps
 from mmcoa.report.holes import shown
 from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered, source_label
-from mmcoa.statistics import macro_interval
 
 # (stronger, weaker): what the first is asked to add. `pgd` and `image` are one attack, whichever a profile lists.
 GRADIENT = ("image", "pgd", "cw", "apgd-ce", "apgd-dlr", "apgd-dlr-t")
@@ -47,9 +47,15 @@ def verdicts_table(study):
     for method in ordered(frame.method, METHODS):
         for attack, part in frame[frame.method == method].groupby("attack", sort=False):
             failed = part[~part.passed.astype(bool)]
-            reasons = [f"{verdict} ({listed(seed_label(model) for model in dict.fromkeys(own.model_id))})" for verdict, own in failed.groupby("verdict", sort=False)]
+            reasons = [
+                f"{verdict} ({listed(seed_label(model) for model in dict.fromkeys(own.model_id))})"
+                for verdict, own in failed.groupby("verdict", sort=False)
+            ]
             row = {"method": method_label(method), "models": str(part.model_id.nunique()), "search": attack_label(attack)}
-            row |= {"passed": f"{int(part.passed.sum())} of {len(part)}", "n": "–".join(map(str, dict.fromkeys([part.n.min(), part.n.max()])))}
+            row |= {
+                "passed": f"{int(part.passed.sum())} of {len(part)}",
+                "n": "–".join(map(str, dict.fromkeys([part.n.min(), part.n.max()]))),
+            }
             rows.append(row | {"verdict": f"suspicious: {'; '.join(reasons)}" if reasons else "ok"})
     return pd.DataFrame(rows)
 
@@ -58,7 +64,9 @@ def seed_label(model_id):
     """`mmcoa-seed1` -> `seed 1`; `mmcoa-in-on-openmoji-birds-seed1` -> `birds, seed 1`; the base model has no seed."""
     front, mark, seed = model_id.rpartition("-seed")
     where = front.partition("-on-")[2]
-    return ", ".join(filter(None, (dataset_label(where.replace("-", "/", 1)) if where else "", f"seed {seed}" if mark else "base model")))
+    return ", ".join(
+        filter(None, (dataset_label(where.replace("-", "/", 1)) if where else "", f"seed {seed}" if mark else "base model"))
+    )
 
 
 def checks_table(study):
@@ -156,5 +164,7 @@ def gaps_table(frame):
         made = {"attack": row.first, "against": row.second, "model": method_label(row.method), "n": shown(row.n, ".0f")}
         made |= {"accuracy": shown(row.first_accuracy, ".1f"), "accuracy, other": shown(row.second_accuracy, ".1f")}
         made["points more taken"] = sweeps.signed_interval(row.gap, row.low, row.high)
-        rows.append(made | {"broken by it alone": shown(row.only_first, ".0f"), "by the other alone": shown(row.only_second, ".0f")})
+        rows.append(
+            made | {"broken by it alone": shown(row.only_first, ".0f"), "by the other alone": shown(row.only_second, ".0f")}
+        )
     return pd.DataFrame(rows)

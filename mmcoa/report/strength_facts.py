@@ -52,7 +52,9 @@ def of_comparisons(results):
     if len(prompts):
         total, differing = int(prompts.prompts.sum()), int(prompts.differing.sum())
         facts["prompts_same"] = f"{int(prompts.identical.sum()):,} of {total:,}"
-        facts["prompts_differing"] = f"{differing:,} {'differs' if differing == 1 else 'differ'}" if differing else "none differs"
+        facts["prompts_differing"] = (
+            f"{differing:,} {'differs' if differing == 1 else 'differ'}" if differing else "none differs"
+        )
     return facts
 
 

@@ -7,7 +7,15 @@ own; links between its pages, labels and paths are rewritten here, so that no no
 import re
 from dataclasses import dataclass
 
-LATER = ("report_impact", "report_gallery", "report_in_distribution", "report_finetuning", "report_modality", "report_claims", "report_training")  # pages of a second study
+LATER = (
+    "report_impact",
+    "report_gallery",
+    "report_in_distribution",
+    "report_finetuning",
+    "report_modality",
+    "report_claims",
+    "report_training",
+)  # pages of a second study
 PAGE = "report_"
 
 
@@ -82,7 +90,10 @@ def contents(template, parts, exists):
     made = []
     for each in template["parts"]:
         chapters = [item["file"] for item in each["chapters"]]
-        several = [(part_caption(parts, index, each["caption"]), [part.page(page) for page in chapters]) for index, part in enumerate(parts)]
+        several = [
+            (part_caption(parts, index, each["caption"]), [part.page(page) for page in chapters])
+            for index, part in enumerate(parts)
+        ]
         for caption, pages in several if each.get("each_study") else [(each["caption"], chapters)]:
             if found := [{"file": page} for page in pages if exists(page)]:
                 made.append({"caption": caption, "chapters": found})

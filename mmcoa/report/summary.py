@@ -67,7 +67,9 @@ def facts(shown, folder="results"):
     """What captions and prose of the page say: {key: text}."""
     each_facts = [of_study(each.out) for each in shown]
     return {
-        "sum_studies": listed(f"{own['profile']}{f' ({each.title})' if each.title else ''}" for each, own in zip(shown, each_facts, strict=True)),
+        "sum_studies": listed(
+            f"{own['profile']}{f' ({each.title})' if each.title else ''}" for each, own in zip(shown, each_facts, strict=True)
+        ),
         "sum_models": together(shown, [own["base_model"] for own in each_facts]),
         "sum_sets": together(shown, [own["datasets"] for own in each_facts]),
         "sum_n": together(shown, [own["n_all"] for own in each_facts]),
@@ -100,7 +102,12 @@ def together(shown, texts, separator=", "):
 def attacks_says(each):
     """Macro accuracy of the undefended model under each attack of MAIN, over all data sets of the study."""
     means = tables.macro(tasks.only(tasks.everywhere(each.study), ["none"])).set_index("attack").accuracy
-    named = {"clean": "without attack", "image": "after the image attack", "text": "after one changed word a prompt", "sequential": "after both"}
+    named = {
+        "clean": "without attack",
+        "image": "after the image attack",
+        "text": "after one changed word a prompt",
+        "sequential": "after both",
+    }
     return listed(f"{percent(means[name])} {words}" for name, words in named.items() if name in means.index)
 
 
@@ -109,8 +116,12 @@ def defences_says(each):
     means = tables.macro(each.out).pivot(index="method", columns="attack", values="accuracy")
     trained = [name for name in ordered(each.out.methods, METHODS) if name != "none"]
     there = {name: means.loc[trained, name].dropna() for name in MAIN[1:] if name in means}
-    best = {name: f"{method_label(own.idxmax())} with {percent(own.max())}" if len(own) else MISSING for name, own in there.items()}
-    return "; ".join(f"{attack_label(name)}, {text} (undefended {percent(means.loc['none', name])})" for name, text in best.items())
+    best = {
+        name: f"{method_label(own.idxmax())} with {percent(own.max())}" if len(own) else MISSING for name, own in there.items()
+    }
+    return "; ".join(
+        f"{attack_label(name)}, {text} (undefended {percent(means.loc['none', name])})" for name, text in best.items()
+    )
 
 
 def prices_says(each):

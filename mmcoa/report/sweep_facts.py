@@ -12,7 +12,11 @@ from mmcoa.report.tables import macro
 
 def of_sweeps(study):
     """What captions and prose say of each sweep that the study has: `NAME_n`, `NAME_threat`, `NAME_says`; and `missing`."""
-    missing = [label for name, label in SWEEPS.items() if not any("none" in set(part.rows.method) for part in study.sweeps.get(name, {}).values())]
+    missing = [
+        label
+        for name, label in SWEEPS.items()
+        if not any("none" in set(part.rows.method) for part in study.sweeps.get(name, {}).values())
+    ]
     facts = {"missing": listed(missing) or "none"}
     for name, parts in study.sweeps.items():
         own = [part.rows[part.rows.method == "none"] for part in parts.values()]
@@ -48,7 +52,10 @@ def ends(study, names):
     frame, clauses = pd.concat([sweeps.curve(study, "epsilon", name).assign(method=name) for name in names]), []
     for attack, part in frame.groupby("attack", sort=False):
         stops = [part[part.x == x] for x in (part.x.min(), part.x.max())]
-        said = [f"at {own.value.iloc[0]} {listed(f'{method_label(r.method)} {percent(r.accuracy)}' for r in own.itertuples())}" for own in stops]
+        said = [
+            f"at {own.value.iloc[0]} {listed(f'{method_label(r.method)} {percent(r.accuracy)}' for r in own.itertuples())}"
+            for own in stops
+        ]
         clauses.append(f"{attack_label(attack)}: {', '.join(said)}")
     return "; ".join(clauses)
 
@@ -73,7 +80,10 @@ def trends(name, frame):
         rise = float(np.max(np.diff(part.accuracy), initial=0))
         way = "never rising on the way" if rise < 0.05 else f"rising by at most {rise:.1f} points from one value to the next"
         ends = f"from {first.accuracy:.0f} % {place(first.value)} to {last.accuracy:.0f} % {place(last.value)}"
-        clauses.append(f"{attack_label(attack)} {ends}, {way}" + (f" ({MISSING} {listed(place(value) for value in gone)})" if len(gone) else ""))
+        clauses.append(
+            f"{attack_label(attack)} {ends}, {way}"
+            + (f" ({MISSING} {listed(place(value) for value in gone)})" if len(gone) else "")
+        )
     return "; ".join(clauses)
 
 
@@ -89,7 +99,11 @@ def of_attacks(study):
     names = {"picture": "on pictures", "prompts": "on prompts", "both": "on both"}
     clauses = [f"{names[kind]}, {strongest(own)}" for kind, own in kinds.items() if len(own)]
     seeds = int(macro(part).seeds.max())
-    return {"attacks_count": str(len(means)), "attacks_strongest": "; ".join(clauses) or MISSING, "attacks_seeds": f"{seeds} training seed{'s' * (seeds != 1)}"}
+    return {
+        "attacks_count": str(len(means)),
+        "attacks_strongest": "; ".join(clauses) or MISSING,
+        "attacks_seeds": f"{seeds} training seed{'s' * (seeds != 1)}",
+    }
 
 
 def strongest(means):

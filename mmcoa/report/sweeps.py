@@ -11,12 +11,12 @@ import pandas as pd
 
 from mmcoa.attacks import catalog
 from mmcoa.errors import UserError
+from mmcoa.evaluation.statistics import macro_interval
 from mmcoa.report.holes import MISSING, difference, pictures, shown
 from mmcoa.report.names import ATTACKS, KNOWS, METHODS, attack_label, listed, method_label, ordered, source_label
 from mmcoa.report.results import threat_of
 from mmcoa.report.tables import correct_by_sample, macro, number, signed_interval
 from mmcoa.report.words import text_changes
-from mmcoa.statistics import macro_interval
 from mmcoa.threat import parse_epsilon
 
 NUMERIC = ("epsilon", "steps", "restarts", "budget")  # sweeps whose values have a place on an axis
@@ -148,7 +148,11 @@ def texts_table(study, name, method="none", reference=None):
     base, rows = parts[reference], []
     for value, part in parts.items():
         sets = correct_by_sample(part, method, "text")
-        changed = np.nan if part.lacking(method) else part.rows[(part.rows.method == method) & (part.rows.attack == "text")].share_changed.mean()
+        changed = (
+            np.nan
+            if part.lacking(method)
+            else part.rows[(part.rows.method == method) & (part.rows.attack == "text")].share_changed.mean()
+        )
         row = {
             LABELS[name]: value_label(name, value),
             "n": str(pictures(sets)),
@@ -194,7 +198,10 @@ def longest_edit(study):
 
 def most_edited(study):
     """The study of the smallest budget above one word, of the sweep `budget`; without one, that of the largest."""
-    parts = sorted(((value, part) for value, part in study.sweep("budget").items() if len(part.rows)), key=lambda item: parse_epsilon(item[0]))
+    parts = sorted(
+        ((value, part) for value, part in study.sweep("budget").items() if len(part.rows)),
+        key=lambda item: parse_epsilon(item[0]),
+    )
     return next((part for value, part in parts if parse_epsilon(value) > 1), parts[-1][1])
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.errors import UserError
+from mmcoa.evaluation.statistics import macro_interval, wilson
 from mmcoa.report import results, source, tasks
 from mmcoa.report.holes import MISSING, NO_SET, difference, pictures, shown, task_of
 from mmcoa.report.names import ATTACKS, MACRO, METHODS, attack_label, dataset_label, method_label, ordered
-from mmcoa.statistics import macro_interval, wilson
 
 
 def summary(profile, folder="results", holes=False):
@@ -24,7 +24,9 @@ def summary(profile, folder="results", holes=False):
 def short(table):
     """`methods_table` without intervals, seeds and training data."""
     table = table.drop(columns=["trained on", "seeds"])
-    return table.assign(**{column: table[column].str.split(" (", regex=False).str[0] for column in table.columns.drop("method")})
+    return table.assign(
+        **{column: table[column].str.split(" (", regex=False).str[0] for column in table.columns.drop("method")}
+    )
 
 
 def macro(study, against=None):
@@ -66,8 +68,15 @@ def correct_by_sample(study, method, attack, like=None):
         outcomes = outcomes.merge(shared, on=keys)
     lacking = {*study.lacking(method), *(like.lacking(method) if like is not None else ())}
     outcomes = outcomes[~outcomes.dataset.isin(lacking)]
-    correct = outcomes.groupby(keys)[f"{attack}_correct"].mean() if len(outcomes) else pd.Series(index=pd.MultiIndex.from_frame(outcomes[keys]))
-    sets = {name: (part.to_numpy(), part.index.get_level_values("label").to_numpy()) for name, part in correct.groupby(level="dataset")}
+    correct = (
+        outcomes.groupby(keys)[f"{attack}_correct"].mean()
+        if len(outcomes)
+        else pd.Series(index=pd.MultiIndex.from_frame(outcomes[keys]))
+    )
+    sets = {
+        name: (part.to_numpy(), part.index.get_level_values("label").to_numpy())
+        for name, part in correct.groupby(level="dataset")
+    }
     return [pair for _, pair in sorted((sets | dict.fromkeys(lacking, NO_SET)).items(), key=lambda item: item[0])]
 
 
@@ -139,7 +148,12 @@ def methods_table(study):
     """Method x attack: macro mean, with what the method was trained on and the number of training seeds."""
     frame, rows = macro(study), []
     for method, part in frame.groupby("method", sort=False):
-        trained = dict.fromkeys([*study.rows.trained_on[study.rows.method == method], *(h.trained_on for h in study.own_holes if h.method == method)])
+        trained = dict.fromkeys(
+            [
+                *study.rows.trained_on[study.rows.method == method],
+                *(h.trained_on for h in study.own_holes if h.method == method),
+            ]
+        )
         row = {"method": method_label(method)}
         row |= {"trained on": ", ".join(dataset_label(name) for name in trained if name) or "–"}
         row |= {"seeds": "–" if method == "none" else str(part.seeds.iloc[0] or MISSING), "n": str(part.n.iloc[0])}

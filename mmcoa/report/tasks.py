@@ -18,7 +18,10 @@ IN = "in_distribution"
 def everywhere(study):
     """The `Study` of those methods that were judged on every data set, in its sweeps as well."""
     kept = only(study, judged_everywhere(study))
-    sweeps = {name: {value: only(part, judged_everywhere(part)) for value, part in parts.items()} for name, parts in study.sweeps.items()}
+    sweeps = {
+        name: {value: only(part, judged_everywhere(part)) for value, part in parts.items()}
+        for name, parts in study.sweeps.items()
+    }
     return replace(kept, sweeps=sweeps)
 
 
@@ -31,8 +34,13 @@ def out_of_distribution(study):
     seen = trained_sets(study)
     sets = set().union(*judged(study).values()) - seen
     if not sets:
-        raise UserError(f"profile '{study.profile}' evaluates its models on nothing but what they were trained on: nothing is out of distribution")
-    sweeps = {name: {value: only(part, sets=sets) for value, part in parts.items() if sets & set().union(*judged(part).values())} for name, parts in study.sweeps.items()}
+        raise UserError(
+            f"profile '{study.profile}' evaluates its models on nothing but what they were trained on: nothing is out of distribution"
+        )
+    sweeps = {
+        name: {value: only(part, sets=sets) for value, part in parts.items() if sets & set().union(*judged(part).values())}
+        for name, parts in study.sweeps.items()
+    }
     return replace(only(study, sets=sets), sweeps={name: parts for name, parts in sweeps.items() if parts})
 
 
@@ -44,7 +52,10 @@ def trained_sets(study):
 def judged(study):
     """{method: data sets that it is judged on}, those of holes as well."""
     sets = {}
-    for method, dataset in [*study.rows[["method", "dataset"]].drop_duplicates().itertuples(index=False, name=None), *((h.method, h.dataset) for h in study.own_holes)]:
+    for method, dataset in [
+        *study.rows[["method", "dataset"]].drop_duplicates().itertuples(index=False, name=None),
+        *((h.method, h.dataset) for h in study.own_holes),
+    ]:
         sets.setdefault(method, set()).add(dataset)
     return sets
 
@@ -62,7 +73,11 @@ def only(study, methods=None, sets=None):
     shared = set.intersection(*own.values()) if own else set()
     kept = shared if sets is None else shared & set(sets)
     rows = study.rows[study.rows.method.isin(own) & study.rows.dataset.isin(kept)]
-    return of_rows(study, rows, tuple(hole for hole in study.holes if hole.method in own and (hole.kind == "train" or hole.dataset in kept)))
+    return of_rows(
+        study,
+        rows,
+        tuple(hole for hole in study.holes if hole.method in own and (hole.kind == "train" or hole.dataset in kept)),
+    )
 
 
 def of_rows(study, rows, holes=()):
@@ -76,4 +91,6 @@ def of_rows(study, rows, holes=()):
 
     training = study.training[study.training.model_id.isin(set(rows.model_id))] if len(study.training) else study.training
     parts = {name: own(getattr(study, name)) for name in ("outcomes", "changes", "checks")}
-    return replace(study, rows=rows.reset_index(drop=True), training=training.reset_index(drop=True), sweeps={}, holes=holes, **parts)
+    return replace(
+        study, rows=rows.reset_index(drop=True), training=training.reset_index(drop=True), sweeps={}, holes=holes, **parts
+    )

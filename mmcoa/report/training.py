@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.errors import UserError
-from mmcoa.heldout import MEASURED
+from mmcoa.evaluation.statistics import wilson
 from mmcoa.report import style
 from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, attack_label, method_label, ordered
 from mmcoa.report.strength_facts import span
 from mmcoa.report.tables import number, with_untrained
-from mmcoa.statistics import wilson
+from mmcoa.training.heldout import MEASURED
 
 NO_IMAGE_ATTACK = ("clean", "text_only")  # defences without an inner image attack
 
@@ -83,7 +83,9 @@ def cost(study):
     frame = trained(study)
     frame = frame[~frame.method.isin(study.untrained())]
     if frame.empty:
-        raise UserError(f"nothing to report: each method of profile '{study.profile}' lacks a training; run: mmcoa run {study.profile}")
+        raise UserError(
+            f"nothing to report: each method of profile '{study.profile}' lacks a training; run: mmcoa run {study.profile}"
+        )
     frame = frame.assign(thousand=1000 * frame.seconds / frame.images)
     frame["epoch"] = frame.thousand * frame["train_samples"].astype(float) / 1000 if "train_samples" in frame else np.nan
     rows = []
@@ -125,7 +127,9 @@ def cost_table(study):
         cells = {"method": method_label(row.method), "seeds": str(row.seeds)}
         first = frame_of[row.method].iloc[0]
         cells["pictures seen"] = f"{int(frame_of[row.method].images.mean()):,}"
-        cells["PGD steps inside"] = "–" if first.defense in NO_IMAGE_ATTACK or pd.isna(first.inner_steps) else f"{first.inner_steps:.0f}"
+        cells["PGD steps inside"] = (
+            "–" if first.defense in NO_IMAGE_ATTACK or pd.isna(first.inner_steps) else f"{first.inner_steps:.0f}"
+        )
         cells |= {f"{unit(study)} per 1,000 pictures": short(row.seconds) + between, "pictures/s": short(row.per_second)}
         cells |= {"ratio to clean fine-tuning": short(row.ratio), f"{unit(study)} per epoch": short(row.epoch)}
         rows.append(cells)
@@ -191,7 +195,9 @@ def tradeoff(study):
     Without the models of a method that has a hole on any data set.
     """
     attack = robust_attack(study)
-    rows = study.rows[study.rows.attack.isin(["clean", attack]) & ~study.rows.method.isin({hole.method for hole in study.own_holes})]
+    rows = study.rows[
+        study.rows.attack.isin(["clean", attack]) & ~study.rows.method.isin({hole.method for hole in study.own_holes})
+    ]
     keys = ["model_id", "method"]
     wide = rows.groupby([*keys, "attack"], sort=False).accuracy.mean().unstack("attack")
     wide["n"] = rows[rows.attack == "clean"].groupby(keys).n.sum()

@@ -4,7 +4,6 @@ import math
 
 import pandas as pd
 
-from mmcoa import heldout
 from mmcoa.report import learning_rates, training
 from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered
@@ -12,6 +11,7 @@ from mmcoa.report.strength_facts import counted, span
 from mmcoa.report.sweeps import merged, symbols
 from mmcoa.study.profiles import load_profile
 from mmcoa.threat import ThreatModel
+from mmcoa.training import heldout
 
 
 def of_training(study, results="results"):
@@ -25,7 +25,8 @@ def of_training(study, results="results"):
         "cost_unit": training.unit(study),
         "cost_devices": listed(f"{row.device}, {counted(row.threads, 'thread')}" for row in machines.itertuples()),
         "cost_says": " and ".join(
-            f"{method_label(row.method)} {how} ({training.short(row.seconds)})" for row, how in ((cheap, "least"), (dear, "most"))
+            f"{method_label(row.method)} {how} ({training.short(row.seconds)})"
+            for row, how in ((cheap, "least"), (dear, "most"))
         ),
         "base_sets": listed(dict.fromkeys(map(dataset_label, frame.dataset))),
         "tradeoff_attack": attack_label(training.robust_attack(study)),

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.errors import UserError
+from mmcoa.evaluation.statistics import macro_interval
 from mmcoa.report import claim_report, claims, results, style, tables, tasks
 from mmcoa.report.holes import MISSING, difference, pictures
 from mmcoa.report.names import ATTACKS, METHODS, attack_label, listed, method_label, ordered
 from mmcoa.report.strength_facts import span
 from mmcoa.report.sweeps import signed_interval
-from mmcoa.statistics import macro_interval
 from mmcoa.study.profiles import load_profile, shipped_profiles
 
 CLAIMS = ("C1", "C2", "C4")  # which out of distribution alone decides
@@ -37,9 +37,13 @@ def shared(first, second):
     Raises `UserError` where they share none.
     """
     parts = [tasks.out_of_distribution(study) for study in (first, second)]
-    methods, sets, attacks = ([name for name in own(parts[0]) if name in own(parts[1])] for own in (methods_of, sets_of, attacks_of))
+    methods, sets, attacks = (
+        [name for name in own(parts[0]) if name in own(parts[1])] for own in (methods_of, sets_of, attacks_of)
+    )
     if "none" not in methods or not sets or not attacks:
-        raise UserError(f"the studies '{first.profile}' and '{second.profile}' share no undefended model, data set or attack to compare")
+        raise UserError(
+            f"the studies '{first.profile}' and '{second.profile}' share no undefended model, data set or attack to compare"
+        )
     return tuple(with_attacks(tasks.only(part, methods, sets), attacks) for part in parts)
 
 
@@ -63,7 +67,11 @@ def with_attacks(study, attacks):
 def names_of(pair):
     """Names of the two base models, with the profile where they have the same."""
     models = [study.rows.base_model.iloc[0] for study in pair]
-    return models if len(set(models)) == len(models) else [f"{model} ({study.profile})" for model, study in zip(models, pair, strict=True)]
+    return (
+        models
+        if len(set(models)) == len(models)
+        else [f"{model} ({study.profile})" for model, study in zip(models, pair, strict=True)]
+    )
 
 
 def accuracy_table(pair):
@@ -73,7 +81,12 @@ def accuracy_table(pair):
     for method in ordered(pair[0].methods, METHODS):
         for model, frame in frames:
             part = frame[frame.method == method]
-            row = {"method": method_label(method), "base model": model, "seeds": "–" if method == "none" else str(part.seeds.iloc[0] or MISSING), "n": str(part.n.iloc[0])}
+            row = {
+                "method": method_label(method),
+                "base model": model,
+                "seeds": "–" if method == "none" else str(part.seeds.iloc[0] or MISSING),
+                "n": str(part.n.iloc[0]),
+            }
             rows.append(row | {attack_label(r.attack): tables.number(r.accuracy, r.low, r.high) for r in part.itertuples()})
     return pd.DataFrame(rows)
 
@@ -126,7 +139,9 @@ def figure(pair):
     frames, looks = [tables.macro(study) for study in pair], ((style.BLUE, "s"), (style.ORANGE, "^"))
     attacks, names = ordered(pair[0].attacks, ATTACKS), ordered(pair[0].methods, METHODS)[::-1]
     rows, columns = style.grid(len(attacks))
-    figure, panels = plt.subplots(rows, columns, figsize=(style.WIDTH, 0.6 + rows * (0.5 + 0.34 * len(names))), sharex=True, sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(style.WIDTH, 0.6 + rows * (0.5 + 0.34 * len(names))), sharex=True, sharey=True, squeeze=False
+    )
     for axes, attack in zip(panels.flat, attacks, strict=False):
         for model, frame, (color, marker), offset in zip(names_of(pair), frames, looks, (0.14, -0.14), strict=True):
             part = frame[frame.attack == attack].set_index("method").loc[names]
@@ -156,11 +171,17 @@ def facts(pair, frame):
         "variant_profile": pair[1].profile,
         "variant_sets": str(pair[0].rows.dataset.nunique()),
         "variant_n": f"{frame.n.max():,}",
-        "variant_each": listed(f"{(study.outcomes.method == 'none').sum():,} ({model})" for study, model in zip(pair, (first, second), strict=True)),
+        "variant_each": listed(
+            f"{(study.outcomes.method == 'none').sum():,} ({model})" for study, model in zip(pair, (first, second), strict=True)
+        ),
         "variant_rates": listed(f"{rates_of(study)} ({model})" for study, model in zip(pair, (first, second), strict=True)),
         "variant_defences": listed(method_label(name) for name in ordered(set(pair[0].methods) - {"none"}, METHODS)),
         "variant_seeds": listed(f"{count} ({model})" for count, model in zip(seeds, (first, second), strict=True)),
-        "variant_apart": "; ".join(f"{method_label(r.method)} under {attack_label(r.attack)}, {signed_interval(r.points, r.low, r.high)}" for r in apart.itertuples()) or "none",
+        "variant_apart": "; ".join(
+            f"{method_label(r.method)} under {attack_label(r.attack)}, {signed_interval(r.points, r.low, r.high)}"
+            for r in apart.itertuples()
+        )
+        or "none",
         "variant_of": f"{len(apart)} of {int((frame.what == 'difference').sum())}",
     }
 

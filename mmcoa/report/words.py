@@ -124,12 +124,18 @@ def methods_table(study):
         if changes.empty:
             continue
         models, where = changes.model_id.nunique(), found["where"].value_counts()
-        row = {"method": method_label(method), "seeds": "–" if method == "none" else str(models), "n prompts": str(len(changes) // models)}
+        row = {
+            "method": method_label(method),
+            "seeds": "–" if method == "none" else str(models),
+            "n prompts": str(len(changes) // models),
+        }
         for kind, label in (("template", "template word (%)"), ("class name", "class name (%)")):
             row[label] = f"{100 * where.get(kind, 0) / len(changes):.1f}"
         row["unchanged (%)"] = f"{100 * float((~changes.changed.astype(bool)).mean()):.1f}"
         word, count = next(iter(Counter(found.old_word).most_common(1)), ("none", 0))
-        rows.append(row | {"most often replaced": f"{word} ({100 * count / len(changes):.0f}\u00a0% of the prompts)" if count else word})
+        rows.append(
+            row | {"most often replaced": f"{word} ({100 * count / len(changes):.0f}\u00a0% of the prompts)" if count else word}
+        )
     return pd.DataFrame(rows)
 
 
@@ -146,7 +152,12 @@ def favourites(study, count=12):
     for word, times in Counter(found.old_word).most_common(count):
         own = found[found.old_word == word]
         news = ", ".join(f"{new} ({n})" for new, n in Counter(own.new_word).most_common(3))
-        row = {"word": word, "part of": listed(dict.fromkeys(own["where"])), "has it (n)": str(holds[word]), "replaced": str(times)}
+        row = {
+            "word": word,
+            "part of": listed(dict.fromkeys(own["where"])),
+            "has it (n)": str(holds[word]),
+            "replaced": str(times),
+        }
         rows.append(row | {"mostly by": news})
     return pd.DataFrame(rows)
 

@@ -12,7 +12,7 @@ import torch
 from mmcoa.attacks.losses import cross_entropy, margin
 from mmcoa.attacks.pgd import pgd
 from mmcoa.errors import UserError
-from mmcoa.loading import load_model
+from mmcoa.model.loading import load_model
 from mmcoa.report.examples import SHOWABLE, picture, pixels
 from mmcoa.report.results import threat_of
 from mmcoa.report.words import text_changes

@@ -23,7 +23,11 @@ from mmcoa.study.sources import MARKER, checkpoint_cell, file_hash
 from mmcoa.study.verify import again
 
 OF_LOST = 4  # evaluations of a model that is trained again because its checkpoint is gone
-OF_CODE = ("code", "dataset", "check_dataset")  # inputs that new code may spell otherwise: what they give is run again and compared
+OF_CODE = (
+    "code",
+    "dataset",
+    "check_dataset",
+)  # inputs that new code may spell otherwise: what they give is run again and compared
 
 
 @dataclass(frozen=True)
@@ -114,22 +118,33 @@ def adopt(profile, count=12, trainings=2, seed=0, device="auto", results=Path("r
     trained, evaluated, refused = stale_cells(profile, results, runs)
     if refused:
         reason, cells = next(iter(refused.items()))
-        raise UserError(f"{sum(map(len, refused.values()))} cells cannot be adopted; {cells[0]}: {reason}; run: mmcoa run {profile}")
+        raise UserError(
+            f"{sum(map(len, refused.values()))} cells cannot be adopted; {cells[0]}: {reason}; run: mmcoa run {profile}"
+        )
     if not trained and not evaluated:
         raise UserError(f"nothing of '{profile}' is stale")
     chosen = choose([stale for stale in evaluated if stale.here], count, seed)
     retrained = choose_trainings(trained, trainings, seed)
     lost = {stale.cell.model for stale in trained if not stale.here}
     if lost and not lost & {stale.cell.model for stale in retrained}:
-        raise UserError(f"checkpoints of {len(lost)} models are not here: at least one of them has to be trained again; say --trainings 1")
-    echo(f"{len(trained) + len(evaluated)} stale cells; again: {len(chosen)} evaluations, {len(retrained)} trainings (--seed {seed})")
+        raise UserError(
+            f"checkpoints of {len(lost)} models are not here: at least one of them has to be trained again; say --trainings 1"
+        )
+    echo(
+        f"{len(trained) + len(evaluated)} stale cells; again: {len(chosen)} evaluations, {len(retrained)} trainings (--seed {seed})"
+    )
     compared = [compare(stale, stale.path, folder, device, echo) for stale in chosen]
     for stale in retrained:
         own = [one for one in evaluated if one.model is stale.model and not one.here]
         compared += train_again(stale, choose(own, 1, seed)[:OF_LOST], folder, device, echo)
     commit, dirty = git_state()
     note = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "git_commit": commit, "git_dirty": dirty, "seed": seed}
-    note |= {"evaluations": len(compared), "outcomes": sum(compared), "trainings": len(retrained), "of": len(trained) + len(evaluated)}
+    note |= {
+        "evaluations": len(compared),
+        "outcomes": sum(compared),
+        "trainings": len(retrained),
+        "of": len(trained) + len(evaluated),
+    }
     for stale in [*evaluated, *trained]:
         mark(stale, folder, note)
     return len(trained) + len(evaluated)
@@ -141,7 +156,9 @@ def compare(stale, path, folder, device, echo):
     wrong = [row for row in rows if row["place"] != "same" or not row["passed"]]
     if wrong:
         where = "" if wrong[0]["place"] == "same" else " on other hardware or versions"
-        raise UserError(f"{stale.cell.id}, {wrong[0]['attack']}: {wrong[0]['moved']} of {wrong[0]['n']} outcomes moved{where}; nothing was adopted")
+        raise UserError(
+            f"{stale.cell.id}, {wrong[0]['attack']}: {wrong[0]['moved']} of {wrong[0]['n']} outcomes moved{where}; nothing was adopted"
+        )
     echo(f"equal: {stale.cell.id} ({rows[0]['n']} samples, {len(rows)} attacks)")
     return sum(row["n"] for row in rows)
 
@@ -159,7 +176,12 @@ def train_again(stale, evaluations, folder, device, echo):
     torch.set_num_threads(stale.record["provenance"]["threads"])
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            parameters = {**stale.model.train_parameters, "output": f"{temporary}/{stale.model.name}", "results": None, "device": device}
+            parameters = {
+                **stale.model.train_parameters,
+                "output": f"{temporary}/{stale.model.name}",
+                "results": None,
+                "device": device,
+            }
             made = run_train_cell(**parameters)
             if not stale.here:
                 echo(f"trained again: {stale.cell.id}, whose checkpoint is not here")

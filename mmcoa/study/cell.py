@@ -1,6 +1,6 @@
 """What a cell computes. The notebooks call these three functions; without Jupyter the same work is
 
-    python -m mmcoa.study.cell SPEC.json        # {"kind": "pretrain", "train" or "evaluate", "parameters": {...}}, as in runs/PROFILE/specs/
+python -m mmcoa.study.cell SPEC.json        # {"kind": "pretrain", "train" or "evaluate", "parameters": {...}}, as in runs/PROFILE/specs/
 """
 
 import contextlib
@@ -18,12 +18,9 @@ from mmcoa.attacks.catalog import find
 from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.distributed import join
 from mmcoa.errors import UserError, unknown
-from mmcoa.evaluation import evaluate
-from mmcoa.finetune import fine_tune
-from mmcoa.loading import load_model, resolve_device
-from mmcoa.pretraining import pretrain
+from mmcoa.evaluation.loop import evaluate
+from mmcoa.model.loading import load_model, resolve_device
 from mmcoa.runtime import tune_allocator
-from mmcoa.study import ablations
 from mmcoa.study.cells import evaluate_cells, pretrain_cell, train_cell
 from mmcoa.study.records import is_current, provenance, read_record, write_atomic, write_outcomes, write_record
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
@@ -31,13 +28,16 @@ from mmcoa.study.sources import MARKER, model_hash
 from mmcoa.study.sweeps import read_sweeps
 from mmcoa.study.weights import keep
 from mmcoa.threat import default_threat, preset
+from mmcoa.training import faults as ablations
+from mmcoa.training.finetune import fine_tune
+from mmcoa.training.pretrain import pretrain
 
 
 def run_pretrain_cell(data, output, *, name="pretrained", device="auto", results=None, progress=None, **settings):
     """Train a base model from scratch and write the checkpoint folder `output`.
 
     With `results` (results/PROFILE) the record of the cell is written there, the log of the training as training/NAME.csv, and the
-    checkpoint where it is small (weights.py); checkpoints as in `run_train_cell`. settings: of `mmcoa.pretraining.pretrain`. Returns the folder.
+    checkpoint where it is small (weights.py); checkpoints as in `run_train_cell`. settings: of `mmcoa.training.pretrain.pretrain`. Returns the folder.
     """
     for parameter in settings:
         if parameter not in PRETRAIN_SETTINGS:
@@ -91,17 +91,21 @@ def run_train_cell(
     `name`: what results call the model (default DEFENSE-seedSEED). With `results` (results/PROFILE) the record of the cell
     is written there, and the log of the training as training/NAME.csv. A finished checkpoint of the same cell is kept, an
     unfinished one continued; in a study, one of an outdated cell is removed first. Several processes train one model together
-    (`accelerate launch`); the first one writes. Returns the folder; see `mmcoa.finetune.fine_tune` for the parameters.
+    (`accelerate launch`); the first one writes. Returns the folder; see `mmcoa.training.finetune.fine_tune` for the parameters.
     """
     tune_allocator()
     began, started = time.monotonic(), time.time()
     output, name = Path(output), name or f"{defense}-seed{seed}"
-    settings = dict(defense=defense, dataset=dataset, split=split, samples=samples, shots=shots, steps=steps, batch_size=batch_size)
+    settings = dict(
+        defense=defense, dataset=dataset, split=split, samples=samples, shots=shots, steps=steps, batch_size=batch_size
+    )
     settings |= dict(inner_steps=inner_steps, epsilon=epsilon, lr=lr, lambda_image=lambda_image, lambda_text=lambda_text)
     settings |= dict(positives=positives, trains=trains, last_blocks=last_blocks, lora_rank=lora_rank, precision=precision)
     settings |= dict(candidate_source=candidate_source, seed=seed)
     device = str(resolve_device(device))
-    run = dict(model=model, output=output, device=device, name=name, progress=progress, change=ablations.change(fault), **settings)
+    run = dict(
+        model=model, output=output, device=device, name=name, progress=progress, change=ablations.change(fault), **settings
+    )
     if results is None:
         return fine_tune(**run)
     cell = train_cell(name, model, **settings, fault=fault)
@@ -216,12 +220,16 @@ def compute(cell, loaded, output, progress):
     # Parts of an unfinished evaluation count for the same code and inputs alone: the hash is part of their place.
     parts = None if output is None else Path(output) / "partial" / cell.id
     resume = None if output is None else parts / cell.hash[:16]
-    found = evaluate(loaded, dataset, settings["attacks"], threat, progress=report, attacker=attacker, resume=resume, check=check)
+    found = evaluate(
+        loaded, dataset, settings["attacks"], threat, progress=report, attacker=attacker, resume=resume, check=check
+    )
     rows = [{**row, "sweep": cell.sweep, "sweep_value": cell.sweep_value} for row in found]
     if output is not None:
         write_outcomes(found.outcomes, Path(output) / "outcomes", cell.id)
         device = str(loaded.device)
-        made = provenance(started, time.monotonic() - began, settings["seed"], device, torch.get_num_threads(), hardware(device))
+        made = provenance(
+            started, time.monotonic() - began, settings["seed"], device, torch.get_num_threads(), hardware(device)
+        )
         write_record(output, cell, made, rows, found.changes, checks=found.checks, notes=found.notes)
         shutil.rmtree(parts, ignore_errors=True)  # also what an outdated cell of this name left
         with contextlib.suppress(OSError):

@@ -49,7 +49,7 @@ def pretrain_cell(name, data, **parameters):
     """The cell that trains a base model from scratch; parameters as in notebooks/pretrain.ipynb."""
     names = [] if data == "openmoji" else data
     inputs = {
-        "code": code_hash("mmcoa.pretraining"),
+        "code": code_hash("mmcoa.training.pretrain"),
         "datasets": {each: dataset_hash(each) for each in names},
         "candidates": candidates_hash("table:train"),  # captions meet both halves, which lie in one file
     }
@@ -64,9 +64,11 @@ def train_cell(name, model, weights=None, **parameters):
     parameters = _canonical(parameters)
     if parameters["defense"] not in defenses.names():
         raise unknown("defence", parameters["defense"], defenses.names())
-    source, fault = parameters["candidate_source"], ["mmcoa.study.ablations"] if parameters.get("fault") else []
+    source, fault = parameters["candidate_source"], ["mmcoa.training.faults"] if parameters.get("fault") else []
     inputs = {
-        "code": code_hash("mmcoa.finetune", f"mmcoa.defenses.{parameters['defense']}", *candidates_code(source), *fault),
+        "code": code_hash(
+            "mmcoa.training.finetune", f"mmcoa.defenses.{parameters['defense']}", *candidates_code(source), *fault
+        ),
         "model": weights or model_hash(model),
         "dataset": dataset_hash(parameters["dataset"]),
         "candidates": candidates_hash(source),
@@ -79,7 +81,7 @@ def evaluate_cell(name, weights, dataset, point, resize="openclip"):
     parameters = _canonical({"dataset": dataset, **point.settings, "resize": resize})
     source, check = parameters["candidate_source"], parameters["check_dataset"]
     inputs = {
-        "code": code_hash("mmcoa.evaluation", "mmcoa.datasets", *candidates_code(source)),
+        "code": code_hash("mmcoa.evaluation.loop", "mmcoa.datasets", *candidates_code(source)),
         "model": weights,
         "dataset": dataset_hash(dataset),
         "candidates": candidates_hash(source),
@@ -91,7 +93,9 @@ def evaluate_cell(name, weights, dataset, point, resize="openclip"):
 
 def evaluate_cells(name, weights, main, sweeps, resize="openclip"):
     """All evaluate cells of a model: the main evaluation, then each sweep (see `sweeps.points`)."""
-    return [evaluate_cell(name, weights, dataset, point, resize) for point in points(main, sweeps) for dataset in point.datasets]
+    return [
+        evaluate_cell(name, weights, dataset, point, resize) for point in points(main, sweeps) for dataset in point.datasets
+    ]
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,13 @@ def study_models(profile, runs=Path("runs"), results=Path("results")):
                 train_parameters = {"model": base, **settings, "device": profile.device}
                 train_parameters |= {"name": name, "output": path, "results": output}
             cells = evaluate_cells(name, weights, main | judged, sweeps, profile.resize)
-            evaluate_parameters = {"model": path, **told, "dataset": judged["datasets"], "sweeps": [sweep.as_given() for sweep in sweeps], "resize": profile.resize}
+            evaluate_parameters = {
+                "model": path,
+                **told,
+                "dataset": judged["datasets"],
+                "sweeps": [sweep.as_given() for sweep in sweeps],
+                "resize": profile.resize,
+            }
             evaluate_parameters |= {"device": profile.device, "name": name, "output": output}
             models.append(StudyModel(name, train, cells, train_parameters, evaluate_parameters, pretrained))
     return models

@@ -41,7 +41,9 @@ def towers(name):
     if not isinstance(image.get("layers"), int) or "patch_size" not in image or "width" not in text:
         return None  # a ResNet, a model of the hub
     tokens = (image["image_size"] // image["patch_size"]) ** 2 + 1
-    return transformer(tokens, image["width"], image["layers"]), transformer(min(TOKENS, text.get("context_length", 77)), text["width"], text["layers"])
+    return transformer(tokens, image["width"], image["layers"]), transformer(
+        min(TOKENS, text.get("context_length", 77)), text["width"], text["layers"]
+    )
 
 
 def transformer(tokens, width, layers):
@@ -73,7 +75,9 @@ def _pretrain(settings, image, text):
 
 
 def _train(settings, image, text):
-    batch, steps, inner = (settings[key] or default for key, default in (("batch_size", 64), ("steps", 100), ("inner_steps", 3)))
+    batch, steps, inner = (
+        settings[key] or default for key, default in (("batch_size", 64), ("steps", 100), ("inner_steps", 3))
+    )
     _, classes = samples_of(settings["dataset"], settings["split"], settings["samples"], settings["shots"])
     present = min(batch, classes)
     defense = settings["defense"]

@@ -8,7 +8,19 @@ from pathlib import Path
 
 # --multi_gpu names accelerate's launcher for one process a GPU; without a GPU the processes talk over gloo.
 # Port 0: any free one, since several trainings may run on one machine.
-LAUNCH = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0")
+LAUNCH = (
+    "-m",
+    "accelerate.commands.launch",
+    "--multi_gpu",
+    "--num_machines",
+    "1",
+    "--mixed_precision",
+    "no",
+    "--dynamo_backend",
+    "no",
+    "--main_process_port",
+    "0",
+)
 RAISED = re.compile(r"^(?:\[rank\d+\]: ?)?((?:error|[A-Za-z_.]*(?:Error|Exception|Interrupt)): .+)")
 
 

@@ -87,7 +87,12 @@ def run_notebook(notebook, output, parameters):
     reason, final = None, True
     try:
         papermill.execute_notebook(
-            str(notebook), str(running), parameters, kernel_name="python3", kernel_manager_class=ThisInterpreter, progress_bar=False
+            str(notebook),
+            str(running),
+            parameters,
+            kernel_name="python3",
+            kernel_manager_class=ThisInterpreter,
+            progress_bar=False,
         )
     except papermill.PapermillExecutionError as error:
         reason = one_line(f"{error.ename}: {error.evalue}")
@@ -198,7 +203,9 @@ def main(path, processes=1, hold=0, share=1, attempt=1):
     end_with_runner(spec["state"])
     failed.unlink(missing_ok=True)
     try:
-        if full := preflight.crowded(*(spec[key] for key in ("results", "state") if key in spec)):  # those after the one that filled the disk end at once
+        if full := preflight.crowded(
+            *(spec[key] for key in ("results", "state") if key in spec)
+        ):  # those after the one that filled the disk end at once
             raise UserError("; ".join(full))
         with last_words(running, failed, spec["notebook"]), gpus.hold(hold, share=share):
             write_atomic(running, lambda p: p.write_text(json.dumps(claim())))

@@ -87,7 +87,11 @@ def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOT
             if record := records[cell.id]:
                 timed.setdefault(kind_of(cell), []).append(seconds_of(record))
         stale = [cell for cell in cells if not is_current(records[cell.id], cell.hash)]
-        train = _process("train", model.name, [model.train], "finetune", plan, notebooks, model.train_parameters) if model.train else None
+        train = (
+            _process("train", model.name, [model.train], "finetune", plan, notebooks, model.train_parameters)
+            if model.train
+            else None
+        )
         evaluate = _process("evaluate", model.name, model.evaluate, "evaluate", plan, notebooks, model.evaluate_parameters)
         evaluate_pending = any(cell.kind == "evaluate" for cell in stale) or plan.ended_badly(evaluate)
         if train:
@@ -138,7 +142,9 @@ def kind_of(cell):
 
 def _process(kind, model, cells, notebook, plan, notebooks, parameters):
     name = f"{kind}__{model}"
-    return Process(name, kind, cells, Path(notebooks) / f"{notebook}.ipynb", plan.results / "notebooks" / f"{name}.ipynb", parameters)
+    return Process(
+        name, kind, cells, Path(notebooks) / f"{notebook}.ipynb", plan.results / "notebooks" / f"{name}.ipynb", parameters
+    )
 
 
 def write_specs(plan):

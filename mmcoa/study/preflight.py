@@ -43,7 +43,9 @@ def missing_data(name):
     """Why a data set cannot be read, and how large it is; empty where it is there. What is in it `mmcoa data check` says."""
     if name.startswith("wds:"):
         place = name.removeprefix("wds:")
-        return "" if place.startswith(("http://", "https://")) or Path(place).is_dir() else f"data set '{name}': no folder {place}"
+        return (
+            "" if place.startswith(("http://", "https://")) or Path(place).is_dir() else f"data set '{name}': no folder {place}"
+        )
     record = records()[name]
     try:
         if record.reader == "merged":
@@ -73,7 +75,11 @@ def gigabytes_of(config):
     if not isinstance(image.get("layers"), int) or "patch_size" not in image or "width" not in text:
         return None
     blocks = sum(12 * tower["layers"] * tower["width"] ** 2 for tower in (image, text))
-    ends = 3 * image["patch_size"] ** 2 * image["width"] + text["vocab_size"] * text["width"] + joined * (image["width"] + text["width"])
+    ends = (
+        3 * image["patch_size"] ** 2 * image["width"]
+        + text["vocab_size"] * text["width"]
+        + joined * (image["width"] + text["width"])
+    )
     return 4 * (blocks + ends) / 1e9
 
 
@@ -104,7 +110,9 @@ def damaged(name, folder):
         with safe_open(folder / "model.safetensors", framework="numpy") as weights:
             weights.keys()
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        return f"model '{name}': {folder} is damaged ({type(error).__name__}: {str(error)[:80]}); write it again or fetch it again"
+        return (
+            f"model '{name}': {folder} is damaged ({type(error).__name__}: {str(error)[:80]}); write it again or fetch it again"
+        )
     return ""
 
 
@@ -124,10 +132,16 @@ def no_room(folder):
         free = shutil.disk_usage(place).free
     except OSError as error:  # a mount that is lost
         return storage_problem(error) or f"{folder}: {error}"
-    return f"{folder}: {free / 1e6:.0f} MB free, {ROOM / 1e6:.0f} MB are needed at the least; free some space" if free < ROOM else ""
+    return (
+        f"{folder}: {free / 1e6:.0f} MB free, {ROOM / 1e6:.0f} MB are needed at the least; free some space"
+        if free < ROOM
+        else ""
+    )
 
 
 def check(plan):
     """`UserError` that lists all problems of a plan."""
     if found := problems(plan):
-        raise UserError(f"nothing was started: {len(found)} problem{'s' * (len(found) > 1)}: {'; '.join(found)} (data root: {data_root()})")
+        raise UserError(
+            f"nothing was started: {len(found)} problem{'s' * (len(found) > 1)}: {'; '.join(found)} (data root: {data_root()})"
+        )

@@ -87,9 +87,14 @@ class Profile(Strict):
             if entry.task == "in_distribution":
                 continue
             if entry.defense != "none" and not train_settings(self, entry)["dataset"]:
-                text = f"impossible combination: '{entry.defense}' is trained, but neither `train` nor the model names a dataset"
+                text = (
+                    f"impossible combination: '{entry.defense}' is trained, but neither `train` nor the model names a dataset"
+                )
                 raise Misplaced(text, "models", index)
-            _check_split(train_settings(self, entry), *(("models", index) if entry.model_fields_set & {"dataset", "split"} else ("train",)))
+            _check_split(
+                train_settings(self, entry),
+                *(("models", index) if entry.model_fields_set & {"dataset", "split"} else ("train",)),
+            )
         _check_point(points(self.evaluate.model_dump(), [])[0], "evaluate")
         return self
 
@@ -103,9 +108,16 @@ class Profile(Strict):
             for name in sweep.models or []:
                 if name not in entries:
                     raise Misplaced(str(unknown("model", name, entries)), "sweeps", index, "models")
-            trained = {seed for entry in self.models for seed in entry.seeds if sweep.models is None or entry_name(entry) in sweep.models}
+            trained = {
+                seed
+                for entry in self.models
+                for seed in entry.seeds
+                if sweep.models is None or entry_name(entry) in sweep.models
+            }
             if absent := sorted(set(sweep.seeds or []) - trained):
-                raise Misplaced(f"impossible combination: no model of sweep '{sweep.name}' has seed {absent[0]}", "sweeps", index, "seeds")
+                raise Misplaced(
+                    f"impossible combination: no model of sweep '{sweep.name}' has seed {absent[0]}", "sweeps", index, "seeds"
+                )
             for point in points(self.evaluate.model_dump(), [sweep])[1:]:
                 if point.suffix in suffixes:
                     text = f"impossible combination: two evaluations of sweeps would be called '{point.suffix}'; rename one of the sweeps"
@@ -200,7 +212,9 @@ def load_profile(name):
             raise UserError(f"no profile {path}; give a file's path or one of: {', '.join(shipped)}")
     profile = _parse(path)
     if profile.name in shipped and path.resolve() != shipped[profile.name].resolve():
-        raise UserError(f"{path}: the name '{profile.name}' belongs to a shipped profile, whose results it would overwrite; choose another")
+        raise UserError(
+            f"{path}: the name '{profile.name}' belongs to a shipped profile, whose results it would overwrite; choose another"
+        )
     return profile
 
 
@@ -224,15 +238,23 @@ def _overlaid(path, above=()):
         raise UserError(f"{where}: {unknown('profile', name, [*shipped, 'FILE.yaml'])}")
     chain = (*above, path.resolve())
     if base.resolve() in chain:
-        raise UserError(f"{where}: profiles that extend each other in a circle: {' -> '.join(step.name for step in (*chain, base))}")
+        raise UserError(
+            f"{where}: profiles that extend each other in a circle: {' -> '.join(step.name for step in (*chain, base))}"
+        )
     if "name" not in data:
-        raise UserError(f"{where}: a profile that extends another needs a name of its own: its results have a folder of that name")
+        raise UserError(
+            f"{where}: a profile that extends another needs a name of its own: its results have a folder of that name"
+        )
     return _merged(_overlaid(base, chain)[0], data), lines
 
 
 def _merged(below, above):
     """Two mappings as one; what stands above wins."""
-    both = {key: _merged(below[key], value) for key, value in above.items() if isinstance(value, dict) and isinstance(below.get(key), dict)}
+    both = {
+        key: _merged(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
     return below | above | both
 
 
@@ -287,4 +309,10 @@ def _message(errors, lines, path):
 def _fields(place):
     """Keys that a mapping at `place` may have."""
     section = next((part for part in place if isinstance(part, str)), None)
-    return {"pretrain": PretrainSettings, "train": TrainSettings, "models": ModelSettings, "evaluate": EvaluateSettings, "sweeps": Sweep}.get(section, Profile).model_fields
+    return {
+        "pretrain": PretrainSettings,
+        "train": TrainSettings,
+        "models": ModelSettings,
+        "evaluate": EvaluateSettings,
+        "sweeps": Sweep,
+    }.get(section, Profile).model_fields

@@ -26,7 +26,13 @@ def show_progress(plan, child, jobs, echo=print):
         for line in watch.finished(last=True):
             echo(line)
         return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}")
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
     with Progress(*columns, console=console) as bars:
         bar = bars.add_task(plan.profile.name, total=len(waiting), left="")
         while not _ended(child):
@@ -54,7 +60,9 @@ class Watch:
         self.seen = None
         # A model that is trained again because its weights are gone keeps its record: it is done when the weights are back.
         trained = [process for process in plan.pending if process.kind != "evaluate"]
-        self.again = {cell.id: process.parameters["output"] for process in trained for cell in process.cells if plan.is_done(cell)}
+        self.again = {
+            cell.id: process.parameters["output"] for process in trained for cell in process.cells if plan.is_done(cell)
+        }
 
     @property
     def done(self):
@@ -71,7 +79,9 @@ class Watch:
                 del self.waiting[cell.id]
                 seconds = read_record(self.plan.results, cell.id)["provenance"]["seconds"]
                 self.timed.setdefault(kind_of(cell), []).append(seconds)
-                lines.append(f"[{self.done}/{self.total}] {cell.id}: {seconds:.1f} s; time left: {duration(self.seconds_left())}")
+                lines.append(
+                    f"[{self.done}/{self.total}] {cell.id}: {seconds:.1f} s; time left: {duration(self.seconds_left())}"
+                )
         return lines
 
     def is_done(self, cell):

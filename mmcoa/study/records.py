@@ -1,6 +1,6 @@
 """Records: one JSON file a finished cell, whole or not there; outcomes beside it; and rows.csv, compiled by one writer.
 
-    results/PROFILE/records/CELL.json   {schema_version, kind, cell, hash, parameters, inputs, provenance, rows, changes, ...}
+results/PROFILE/records/CELL.json   {schema_version, kind, cell, hash, parameters, inputs, provenance, rows, changes, ...}
 """
 
 import csv
@@ -17,12 +17,70 @@ from mmcoa.errors import UserError
 from mmcoa.study.cells import SCHEMA_VERSION, study_models
 from mmcoa.study.profiles import load_profile
 
-MADE_COLUMNS = ("git_commit", "git_dirty", "python", "torch", "open_clip", "mmcoa", "threads", "started")  # from a record's provenance
+MADE_COLUMNS = (
+    "git_commit",
+    "git_dirty",
+    "python",
+    "torch",
+    "open_clip",
+    "mmcoa",
+    "threads",
+    "started",
+)  # from a record's provenance
 ROW_COLUMNS = (
-    *("model", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", "attack", "accuracy", "correct", "n"),
-    *("ci_low", "ci_high", "sweep", "sweep_value", "epsilon", "norm", "step_size", "steps", "restarts", "keep", "targets", "queries"),
-    *("attacked_space", "candidate_source", "text_budget", "beam", "text_score", "attackable", "min_similarity", "share_changed"),
-    *("precision", "check", "check_n", "prompts", "transform", "skipped", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds"),
+    *(
+        "model",
+        "defense",
+        "base_model",
+        "trained_on",
+        "task",
+        "dataset",
+        "split",
+        "classes",
+        "attack",
+        "accuracy",
+        "correct",
+        "n",
+    ),
+    *(
+        "ci_low",
+        "ci_high",
+        "sweep",
+        "sweep_value",
+        "epsilon",
+        "norm",
+        "step_size",
+        "steps",
+        "restarts",
+        "keep",
+        "targets",
+        "queries",
+    ),
+    *(
+        "attacked_space",
+        "candidate_source",
+        "text_budget",
+        "beam",
+        "text_score",
+        "attackable",
+        "min_similarity",
+        "share_changed",
+    ),
+    *(
+        "precision",
+        "check",
+        "check_n",
+        "prompts",
+        "transform",
+        "skipped",
+        "resize",
+        "train_seed",
+        "attack_seed",
+        "seed",
+        "config_hash",
+        "device",
+        "seconds",
+    ),
     *("schema_version", "cell"),
     *MADE_COLUMNS,
 )
@@ -49,7 +107,13 @@ def write_atomic(path, write):
 
 def write_record(folder, cell, provenance, rows=(), changes=(), **more):
     """Write the record of a finished cell."""
-    record = {"schema_version": SCHEMA_VERSION, "kind": cell.kind, "cell": cell.id, "hash": cell.hash, "parameters": cell.parameters}
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": cell.kind,
+        "cell": cell.id,
+        "hash": cell.hash,
+        "parameters": cell.parameters,
+    }
     record |= {"inputs": cell.inputs, "provenance": provenance, **more, "rows": list(rows), "changes": list(changes)}
     return write_atomic(record_path(folder, cell.id), lambda path: path.write_text(lined(record), encoding="utf8"))
 
@@ -70,7 +134,9 @@ def write_outcomes(outcomes, folder, cell_id):
         with path.open("wb") as file:
             # Names of attacks as plain text: numpy would pickle objects.
             columns = {name: column.to_numpy() for name, column in outcomes.items()}
-            np.savez_compressed(file, **{name: values if values.dtype.kind != "O" else values.astype(str) for name, values in columns.items()})
+            np.savez_compressed(
+                file, **{name: values if values.dtype.kind != "O" else values.astype(str) for name, values in columns.items()}
+            )
 
     return write_atomic(folder / f"{cell_id}.npz", write)
 

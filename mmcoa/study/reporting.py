@@ -1,6 +1,6 @@
 """The last cell of a study's graph: its report, built once all other cells are done.
 
-    python -m mmcoa.study.reporting PROFILE RUNS RESULTS        # as the Snakefile does
+python -m mmcoa.study.reporting PROFILE RUNS RESULTS        # as the Snakefile does
 """
 
 import hashlib
@@ -14,15 +14,32 @@ from mmcoa.study.plan import make_plan
 from mmcoa.study.records import write_atomic
 from mmcoa.study.sources import PACKAGE, code_hash, digest
 
-SOURCES = (("book", ("*.md", "_config.yml", "_toc_template.yml", "*.bib", "_ext/*", "_static/*")), ("notebooks", ("report_*.ipynb",)))
+SOURCES = (
+    ("book", ("*.md", "_config.yml", "_toc_template.yml", "*.bib", "_ext/*", "_static/*")),
+    ("notebooks", ("report_*.ipynb",)),
+)
 
 
 def report_hash(plan):
     """Hash of all that a report shows and is made by: cells, the gallery, code of mmcoa.report, pages, notebooks."""
-    code = code_hash(*(f"mmcoa.report.{path.stem}" for path in sorted((PACKAGE / "report").glob("*.py")) if path.stem != "__init__"))
-    sources = [path for folder, patterns in SOURCES for pattern in patterns for path in sorted(Path(folder).glob(pattern)) if path.is_file()]
+    code = code_hash(
+        *(f"mmcoa.report.{path.stem}" for path in sorted((PACKAGE / "report").glob("*.py")) if path.stem != "__init__")
+    )
+    sources = [
+        path
+        for folder, patterns in SOURCES
+        for pattern in patterns
+        for path in sorted(Path(folder).glob(pattern))
+        if path.is_file()
+    ]
     files = [path for path in (*sources, path_of(plan.results)) if path.is_file()]  # gallery.json says what its pictures are
-    return digest({"cells": {cell.id: cell.hash for cell in plan.cells}, "code": code, "files": {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}})
+    return digest(
+        {
+            "cells": {cell.id: cell.hash for cell in plan.cells},
+            "code": code,
+            "files": {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        }
+    )
 
 
 def marker(plan):

@@ -50,7 +50,10 @@ def run(
         for line in describe(plan, jobs) if dry_run else []:
             echo(line)
         if dry_run and report:
-            echo("  report: " + ("up to date" if not plan.pending and reporting.is_current(plan) else "to build, after all cells"))
+            echo(
+                "  report: "
+                + ("up to date" if not plan.pending and reporting.is_current(plan) else "to build, after all cells")
+            )
         for process in plan.pending if commands else []:
             echo(papermill_command(process))
         return 0
@@ -64,7 +67,10 @@ def run(
         wanted = report and not reporting.is_current(plan)
         if not plan.pending and not wanted:
             path, _ = compile_rows(profile, results, runs)
-            echo(f"{plan.profile.name}: all {len(plan.cells)} cells are done; rows in {path}" + "; its report is up to date" * report)
+            echo(
+                f"{plan.profile.name}: all {len(plan.cells)} cells are done; rows in {path}"
+                + "; its report is up to date" * report
+            )
             return 0
         preflight.check(plan)
         try:
@@ -166,7 +172,9 @@ def sigterm_as_interrupt():
 
 def conclude(after, before, code, command, echo, started=None):
     """Say what failed and why, compile rows.csv, return the exit code. `started`: names of the processes that were to run, None: all."""
-    after = after if started is None else replace(after, pending=[process for process in after.pending if process.name in started])
+    after = (
+        after if started is None else replace(after, pending=[process for process in after.pending if process.name in started])
+    )
     failed = failures(after)
     for name, failure in failed.items():
         echo(f"failed: {name}: {failure['reason']}")
@@ -180,13 +188,20 @@ def conclude(after, before, code, command, echo, started=None):
     logs = " and ".join(str(after.runs / name) for name in ("logs", "slurm", "snakemake.log") if (after.runs / name).exists())
     for process in (process for process in after.pending if process.name in lost):
         edited = any(read_record(after.results, cell.id) for cell in process.cells if cell in after.todo)
-        why = "its records are of other code or inputs than now: was a file edited while it ran?" if edited else "it ended without a result"
+        why = (
+            "its records are of other code or inputs than now: was a file edited while it ran?"
+            if edited
+            else "it ended without a result"
+        )
         echo(f"failed: {process.name}: {why}; see {logs}")
     for text in preflight.crowded(after.results, after.runs):
         echo(f"stopped: {text}, then: {command}")
     done = len(after.cells) - len(after.todo)
     path, missing = compile_rows(after.profile, after.results.parent, after.runs.parent)
-    echo(f"{after.profile.name}: {done} of {len(after.cells)} cells are done; rows in {path}" + (f" ({missing} cells missing)" if missing else ""))
+    echo(
+        f"{after.profile.name}: {done} of {len(after.cells)} cells are done; rows in {path}"
+        + (f" ({missing} cells missing)" if missing else "")
+    )
     if code and not after.pending:
         echo(f"Snakemake ended with code {code}; see {before.runs / 'snakemake.log'}")
     return 1 if after.pending or code else 0

@@ -26,8 +26,8 @@ from mmcoa.attacks import catalog
 from mmcoa.datasets.records import records as dataset_records
 from mmcoa.errors import UserError, unknown
 from mmcoa.prompts import PRESETS as PROMPT_PRESETS
-from mmcoa.study.faults import FAULTS
 from mmcoa.threat import PRESETS, ThreatModel, format_epsilon, parse_epsilon
+from mmcoa.training.fault_names import FAULTS
 
 CANDIDATE_SOURCES = ("table:train", "table:eval", "table:synonyms", "neighbours", "mlm", "wordnet", "characters")
 THREAT_FIELDS = tuple(field.name for field in fields(ThreatModel) if field.name not in ("step_size", "keep"))  # those: `preset`
@@ -149,7 +149,7 @@ class TrainSettings(Strict):
 
 
 class PretrainSettings(Strict):
-    """A base model that the study trains from scratch: see mmcoa/pretraining.py."""
+    """A base model that the study trains from scratch: see mmcoa/training/pretrain.py."""
 
     data: str | list[str]  # names of data sets; or `openmoji`, the glyphs
     architecture: Literal["vit", "resnet"] = "vit"
@@ -196,7 +196,9 @@ class ModelSettings(TrainSettings):
         if self.defense == "none" and extra:
             raise ValueError(f"impossible combination: defence 'none' is not trained, so it takes no '{extra[0]}'")
         if self.task == "in_distribution" and "dataset" in self.model_fields_set:
-            raise ValueError("impossible combination: in distribution a model is trained on each of `datasets`, so it takes no 'dataset'")
+            raise ValueError(
+                "impossible combination: in distribution a model is trained on each of `datasets`, so it takes no 'dataset'"
+            )
         if self.task == "out_of_distribution" and self.datasets is not None:
             raise ValueError("impossible combination: 'datasets' of a model belongs to task in_distribution")
         return self
@@ -220,7 +222,9 @@ ThreatSettings = create_model(
 class EvaluateSettings(ThreatSettings):
     """What each model is attacked with, and on what: these and the fields of the threat model (THREAT_FIELDS)."""
 
-    datasets: Annotated[list[DatasetName], AfterValidator(distinct)]  # none: a study that only trains, as to choose learning rates
+    datasets: Annotated[
+        list[DatasetName], AfterValidator(distinct)
+    ]  # none: a study that only trains, as to choose learning rates
     attacks: Attacks
     split: str = "test"
     samples: Count | None = None

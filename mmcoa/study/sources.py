@@ -15,7 +15,16 @@ PACKAGE = Path(__file__).parent.parent
 MARKER = "cell.json"  # in a study's checkpoint folder: which train cell it belongs to
 CANDIDATE_MODULES = ("characters", "wordnet", "mlm")  # of mmcoa.attacks: imported by name, by those who ask for them alone
 # Exports, wording, memory, caches and downloads change no result; what counts of a record is hashed as data.
-NOT_HASHED = {"mmcoa", "mmcoa.errors", "mmcoa.modelcard", "mmcoa.runtime", "mmcoa.cache", "mmcoa.datasets.download", "mmcoa.datasets.records", "mmcoa.datasets.place"}
+NOT_HASHED = {
+    "mmcoa",
+    "mmcoa.errors",
+    "mmcoa.training.model_card",
+    "mmcoa.runtime",
+    "mmcoa.cache",
+    "mmcoa.datasets.download",
+    "mmcoa.datasets.records",
+    "mmcoa.datasets.place",
+}
 
 
 def digest(value):
@@ -125,7 +134,14 @@ def dataset_hash(name):
     sheets = sorted(asset("").glob("openmoji*.*")) if record.reader == "openmoji" else []
     reader = code_hash(f"mmcoa.datasets.{record.reader}")  # imported by name, by those data sets alone
     origin = dataset_hash(record.options["of"]) if record.reader == "merged" else None
-    return digest({"record": record.identity(), "reader": reader, "origin": origin, **{path.name: file_hash(path) for path in sheets if path.is_file()}})
+    return digest(
+        {
+            "record": record.identity(),
+            "reader": reader,
+            "origin": origin,
+            **{path.name: file_hash(path) for path in sheets if path.is_file()},
+        }
+    )
 
 
 def candidates_code(source):

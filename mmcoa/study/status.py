@@ -1,7 +1,7 @@
 """Where a study stands: done, running, failed, to do, hours spent, time left. Reads files only, so that it answers at once.
 
-    show("quick")                  # what `mmcoa status quick` prints
-    study = Study("quick")         # plans once; each study.state() then reads only what has changed since the last
+show("quick")                  # what `mmcoa status quick` prints
+study = Study("quick")         # plans once; each study.state() then reads only what has changed since the last
 """
 
 import contextlib
@@ -79,7 +79,11 @@ class Study:
                 self.makers.append((model.train, model.path, [f"evaluate__{model.name}"]))
             self.processes[f"evaluate__{model.name}"] = model.evaluate
         if pretrain:
-            users = [f"train__{model.name}" if model.train else f"evaluate__{model.name}" for model in models if model.train or model.path == base]
+            users = [
+                f"train__{model.name}" if model.train else f"evaluate__{model.name}"
+                for model in models
+                if model.train or model.path == base
+            ]
             self.makers.append((pretrain, base, users))
         self.cells = [cell for cells in self.processes.values() for cell in cells]
         self.hashes = {cell.id: cell.hash for cell in self.cells}
@@ -112,11 +116,17 @@ class Study:
         counts = dict.fromkeys(("running", "failed", "todo"), 0)
         for name, number in open_cells.items():
             counts["running" if name in active else "failed" if name in failed else "todo"] += number
-        current = {cell.id: records[cell.id] for cell in self.cells if cell.id in records and records[cell.id].hash == self.hashes[cell.id]}
+        current = {
+            cell.id: records[cell.id]
+            for cell in self.cells
+            if cell.id in records and records[cell.id].hash == self.hashes[cell.id]
+        }
         last = max(current, key=lambda name: current[name].finished, default=None)
         since = runner["started"] if runner and runner["alive"] else float("inf")
         fresh = {name for name, record in current.items() if record.finished >= since}
-        timed = self._mean({name: records[name] for name in fresh})  # the machine at work now goes before those of older records
+        timed = self._mean(
+            {name: records[name] for name in fresh}
+        )  # the machine at work now goes before those of older records
         plan = Plan(self.profile, self.results, self.runs, self.cells, [], [], self._mean(records))
         at_once = max(1, len(active))
         errors = [{"name": name, **failure} for name, failure in failed.items()]
@@ -160,11 +170,21 @@ class Study:
 
     def _process(self, name, claim, left, now):
         cells = len(self.processes[name])
-        return {"name": name, "host": claim["host"], "seconds": max(0.0, now - claim["started"]), "done": cells - left, "cells": cells}
+        return {
+            "name": name,
+            "host": claim["host"],
+            "seconds": max(0.0, now - claim["started"]),
+            "done": cells - left,
+            "cells": cells,
+        }
 
     def _kinds(self, current, todo):
         there = {cell.kind for cell in self.cells}
-        kinds = {kind: {"cells": 0, "done": 0, "gpu_hours": 0.0, "cpu_hours": 0.0} for kind in ("pretrain", "train", "evaluate") if kind in there}
+        kinds = {
+            kind: {"cells": 0, "done": 0, "gpu_hours": 0.0, "cpu_hours": 0.0}
+            for kind in ("pretrain", "train", "evaluate")
+            if kind in there
+        }
         for cell in self.cells:
             kind = kinds[cell.kind]
             kind["cells"] += 1
@@ -203,13 +223,19 @@ def look(folder, cell_id, before=None):
         if before and before.stamp == stamp:
             return before
         record = read_record(folder, cell_id)
-        return Seen(stamp, record["hash"], seconds_of(record), _gpus(record), _finished(record["provenance"], info.st_mtime)) if record else None
+        return (
+            Seen(stamp, record["hash"], seconds_of(record), _gpus(record), _finished(record["provenance"], info.st_mtime))
+            if record
+            else None
+        )
     except FileNotFoundError:
         return None
     except UserError as error:
         return Seen(stamp, damage=str(error))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return Seen(stamp, damage=f"damaged record {path}: {type(error).__name__}: {error}; remove it and run the profile again")
+        return Seen(
+            stamp, damage=f"damaged record {path}: {type(error).__name__}: {error}; remove it and run the profile again"
+        )
 
 
 def _gpus(record):

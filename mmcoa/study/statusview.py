@@ -44,7 +44,9 @@ def view(state):
         bar.add_column(**column)
     share = f"{state['done']} of {state['cells']} cells"
     bar.add_row(Text(state["profile"], style="bold"), ProgressBar(total=max(state["cells"], 1), completed=state["done"]), share)
-    counts = Text("   ").join(Text(f"{text} {state[key]}", style=STYLES[key] if state[key] else "dim") for key, text in COUNTS.items())
+    counts = Text("   ").join(
+        Text(f"{text} {state[key]}", style=STYLES[key] if state[key] else "dim") for key, text in COUNTS.items()
+    )
     told = Table.grid(padding=(0, 2))
     told.add_column(no_wrap=True)
     told.add_column(overflow="fold")
@@ -93,13 +95,19 @@ def facts(state):
         here = "" if runner["host"] == socket.gethostname() else ", which cannot be looked at from here"
         yield "runner", f"process {runner['pid']} on {runner['host']}{here}, started {ago(runner['started'])}{rate}"
     elif runner:
-        yield "runner", f"was killed: process {runner['pid']} on {runner['host']}, started {ago(runner['started'])}; what is finished is kept"
+        yield (
+            "runner",
+            f"was killed: process {runner['pid']} on {runner['host']}, started {ago(runner['started'])}; what is finished is kept",
+        )
     if state["killed"]:
         yield "killed", f"{shortened(state['killed'])}: ended without a result; see {state['logs']}"
     if error := state["last_error"]:
         yield "last error", f"{error['reason']}, in {error['name']}, {ago(error['when'])}; see {error['notebook']}"
     if state["stale"]:
-        yield "outdated", f"{state['stale']} records are of other code, settings or inputs than today's; their cells count as to do"
+        yield (
+            "outdated",
+            f"{state['stale']} records are of other code, settings or inputs than today's; their cells count as to do",
+        )
     for text in state["damaged"]:
         yield "damaged", text.removeprefix("damaged record ")
     if open_cells:

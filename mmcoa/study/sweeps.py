@@ -15,7 +15,9 @@ class Sweep(EvaluateSettings):
     """A further evaluation: the main one with other settings, and for each value of one field where `vary` names one."""
 
     name: Slug
-    models: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] | None = None  # entries of the profile; None: all
+    models: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] | None = (
+        None  # entries of the profile; None: all
+    )
     seeds: Annotated[list[Seed], Field(min_length=1)] | None = None  # of those that are trained; None: all
     datasets: Datasets | None = None
     attacks: Attacks | None = None
@@ -81,7 +83,9 @@ def points(main, sweeps):
     for sweep in sweeps:
         settings = main | sweep.model_dump(include=sweep.model_fields_set & EvaluateSettings.model_fields.keys())
         varied = [(name, value) for name, values in sweep.vary.items() for value in values]
-        made += [_point(sweep.name, str(value), settings | {name: value}) for name, value in varied] or [_point(sweep.name, "", settings)]
+        made += [_point(sweep.name, str(value), settings | {name: value}) for name, value in varied] or [
+            _point(sweep.name, "", settings)
+        ]
     return made
 
 

@@ -57,7 +57,7 @@ def again(path, cell, folder, device):
     """Compare one cell with its record in `folder` (results/PROFILE)."""
     import torch
 
-    from mmcoa.loading import load_model
+    from mmcoa.model.loading import load_model
     from mmcoa.study.cell import compute
 
     record = read_record(folder, cell.id)
@@ -70,7 +70,9 @@ def again(path, cell, folder, device):
         fresh, new = read_record(temporary, cell.id), read_outcomes(Path(temporary) / "outcomes", cell.id)
     if stored["sample_id"].tolist() != new["sample_id"].tolist():
         raise UserError(f"{cell.id}: other samples than in the record; the data have changed")
-    same_place = all(record["provenance"].get(key) == fresh["provenance"].get(key) for key in ("versions", "device", "threads", "hardware"))
+    same_place = all(
+        record["provenance"].get(key) == fresh["provenance"].get(key) for key in ("versions", "device", "threads", "hardware")
+    )
     rows = []
     for old, row in zip(record["rows"], fresh["rows"], strict=True):
         column = f"{row['attack']}_correct"

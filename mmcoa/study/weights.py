@@ -1,6 +1,6 @@
 """Weights of a base model that a study trained from scratch, kept beside its results where they are small.
 
-    results/PROFILE/models/NAME/    the checkpoint folder, committed with the records: hours of training that nobody has to repeat
+results/PROFILE/models/NAME/    the checkpoint folder, committed with the records: hours of training that nobody has to repeat
 """
 
 import shutil

@@ -1,7 +1,7 @@
 """Execute a plan's processes with Snakemake, on this machine or on a Slurm cluster; what runs when, and on what, is said here.
 
-    check("slurm")                                   # UserError where this machine cannot submit jobs
-    run(plan, jobs=20, executor="slurm", echo=print)
+check("slurm")                                   # UserError where this machine cannot submit jobs
+run(plan, jobs=20, executor="slurm", echo=print)
 """
 
 import importlib.util
@@ -119,7 +119,14 @@ def settings(plan, jobs, executor, per_gpu=1):
     most = gpus_here(plan.profile.device, len(there))
     if local and (short := max((needs["gpu"] for needs in processes.values()), default=0)) > most:
         raise UserError(f"gpus_per_training is {short}, but {most} GPU{'s are' * (most != 1) or ' is'} visible")
-    return {"runs": str(plan.runs), "python": sys.executable, "threads": threads, "gpus": most * per_gpu, "per_gpu": per_gpu, "processes": processes}
+    return {
+        "runs": str(plan.runs),
+        "python": sys.executable,
+        "threads": threads,
+        "gpus": most * per_gpu,
+        "per_gpu": per_gpu,
+        "processes": processes,
+    }
 
 
 def gpu_needs(device, several, executor, there):
@@ -161,4 +168,6 @@ def accepted(words, cluster):
     tried = subprocess.run([*words, "--dry-run", "--quiet"], capture_output=True, text=True)
     if tried.returncode:
         said = [line.strip() for line in (tried.stderr + tried.stdout).splitlines() if line.strip()]
-        raise UserError(f"{cluster}: {said[-1].removeprefix('snakemake: error: ').removeprefix('__main__.py: error: ') if said else 'refused by Snakemake'}")
+        raise UserError(
+            f"{cluster}: {said[-1].removeprefix('snakemake: error: ').removeprefix('__main__.py: error: ') if said else 'refused by Snakemake'}"
+        )

@@ -9,7 +9,7 @@ from mmcoa.attacks.images import FUNCTIONS
 from mmcoa.attacks.losses import margin
 from mmcoa.attacks.pgd import BROKEN
 from mmcoa.errors import UserError
-from mmcoa.loading import create_model
+from mmcoa.model.loading import create_model
 from mmcoa.threat import ThreatModel
 
 RADIUS = {"linf": 1 / 255, "l2": 0.1}  # about half of the samples below break

@@ -10,8 +10,8 @@ from mmcoa.attacks import prefix
 from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.prefix import build_tree, encode_texts, sorted_rows
 from mmcoa.attacks.text import enumerate_variants
-from mmcoa.clip import ImageTextModel
-from mmcoa.towers import text_is_plain
+from mmcoa.model.clip import ImageTextModel
+from mmcoa.model.towers import text_is_plain
 
 TEXTS = enumerate_variants(
     [f"This is a photo of a {name}." for name in ("parrot", "car", "polar bear")], CandidateTable("table:eval")

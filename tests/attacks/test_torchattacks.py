@@ -5,7 +5,7 @@ import torch
 
 import mmcoa
 from mmcoa.attacks.images import FUNCTIONS
-from mmcoa.loading import create_model
+from mmcoa.model.loading import create_model
 from mmcoa.threat import ThreatModel
 
 torchattacks = pytest.importorskip("torchattacks", reason="installed by `make test`")

@@ -16,7 +16,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory, tiny_folder):
     """(study, page): the page's own markup with the data of two made-up studies beside it."""
-    from mmcoa.loading import create_model, save_checkpoint
+    from mmcoa.model.loading import create_model, save_checkpoint
 
     folder = tmp_path_factory.mktemp("explorer")
     save_checkpoint(create_model(tiny_folder, name="tiny-clip"), folder / "base", {"name": "tiny-clip"})
@@ -29,7 +29,9 @@ def explored(tmp_path_factory, tiny_folder):
         explorer.write(studies[-1], folder / "explorer")
     markup = re.findall(r"```\{raw\} html\n(.*?)```", (BOOK / "explorer.md").read_text(encoding="utf8"), re.S)[0]
     page = folder / "explorer.html"
-    page.write_text(f'<!doctype html><html lang="en"><meta charset="utf8"><title>x</title><body>{markup}</body></html>', encoding="utf8")
+    page.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf8"><title>x</title><body>{markup}</body></html>', encoding="utf8"
+    )
     return studies[0], page.as_uri()
 
 
@@ -96,7 +98,9 @@ def test_the_address_restores_the_view(explored, view):
     page = view(chosen)
     expected = [[attack, *accuracy(study, "mmcoa", attack, "openmoji/tools")[::-1]] for attack in ("image", "text")]
     assert [row[:3] for row in cells(page)] == expected
-    assert [row[3] for row in cells(page)] == [accuracy(study, "none", attack, "openmoji/tools")[0] for attack in ("image", "text")]
+    assert [row[3] for row in cells(page)] == [
+        accuracy(study, "none", attack, "openmoji/tools")[0] for attack in ("image", "text")
+    ]
     assert page.url.endswith(chosen) and page.input_value("[data-part=link]") == page.url
     assert page.input_value("[name=against]") == "none" and page.is_checked("[name=attack][value=text]")
 
@@ -112,7 +116,14 @@ def test_two_models_have_a_paired_difference_of_either_sign(explored, view):
 def test_a_number_never_stands_alone(explored, view):
     page = view("#profile=synthetic&model=mmcoa&attack=sequential&dataset=openmoji/birds")
     text = page.inner_text("#explorer")
-    for words in ("ℓ∞ ball of 2/255", "one word a prompt", "weights, label", "n: pictures", "95 % intervals", "MMCoA, mean over 2 seeds: birds"):
+    for words in (
+        "ℓ∞ ball of 2/255",
+        "one word a prompt",
+        "weights, label",
+        "n: pictures",
+        "95 % intervals",
+        "MMCoA, mean over 2 seeds: birds",
+    ):
         assert words in text, words
     page.click("summary")
     records = page.inner_text("[data-part=records]")
@@ -126,12 +137,16 @@ def test_a_sweep_is_one_row_a_value(view):
     assert [row[0] for row in cells(page)] == ["1/255", "2/255", "4/255", "8/255"]
     assert "ℓ∞ ball of 1/255 to 8/255" in page.inner_text("[data-part=threat]")
     page.select_option("[name=model]", "tecoa")  # which has no sweep
-    assert page.input_value("[name=sweep]") == "" and "Not in these results: sweep “epsilon”" in page.inner_text("[data-part=status]")
+    assert page.input_value("[name=sweep]") == "" and "Not in these results: sweep “epsilon”" in page.inner_text(
+        "[data-part=status]"
+    )
 
 
 def test_what_does_not_exist_is_disabled(view):
     page = view("#profile=synthetic&model=none")
-    disabled = page.eval_on_selector_all("option:disabled", "found => found.map((option) => option.parentNode.name + '=' + option.value)")
+    disabled = page.eval_on_selector_all(
+        "option:disabled", "found => found.map((option) => option.parentNode.name + '=' + option.value)"
+    )
     assert {"task=in_distribution", "task=out_of_distribution", "against=none"} <= set(disabled)
     assert page.is_disabled("[name=attack][value=square]") and page.is_enabled("[name=attack][value=text]")
     page.select_option("[name=model]", "mmcoa")

@@ -30,7 +30,12 @@ def test_the_pdf_holds_the_whole_book(printed, book):
         assert document.Root.MarkInfo.Marked  # a screen reader finds headings and cells
     plain = path.with_name("plain.pdf")
     with pikepdf.open(path) as document:
-        document.save(plain, object_stream_mode=pikepdf.ObjectStreamMode.disable, stream_decode_level=pikepdf.StreamDecodeLevel.generalized, compress_streams=False)
+        document.save(
+            plain,
+            object_stream_mode=pikepdf.ObjectStreamMode.disable,
+            stream_decode_level=pikepdf.StreamDecodeLevel.generalized,
+            compress_streams=False,
+        )
     content = plain.read_bytes()
     plain.unlink()
     assert b"https:" in content and b"file:" not in content and str(book).encode() not in content  # no link to this machine
@@ -77,7 +82,7 @@ def test_its_text_can_be_searched(printed):
 
 
 def test_without_a_browser_one_line_says_so(monkeypatch, capsys, tmp_path):
-    from mmcoa import cli
+    from mmcoa.cli import main as cli
 
     monkeypatch.setattr(pdf, "BROWSERS", ("no-such-browser",))
     with pytest.raises(SystemExit) as stop:

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mmcoa.defenses.losses import contrastive
+from mmcoa.defenses._losses import contrastive
 from mmcoa.errors import UserError
 
 

@@ -13,12 +13,12 @@ from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.pgd import feature, pgd
 from mmcoa.attacks.text import attack_prompts, enumerate_variants
 from mmcoa.datasets.batches import ShuffledDataset
-from mmcoa.defenses.features import class_features
-from mmcoa.defenses.losses import contrastive
+from mmcoa.defenses._features import class_features
+from mmcoa.defenses._losses import contrastive
 from mmcoa.errors import UserError
-from mmcoa.loading import create_model
+from mmcoa.model.loading import create_model
 from mmcoa.threat import ThreatModel
-from mmcoa.training import TrainConfig
+from mmcoa.training.loop import TrainConfig
 
 THREAT = ThreatModel(epsilon="4/255", steps=2, candidate_source="table:train")
 
@@ -72,7 +72,9 @@ def test_fare_is_its_equation(tiny, frozen, batch):
     loss, _ = defenses.load("fare").objective(tiny, frozen, batch, THREAT, TrainConfig(defense="fare"))
     with torch.no_grad():
         rows = tiny.encode_image_raw(adversarial).tolist()
-    by_hand = [sum((a - b) ** 2 for a, b in zip(mine, theirs, strict=True)) for mine, theirs in zip(rows, clean.tolist(), strict=True)]
+    by_hand = [
+        sum((a - b) ** 2 for a, b in zip(mine, theirs, strict=True)) for mine, theirs in zip(rows, clean.tolist(), strict=True)
+    ]
     assert loss.item() == pytest.approx(sum(by_hand) / 12, rel=1e-4)
     with torch.no_grad():
         start = (tiny.encode_image_raw(batch.images) - clean).square().sum(dim=1).mean()
@@ -88,7 +90,9 @@ def test_pmg_aft_is_its_equation(tiny, frozen, batch):
         clean = tiny.logits(batch.images, text).softmax(dim=1).tolist()
 
     def kl(first, second):
-        return sum(a * math.log(a / b) for one, two in zip(first, second, strict=True) for a, b in zip(one, two, strict=True)) / 12
+        return (
+            sum(a * math.log(a / b) for one, two in zip(first, second, strict=True) for a, b in zip(one, two, strict=True)) / 12
+        )
 
     cross_entropy = -sum(math.log(row[label]) for row, label in zip(p, batch.labels.tolist(), strict=True)) / 12
     loss, logs = defenses.load("pmg_aft").objective(tiny, frozen, batch, THREAT, TrainConfig(defense="pmg_aft"))

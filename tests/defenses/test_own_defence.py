@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmcoa import cli, defenses
+from mmcoa import defenses
+from mmcoa.cli import main as cli
 from mmcoa.study.profiles import load_profile
 
 PAGE = Path(__file__).parents[2] / "book" / "add_a_defence.md"
@@ -27,7 +28,9 @@ def test_the_example_trains_from_the_command_line(example, tmp_path, capsys):
     assert "smooth_tecoa" in defenses.names()
     command = re.search(r"mmcoa (train .*--output) ", example)[1]
     with pytest.raises(SystemExit) as ended:
-        cli.main([*command.split(), str(tmp_path / "run"), "--steps", "2", "--samples", "40", "--batch-size", "8", "--held-out", "4"])
+        cli.main(
+            [*command.split(), str(tmp_path / "run"), "--steps", "2", "--samples", "40", "--batch-size", "8", "--held-out", "4"]
+        )
     assert ended.value.code == 0
     info = json.loads((tmp_path / "run" / "mmcoa.json").read_text())
     assert info["defense"] == "smooth_tecoa" and info["held_out"]["samples"] == 4
@@ -38,6 +41,10 @@ def test_one_line_of_a_profile_is_enough(example, tmp_path):
     (line,) = re.findall(r"```yaml\n(.*?)```", example, flags=re.DOTALL)
     profile = load_profile("quick").model_dump(exclude_defaults=True)
     path = tmp_path / "own.yaml"
-    path.write_text(json.dumps(profile | {"name": "own", "models": [], "sweeps": []}).replace('"models": []', '"models": [' + line.strip().removeprefix("- ") + "]"))
+    path.write_text(
+        json.dumps(profile | {"name": "own", "models": [], "sweeps": []}).replace(
+            '"models": []', '"models": [' + line.strip().removeprefix("- ") + "]"
+        )
+    )
     (entry,) = load_profile(str(path)).models
     assert entry.defense == "smooth_tecoa" and entry.seeds == [0, 1, 2]

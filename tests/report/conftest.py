@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmcoa.loading import create_model, save_checkpoint
+from mmcoa.model.loading import create_model, save_checkpoint
 from mmcoa.report import results
 
 from . import synthetic

@@ -36,9 +36,14 @@ def write_notebook(path, profile, text):
     """An executed notebook as `mmcoa book` leaves them: default and injected parameters, then text."""
     cells = [
         new_code_cell('profile = "quick"  # whose results are shown', metadata={"tags": ["parameters", "remove-input"]}),
-        new_code_cell(f"# Parameters\nprofile = {json.dumps(profile)}", metadata={"tags": ["injected-parameters", "remove-input"]}),
+        new_code_cell(
+            f"# Parameters\nprofile = {json.dumps(profile)}", metadata={"tags": ["injected-parameters", "remove-input"]}
+        ),
     ]
-    nbformat.write(new_notebook(cells=[new_markdown_cell(text.partition("\n")[0]), *cells, new_markdown_cell(text.partition("\n")[2])]), path)
+    nbformat.write(
+        new_notebook(cells=[new_markdown_cell(text.partition("\n")[0]), *cells, new_markdown_cell(text.partition("\n")[2])]),
+        path,
+    )
     return path
 
 

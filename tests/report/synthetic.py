@@ -7,11 +7,10 @@ import pandas as pd
 
 from mmcoa.attacks.catalog import find
 from mmcoa.datasets import openmoji
+from mmcoa.evaluation.rows import attack_settings
+from mmcoa.evaluation.statistics import wilson
 from mmcoa.prompts import class_prompts
-from mmcoa.rows import attack_settings
-from mmcoa.statistics import wilson
 from mmcoa.study.cells import Cell, expand, study_models
-from mmcoa.study.faults import FAULTS
 from mmcoa.study.gallery import choice
 from mmcoa.study.gallery.attacked import ATTACKS as SHOWN_ATTACKS
 from mmcoa.study.gallery.compute import write as write_gallery_files
@@ -22,6 +21,7 @@ from mmcoa.study.records import write_record
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS
 from mmcoa.study.sources import model_hash
 from mmcoa.threat import ThreatModel
+from mmcoa.training.fault_names import FAULTS
 
 PROFILE = """
 name: {name}
@@ -96,12 +96,24 @@ PARTS = {
 
 
 def write_profile(
-    folder, base_model="openmoji-clip", datasets=DATASETS, attacks=ATTACKS, samples=24, sweeps=True, name="synthetic", trained="openmoji/birds", entries=""
+    folder,
+    base_model="openmoji-clip",
+    datasets=DATASETS,
+    attacks=ATTACKS,
+    samples=24,
+    sweeps=True,
+    name="synthetic",
+    trained="openmoji/birds",
+    entries="",
 ):
     """Write the profile and return its path; `base_model` may be a checkpoint folder; `entries`: more models, such as ENTRIES."""
     path = folder / f"{name}.yaml"
     lists = {"datasets": ", ".join(datasets), "attacks": ", ".join(attacks), "all_attacks": ", ".join(ALL_ATTACKS)}
-    lists |= {"trained": trained, "entries": entries.strip("\n") + "\n" if entries else "", "bent": "none, mmcoa, image_only" if entries else "none"}
+    lists |= {
+        "trained": trained,
+        "entries": entries.strip("\n") + "\n" if entries else "",
+        "bent": "none, mmcoa, image_only" if entries else "none",
+    }
     text = PROFILE + SWEEPS if sweeps else PROFILE
     path.write_text(text.format(name=name, base_model=base_model, samples=samples, fewer=max(1, samples // 2), **lists))
     return path
@@ -252,7 +264,12 @@ def write_training(profile, results):
         seed = cell.parameters["seed"]
         final = {"clean": 90.0, "image": 60.0, "text": 40.0, "robust": 30.0 + seed}
         best = {"step": 2, **final} if seed else {"step": 1, **final, "robust": 35.0}
-        training = {"seconds": 1.5 + seed, "images": 16, "train_samples": 32, "held_out": {"samples": 8, "final": final, "best": best}}
+        training = {
+            "seconds": 1.5 + seed,
+            "images": 16,
+            "train_samples": 32,
+            "held_out": {"samples": 8, "final": final, "best": best},
+        }
         write_record(folder, cell, {"device": "cpu", "threads": 1, "seconds": 2.0, "seed": 0}, training=training)
         log = pd.DataFrame({"step": [0, 1], "loss": [4.0, 2.0 + seed], "lr": 1e-3, "gradient_norm": 1.0, "seconds": [0.5, 1.0]})
         log = log.assign(images_per_second=16.0, **{f"held_out_{name}": [np.nan, value] for name, value in final.items()})
@@ -285,10 +302,18 @@ def write_ablations(results, variants=VARIANTS, datasets=DATASETS, samples=24):
         for seed in seeds:
             name = f"{variant}-seed{seed}"
             parameters = {**SETTINGS, **settings, "seed": seed}
-            write_record(folder, Cell(f"train__{name}", "train", name, parameters, {}), made, training={"seconds": 1.5, "images": 16})
+            write_record(
+                folder, Cell(f"train__{name}", "train", name, parameters, {}), made, training={"seconds": 1.5, "images": 16}
+            )
             for dataset in datasets:
                 cell_id = f"{name}__{dataset.replace('/', '-')}"
-                parameters = {**EVALUATE_DEFAULTS, "dataset": dataset, "samples": samples, "attacks": list(ATTACKS), "epsilon": "2/255"}
+                parameters = {
+                    **EVALUATE_DEFAULTS,
+                    "dataset": dataset,
+                    "samples": samples,
+                    "attacks": list(ATTACKS),
+                    "epsilon": "2/255",
+                }
                 cell = Cell(cell_id, "evaluate", name, parameters, {})
                 found = write_evaluation(folder, cell, made, "openmoji-clip", like=f"mmcoa-seed{seed}", bonus=bonus)
                 rows += [{**row, "cell": cell_id} for row in found]
@@ -306,8 +331,19 @@ def write_gallery(profile, results, datasets=("openmoji/birds", "photos/caltech1
     settings = load_profile(profile).evaluate.model_dump()
     kinds = list(choice.KINDS)
     examples = [
-        {"dataset": dataset, "split": "test", "sample_id": 10 * i + j, "place": j, "label": i, "class_name": names[i], "kind": kind}
-        | {"clean": [0, 8 * (5 * i + j), 8, 8], "models": {model.name: made_up(names, i, kind, 8 * (5 * i + j), model.name) for model in models}}
+        {
+            "dataset": dataset,
+            "split": "test",
+            "sample_id": 10 * i + j,
+            "place": j,
+            "label": i,
+            "class_name": names[i],
+            "kind": kind,
+        }
+        | {
+            "clean": [0, 8 * (5 * i + j), 8, 8],
+            "models": {model.name: made_up(names, i, kind, 8 * (5 * i + j), model.name) for model in models},
+        }
         for i, dataset in enumerate(datasets)
         for j, kind in enumerate(kinds)
     ]
@@ -315,22 +351,37 @@ def write_gallery(profile, results, datasets=("openmoji/birds", "photos/caltech1
     content = {
         "schema_version": SCHEMA_VERSION,
         "hash": "synthetic",
-        "settings": {"examples": 10, "pictures": 20, "resize": "openclip", "datasets": list(datasets)} | {name: settings[name] for name in GALLERY_SETTINGS},
+        "settings": {"examples": 10, "pictures": 20, "resize": "openclip", "datasets": list(datasets)}
+        | {name: settings[name] for name in GALLERY_SETTINGS},
         "attacks": list(SHOWN_ATTACKS),
         "amplified": 10,
         "models": [
-            {"name": model.name, "defense": model.name.split("-")[0], "trained_on": "" if model.train is None else "openmoji/birds", "base_model": "tiny-clip"}
+            {
+                "name": model.name,
+                "defense": model.name.split("-")[0],
+                "trained_on": "" if model.train is None else "openmoji/birds",
+                "base_model": "tiny-clip",
+            }
             | {"weights": model.train.hash if model.train else model_hash(model.path), "description": ThreatModel().describe()}
             for model in models
         ],
         "kinds": choice.KINDS,
         "choice": [
-            {"dataset": dataset, "pictures": 20, "right": 15, "kinds": dict.fromkeys(kinds, 3), "shown": dict.fromkeys(kinds, 1)} for dataset in datasets
+            {
+                "dataset": dataset,
+                "pictures": 20,
+                "right": 15,
+                "kinds": dict.fromkeys(kinds, 3),
+                "shown": dict.fromkeys(kinds, 1),
+            }
+            for dataset in datasets
         ],
         "compared": {
             "outcomes": 160,
             "models": ["none"],
-            "differ": [{"model": "none", "dataset": datasets[0], "sample_id": 3, "attack": "image", "stored": True, "here": False}],
+            "differ": [
+                {"model": "none", "dataset": datasets[0], "sample_id": 3, "attack": "image", "stored": True, "here": False}
+            ],
         },
         "examples": examples,
         "provenance": {"git_commit": "0123456789abcdef", "git_dirty": False, "versions": {"torch": "2.0"}, "device": "cpu"},
@@ -342,7 +393,12 @@ def write_gallery(profile, results, datasets=("openmoji/birds", "photos/caltech1
 
 def made_up(names, label, kind, top, model):
     """What a model makes of one picture: wrong where the kind says so; the words of the prompt that change hold markup."""
-    right = {"clean": True, "image": kind not in ("image", "each"), "text": kind not in ("text", "each"), "sequential": kind == "none"}
+    right = {
+        "clean": True,
+        "image": kind not in ("image", "each"),
+        "text": kind not in ("text", "each"),
+        "sequential": kind == "none",
+    }
     prompt = f"This is a photo of a {names[label]}"
     adversarial = prompt if kind == "none" else prompt.replace("photo", "snap<i>shot")
     attacks = {}

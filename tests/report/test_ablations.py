@@ -6,7 +6,7 @@ import pytest
 
 from mmcoa.errors import UserError
 from mmcoa.report import ablation_facts, ablation_tables, ablations, paired, sections, style
-from mmcoa.study.faults import FAULTS
+from mmcoa.training.fault_names import FAULTS
 
 from . import synthetic
 
@@ -140,7 +140,13 @@ def test_forest(faults, tmp_path):
 
 def test_what_there_is_to_show(found, folder, plain, tmp_path):
     groups = {f"ablation-{name}" for name in ablations.GROUPS}
-    assert ablations.keys(folder) == {"ablations", "all-ablations", "faults", "ablation-lambda-curve", *groups}  # not every fault is there
+    assert ablations.keys(folder) == {
+        "ablations",
+        "all-ablations",
+        "faults",
+        "ablation-lambda-curve",
+        *groups,
+    }  # not every fault is there
     assert ablations.keys(folder) <= sections.available(plain, folder)
     assert ablations.keys(tmp_path) == set()
     with pytest.raises(UserError, match="no results of 'mmcoa'.*run: mmcoa run ablations"):
@@ -159,7 +165,9 @@ def test_the_curve_over_lambda_has_the_reference_and_what_changes_the_weights_al
 
 
 def test_some_of_it(tmp_path):
-    variants = {"mmcoa": synthetic.VARIANTS["mmcoa"]} | {name.replace("_", "-"): ({"fault": name}, (0,), 0.0) for name in FAULTS}
+    variants = {"mmcoa": synthetic.VARIANTS["mmcoa"]} | {
+        name.replace("_", "-"): ({"fault": name}, (0,), 0.0) for name in FAULTS
+    }
     synthetic.write_ablations(tmp_path, variants, samples=12)
     assert ablations.keys(tmp_path) == {"ablations", "ablation-positives", "faults", "all-faults"}
     missing = ablation_facts.of_ablations(ablations.load(tmp_path))["ablations_missing"]

@@ -17,12 +17,52 @@ from . import extensions, synthetic
 
 ROOT = Path(__file__).parents[2]
 REPORTS = (
-    *("report_data", "report_impact", "report_gallery", "report_strength", "report_finetuning", "report_training", "report_ablations"),
+    *(
+        "report_data",
+        "report_impact",
+        "report_gallery",
+        "report_strength",
+        "report_finetuning",
+        "report_training",
+        "report_ablations",
+    ),
     *("report_released", "report_reproduce", "report_claims", "report_published", "report_in_distribution", "report_modality"),
     *("report_variants", "report_summary", "report_example"),
 )
-KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed", "cost", "paper-tables", "gallery", "example", "learning-rates"}
-KEYS |= {"training-logs", "held-out", "ablations", "all-ablations", "faults", "all-faults", "ablation-lambda-curve", "in-distribution", "few-shot", "examples", "epsilon-methods", "attacks-methods", "variants", *(f"ablation-{name}" for name in GROUPS)}
+KEYS = {
+    *SWEEPS,
+    "search",
+    "all-sweeps",
+    "edits",
+    "checks",
+    "gaps",
+    "text-gaps",
+    "strength",
+    "prompts",
+    "predictions",
+    "speed",
+    "cost",
+    "paper-tables",
+    "gallery",
+    "example",
+    "learning-rates",
+}
+KEYS |= {
+    "training-logs",
+    "held-out",
+    "ablations",
+    "all-ablations",
+    "faults",
+    "all-faults",
+    "ablation-lambda-curve",
+    "in-distribution",
+    "few-shot",
+    "examples",
+    "epsilon-methods",
+    "attacks-methods",
+    "variants",
+    *(f"ablation-{name}" for name in GROUPS),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +151,13 @@ def test_what_no_page_asks_for_is_not_published(site):
 COUNTS = (  # tables of a page in a study with everything, and in a small one
     *(("index", 1, 1), ("report_impact", 5, 2), ("report_strength", 8, 2), ("report_finetuning", 4, 3)),
     *(("report_training", 2, 1), ("report_ablations", 6, 0), ("report_released", 2, 0), ("report_data", 6, 6)),
-    *(("report_reproduce", 3, 3), ("report_claims", 7, 7), ("report_published", 4, 4), ("report_example", 2, 2), ("report_gallery", 2, 0)),
+    *(
+        ("report_reproduce", 3, 3),
+        ("report_claims", 7, 7),
+        ("report_published", 4, 4),
+        ("report_example", 2, 2),
+        ("report_gallery", 2, 0),
+    ),
     *(("report_in_distribution", 4, 3), ("report_modality", 8, 7), ("report_variants", 3, None)),
     *(("plain_impact", 2, None), ("plain_claims", 7, None), ("plain_modality", 7, None)),
 )
@@ -136,7 +182,12 @@ def test_tables_are_numbered_and_captions_complete(site, plain_site, page, full,
 
 
 COMMANDS = (
-    *(("report_ablations", {"mmcoa run ablations"}), ("report_data", set()), ("report_impact", {"mmcoa run FIRST"}), ("plain_impact", {"mmcoa run SECOND"})),
+    *(
+        ("report_ablations", {"mmcoa run ablations"}),
+        ("report_data", set()),
+        ("report_impact", {"mmcoa run FIRST"}),
+        ("plain_impact", {"mmcoa run SECOND"}),
+    ),
     *((page, {"mmcoa run FIRST", "mmcoa run SECOND"}) for page in ("index", "report_variants")),
     ("report_strength", {"mmcoa run FIRST", "python benchmarks/strength.py", "mmcoa bench"}),
 )
@@ -156,7 +207,9 @@ def test_each_table_has_its_file_and_its_notebook(site, page, full):
 def test_commands_are_those_that_made_the_numbers(site, rich_profile, plain_profile, page, made):
     lines = re.findall(r'<p class="table-source">(.*?)</p>', (site / f"{page}.html").read_text(encoding="utf8"), re.S)
     said = [text for line in lines for text in re.findall(r"<code[^>]*>(.*?)</code>", line, re.S)]
-    commands = {re.sub(r"<[^>]+>", "", text).replace(rich_profile[0], "FIRST").replace(plain_profile[0], "SECOND") for text in said}
+    commands = {
+        re.sub(r"<[^>]+>", "", text).replace(rich_profile[0], "FIRST").replace(plain_profile[0], "SECOND") for text in said
+    }
     assert commands == made | {"mmcoa book FIRST SECOND"}
 
 
@@ -181,7 +234,10 @@ def test_a_study_without_sweeps_says_so(plain_site, site):
 
 def test_a_study_without_ablations_and_logs_says_so(plain_site, site):
     for page, said in (
-        ("report_training", ("No training logs are at hand", "hold no accuracy on held-out training pictures", "mmcoa run PROFILE")),
+        (
+            "report_training",
+            ("No training logs are at hand", "hold no accuracy on held-out training pictures", "mmcoa run PROFILE"),
+        ),
         ("report_ablations", ("This part was not run", "mmcoa run ablations")),
         ("report_released", ("This part was not run", "mmcoa run ablations")),
     ):
@@ -228,8 +284,15 @@ def test_marked_words_reach_the_page(site):
 def test_each_study_says_what_its_pages_were_made_from(site, rich_profile, plain_profile):
     book = site.parents[1]
     folders = extensions.load("belongs").folders(book)
-    names = {folder.relative_to(book).as_posix(): [study["name"] for study in source.read(folder)["studies"]] for folder in folders}
-    assert names == {"tables": ["rich"], "tables/summary": ["rich", "plain"], "tables/variants": ["rich", "plain"], "plain/tables": ["plain"]}
+    names = {
+        folder.relative_to(book).as_posix(): [study["name"] for study in source.read(folder)["studies"]] for folder in folders
+    }
+    assert names == {
+        "tables": ["rich"],
+        "tables/summary": ["rich", "plain"],
+        "tables/variants": ["rich", "plain"],
+        "plain/tables": ["plain"],
+    }
     assert [source.problem(folder) for folder in folders] == [None] * len(folders)
     made = source.read(book / "plain" / "tables")
     assert "../../plain_impact.ipynb" in made["pages"] and made["book"] == [rich_profile[0], plain_profile[0]]
@@ -244,7 +307,10 @@ def test_a_book_with_holes_names_them_on_its_pages(plain_profile, tmp_path):
         build.build_book(profile, tmp_path / "book", results)
     site = build.build_book(profile, tmp_path / "book", results, holes=True).parent
     for page in ("index", "report_impact", "report_finetuning"):
-        assert text_of((site / f"{page}.html").read_text(encoding="utf8")).count("no current result: mmcoa-seed1__openmoji-tools") == 1, page
+        assert (
+            text_of((site / f"{page}.html").read_text(encoding="utf8")).count("no current result: mmcoa-seed1__openmoji-tools")
+            == 1
+        ), page
     assert "missing" in text_of((site / "report_finetuning.html").read_text(encoding="utf8"))
 
 
@@ -266,16 +332,27 @@ def test_the_first_page_shows_both_studies(site, plain_site):
     for column in ("verdict, rich", "verdict, plain", "smallest effect (points), rich"):
         assert column in html
     text = text_of(html)
-    assert re.search(r"on rich, \d+ % without attack.*; on plain, \d+ % without attack", text) and len(re.findall("<figure", html)) == 1
+    assert (
+        re.search(r"on rich, \d+ % without attack.*; on plain, \d+ % without attack", text)
+        and len(re.findall("<figure", html)) == 1
+    )
     alone = text_of((plain_site / "index.html").read_text(encoding="utf8"))
     assert re.search(r"over all data sets: \d+ % without attack", alone) and "on plain," not in alone
 
 
 def test_pages_of_more_kinds_of_models(site):
     text = text_of((site / "report_in_distribution.html").read_text(encoding="utf8"))
-    assert "data sets birds and tools" in text and "lack one of the data sets: image only (birds)" in text and "with 1 shot" in text
+    assert (
+        "data sets birds and tools" in text
+        and "lack one of the data sets: image only (birds)" in text
+        and "with 1 shot" in text
+    )
     text = text_of((site / "report_finetuning.html").read_text(encoding="utf8"))
-    assert "How large a perturbation each method stands" in text and "image only (equal compute)" in text and "in distribution)" not in text
+    assert (
+        "How large a perturbation each method stands" in text
+        and "image only (equal compute)" in text
+        and "in distribution)" not in text
+    )
     assert "Fine-tuned on: clothing" in text
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from mmcoa.cli import app
+from mmcoa.cli.main import app
 from mmcoa.report import claim_pairs, claim_report, claims, results
 from mmcoa.report.claim_tests import (
     DECIDES,

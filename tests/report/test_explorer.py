@@ -108,7 +108,9 @@ def test_tasks_and_groups(study, data):
 def test_every_number_leads_to_its_records(synthetic_profile, study, data):
     profile, results = synthetic_profile
     cells = {cell.id: cell for cell in expand(profile, results=results) if cell.kind == "evaluate"}
-    found = [record for part in data["evaluations"] for record in zip(part["records"]["cell"], part["records"]["hash"], strict=True)]
+    found = [
+        record for part in data["evaluations"] for record in zip(part["records"]["cell"], part["records"]["hash"], strict=True)
+    ]
     assert sorted(cell for cell, _ in found) == sorted(cells)
     assert all(len(start) == 16 and cells[cell].hash.startswith(start) for cell, start in found)
     assert {text for _, _, _, text in data["models"]} == {"nothing beyond pre-training", "birds"}
@@ -156,5 +158,8 @@ def test_methods_come_in_the_order_of_the_tables(data, study):
 
 def test_every_control_of_the_page_has_a_label():
     page = PAGE.read_text(encoding="utf8")
-    assert all(f"<label>{text} <select" in page for text in ("Study", "Model", "Compare with", "Training seed", "Task", "Data sets", "Evaluation"))
+    assert all(
+        f"<label>{text} <select" in page
+        for text in ("Study", "Model", "Compare with", "Training seed", "Task", "Data sets", "Evaluation")
+    )
     assert 'aria-live="polite"' in page and "<noscript>" in page

@@ -67,12 +67,21 @@ def test_a_base_model_that_is_not_at_hand_gives_no_examples(study):
 def test_methods_are_named_at_the_first_panel_alone(rich):
     for draw in (figures.methods, lambda study: summary.figure([summary.Shown("", None, study, study)])):
         first, *others = draw(tasks.everywhere(rich)).axes
-        assert [label.get_text() for label in first.get_yticklabels()] == ["MMCoA", "image only (equal compute)", "image only", "TeCoA", "undefended"]
+        assert [label.get_text() for label in first.get_yticklabels()] == [
+            "MMCoA",
+            "image only (equal compute)",
+            "image only",
+            "TeCoA",
+            "undefended",
+        ]
         assert not any(label.get_text() for axes in others for label in axes.get_yticklabels())
     plt.close("all")
 
 
-NAMES = ["image_only-matched", *(name + ending for name in METHODS if name not in ("none", "tga_zsr") for ending in ("", "-caltech101"))]  # the most and longest that a study has
+NAMES = [
+    "image_only-matched",
+    *(name + ending for name in METHODS if name not in ("none", "tga_zsr") for ending in ("", "-caltech101")),
+]  # the most and longest that a study has
 
 
 def boxes(texts, canvas):
@@ -83,7 +92,10 @@ def boxes(texts, canvas):
 def test_the_numbers_of_a_heat_map_with_long_method_names_fit_their_cells(study):
     def as_many(frame):
         other = next(name for name in study.methods if name != "none")
-        return pd.concat([frame[frame.method == "none"], *(frame[frame.method == other].assign(method=name) for name in NAMES)], ignore_index=True)
+        return pd.concat(
+            [frame[frame.method == "none"], *(frame[frame.method == other].assign(method=name) for name in NAMES)],
+            ignore_index=True,
+        )
 
     canvas = figures.gains(dataclasses.replace(study, rows=as_many(study.rows), outcomes=as_many(study.outcomes)))
     panel = canvas.axes[0]
@@ -92,7 +104,14 @@ def test_the_numbers_of_a_heat_map_with_long_method_names_fit_their_cells(study)
 
 
 def test_titles_of_loss_panels_stay_apart():
-    curve = pd.DataFrame({"model_id": np.repeat(NAMES, 2), "method": np.repeat(NAMES, 2), "step": [0, 1] * len(NAMES), "relative": [1.0, 0.5] * len(NAMES)})
+    curve = pd.DataFrame(
+        {
+            "model_id": np.repeat(NAMES, 2),
+            "method": np.repeat(NAMES, 2),
+            "step": [0, 1] * len(NAMES),
+            "relative": [1.0, 0.5] * len(NAMES),
+        }
+    )
     canvas = training.losses(curve)
     titles = boxes([panel.title for panel in canvas.axes], canvas)
     for left, right in itertools.pairwise(titles):

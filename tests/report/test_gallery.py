@@ -68,7 +68,9 @@ def test_markup_is_whole_and_names_are_escaped(html):
     }
     assert 'fish & "chips" <b>' in words(html) and "&lt;b&gt;" in html and '"chips"' not in html
     assert '<span class="now">snap&lt;i&gt;shot</span>' in html and '<span class="was">photo</span>' in html
-    assert html.count('class="was"') == html.count('class="now"') == 2 * 2 * 4  # two data sets and models, four of five prompts are changed
+    assert (
+        html.count('class="was"') == html.count('class="now"') == 2 * 2 * 4
+    )  # two data sets and models, four of five prompts are changed
     assert html.count("The text attack leaves it as it is.") == 2 * 2
 
 
@@ -81,7 +83,10 @@ def test_every_picture_says_what_is_seen(html, content):
     one = content["examples"][1]  # broken by the image attack
     found = one["models"]["none"]["attacks"]["image"]["top"][0]
     assert f"duck, adversarial picture. undefended, image attack: says crow with {gallery.percent(found[1])}." in said
-    assert sum("clean picture" in text for text in said) == 2 * 2 * 10 and sum("Perturbation" in text for text in said) == 2 * 2 * 10
+    assert (
+        sum("clean picture" in text for text in said) == 2 * 2 * 10
+        and sum("Perturbation" in text for text in said) == 2 * 2 * 10
+    )
 
 
 def test_tiles_are_windows_on_the_sheet(content):
@@ -99,11 +104,18 @@ def test_predictions(content):
     assert "<li class=own><b>duck (rank 7)</b>" in html and "&lt;\u00a00.1\u00a0%" in html and html.count("<li") == 4
     widths = [float(width) for width in re.findall(r"width:([\d.]+)%", html)]
     assert widths == pytest.approx([100 * wrong["top"][0][1], 100 * wrong["top"][1][1], 0.04, 10 - 0.04], abs=0.06)
-    assert [gallery.percent(value) for value in (0.931, 0.0996, 0.014, 0.0009, 0)] == ["93\u00a0%", "10\u00a0%", "1.4\u00a0%", *["<\u00a00.1\u00a0%"] * 2]
+    assert [gallery.percent(value) for value in (0.931, 0.0996, 0.014, 0.0009, 0)] == [
+        "93\u00a0%",
+        "10\u00a0%",
+        "1.4\u00a0%",
+        *["<\u00a00.1\u00a0%"] * 2,
+    ]
 
 
 def test_verdicts_are_told_without_colour(html, content):
-    rights = [found["correct"] for one in content["examples"] for made in one["models"].values() for found in made["attacks"].values()]
+    rights = [
+        found["correct"] for one in content["examples"] for made in one["models"].values() for found in made["attacks"].values()
+    ]
     assert html.count("✓ right") == sum(rights) and html.count("✗ wrong") == len(rights) - sum(rights) > 0
 
 
@@ -124,7 +136,11 @@ def test_pictures_that_may_not_be_shown_are_refused(content):
 
 def test_tables(content):
     kinds = gallery.kinds_table(content)
-    assert kinds["pictures"].tolist() == ["6"] * 5 and kinds["share"].tolist() == ["20 %"] * 5 and kinds["shown here"].tolist() == ["2"] * 5
+    assert (
+        kinds["pictures"].tolist() == ["6"] * 5
+        and kinds["share"].tolist() == ["20 %"] * 5
+        and kinds["shown here"].tolist() == ["2"] * 5
+    )
     models = gallery.models_table(content)
     assert models.model.tolist() == ["undefended", "TeCoA, seed 0"] and models["trained on"].tolist() == ["–", "birds"]
     assert models[["n", "clean", "image", "text", "sequential"]].to_numpy().tolist() == [["10", "10", "6", "6", "2"]] * 2
@@ -138,7 +154,9 @@ def test_facts(content, stored):
     facts = gallery.facts(content, stored[0])
     assert facts["gallery_shown"] == "10" and facts["gallery_right"] == "30" and facts["gallery_looked"] == "20"
     assert facts["gallery_models"] == "undefended and TeCoA, seed 0"
-    assert facts["gallery_compared"].startswith("Of 160 outcomes") and "models (undefended), pictures" in facts["gallery_compared"]
+    assert (
+        facts["gallery_compared"].startswith("Of 160 outcomes") and "models (undefended), pictures" in facts["gallery_compared"]
+    )
     assert facts["gallery_compared"].endswith("1 came out otherwise here: undefended, birds, picture 3, image.")
     assert "OpenMoji" in facts["gallery_credits"] and "Perona" in facts["gallery_credits"]
     assert facts["gallery_outdated"] == "is that of the study as it is now"

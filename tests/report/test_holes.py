@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmcoa.cli import main
+from mmcoa.cli.main import main
 from mmcoa.errors import UserError
 from mmcoa.report import (
     claim_pairs,
@@ -63,11 +63,21 @@ def test_holes_are_listed(remove):
     study = results.load(profile, folder, holes=True)
     assert {hole.cell for hole in study.holes} == set(GONE)
     hole = next(hole for hole in study.holes if hole.cell == GONE[0])
-    assert (hole.model_id, hole.method, hole.dataset, hole.point, hole.why) == ("mmcoa-seed1", "mmcoa", "openmoji/tools", ("", ""), "missing")
+    assert (hole.model_id, hole.method, hole.dataset, hole.point, hole.why) == (
+        "mmcoa-seed1",
+        "mmcoa",
+        "openmoji/tools",
+        ("", ""),
+        "missing",
+    )
     assert study.lacking("mmcoa") == ["openmoji/tools"] and study.lacking("none") == []
     assert study.sweep("attacks")[""].lacking("none") == ["openmoji/birds"] and study.sweep("steps")["5"].holes == ()
-    assert not (study.rows.method.eq("mmcoa") & study.rows.dataset.eq("openmoji/tools")).any(), "the other seed alone is no result either"
-    with pytest.raises(UserError, match=rf"no result for cell '\S+' and {len(GONE) - 1} more \('none__\S+, .*\.\.\.\): .*; run: mmcoa run"):
+    assert not (study.rows.method.eq("mmcoa") & study.rows.dataset.eq("openmoji/tools")).any(), (
+        "the other seed alone is no result either"
+    )
+    with pytest.raises(
+        UserError, match=rf"no result for cell '\S+' and {len(GONE) - 1} more \('none__\S+, .*\.\.\.\): .*; run: mmcoa run"
+    ):
         results.load(profile, folder)
 
 
@@ -85,7 +95,10 @@ def test_stale_is_a_hole_and_a_model_needs_its_training(remove):
     assert why["train__tecoa-seed0"] == "missing" and why["none__openmoji-tools"] == "stale"
     assert why["tecoa-seed0__openmoji-birds"] == "its model's training is missing" and study.untrained() == ["tecoa"]
     table = tables.methods_table(study).set_index("method")
-    assert table.loc["TeCoA", ["seeds", "n", "clean"]].tolist() == [MISSING, "0", MISSING] and table.loc["TeCoA", "trained on"] == "birds"
+    assert (
+        table.loc["TeCoA", ["seeds", "n", "clean"]].tolist() == [MISSING, "0", MISSING]
+        and table.loc["TeCoA", "trained on"] == "birds"
+    )
     made = training.cost_table(study).set_index("method")
     assert made.loc["TeCoA"].eq(MISSING).all() and MISSING not in made.loc["MMCoA"].tolist()
 
@@ -124,9 +137,14 @@ def test_the_undefended_model_with_a_hole(remove, study):
     assert said["macro_text"] == said["short_clean"] == MISSING
     shares, beyond = modality.shares(holed), modality.interaction(holed)
     said = modality.facts(holed, shares, beyond)
-    assert said["union"] == said["kind_text"] == said["classes_all"] == said["template_share"] == MISSING and MISSING not in said["kind_by_text"]
+    assert (
+        said["union"] == said["kind_text"] == said["classes_all"] == said["template_share"] == MISSING
+        and MISSING not in said["kind_by_text"]
+    )
     kinds = modality.sets_table(shares).set_index("data set")
-    assert kinds.loc["tools"].eq(MISSING).all() and kinds.loc["birds"].equals(modality.sets_table(modality.shares(study)).set_index("data set").loc["birds"])
+    assert kinds.loc["tools"].eq(MISSING).all() and kinds.loc["birds"].equals(
+        modality.sets_table(modality.shares(study)).set_index("data set").loc["birds"]
+    )
     assert words.favourites(holed).eq(MISSING).all(axis=None) and not words.favourites(study).eq(MISSING).any(axis=None)
 
 
@@ -145,7 +163,10 @@ def test_in_distribution(rich_profile, rich, tmp_path):
         before, after = (make(each).set_index("method") for each in (whole, both))
         assert after.loc["MMCoA"].drop("n").eq(MISSING).all() and after.loc["TeCoA"].equals(before.loc["TeCoA"])
     curve = few_shot.curve(holed)
-    assert [(d, s) for d, s in curve[["defense", "shots"]].drop_duplicates().itertuples(index=False) if d == "tecoa"] == [("tecoa", 1), ("tecoa", np.inf)]
+    assert [(d, s) for d, s in curve[["defense", "shots"]].drop_duplicates().itertuples(index=False) if d == "tecoa"] == [
+        ("tecoa", 1),
+        ("tecoa", np.inf),
+    ]
     assert not curve.accuracy.isna().any() and set(tasks.everywhere(holed).methods) == set(tasks.everywhere(rich).methods)
     assert not [part for judged in claims.judge(holed, resamples=50) for part in judged.parts if "4shot" in (part.why or "")]
 
@@ -154,7 +175,12 @@ def test_the_explorer_leaves_out_and_says_so(remove, study):
     holed = results.load(*remove(*GONE), holes=True)
     data, whole = explorer.data(holed), explorer.data(study)
     assert set(data["missing"]) == set(GONE) and whole["missing"] == []
-    mmcoa, tools = (data[key].index(found) for key, name in (("methods", "mmcoa"), ("datasets", "openmoji/tools")) for found in data[key] if found[0] == name)
+    mmcoa, tools = (
+        data[key].index(found)
+        for key, name in (("methods", "mmcoa"), ("datasets", "openmoji/tools"))
+        for found in data[key]
+        if found[0] == name
+    )
     main = data["evaluations"][0]
     assert tools not in [place for place, _ in main["tasks"][mmcoa]] and tools not in main["numbers"][mmcoa]["mean"]
     assert len(data["evaluations"]) == len(whole["evaluations"]) - 1  # one point of a sweep has no result
@@ -165,7 +191,10 @@ def test_points_of_a_sweep(remove):
     epsilon = sweeps.curve_table(study, "epsilon").set_index("epsilon")
     assert epsilon.loc["4/255"].tolist() == ["0", MISSING, MISSING] and MISSING not in epsilon.drop("4/255").to_numpy()
     sources = sweeps.texts_table(study, "source", reference="table:eval").set_index("candidate source")
-    assert sources.loc["nearest tokens"].tolist() == ["24", MISSING, MISSING, MISSING] and MISSING not in sources.drop("nearest tokens").to_numpy()
+    assert (
+        sources.loc["nearest tokens"].tolist() == ["24", MISSING, MISSING, MISSING]
+        and MISSING not in sources.drop("nearest tokens").to_numpy()
+    )
     assert sweeps.attacks_table(study).accuracy.eq(MISSING).all()
     gaps = strength.gaps_table(strength.gaps(study))
     assert gaps[gaps.model == "undefended"].drop(columns=["attack", "against", "model"]).eq(MISSING).all(axis=None)
@@ -183,7 +212,9 @@ def test_a_claim_that_needs_a_missing_cell_is_not_judged(remove, study):
             elif whole.measured:
                 assert (part.why, str(part.points), part.n) == (whole.why, str(whole.points), whole.n), part.name
     kept = {key: [name for claim, name in refused if claim == key] for key in ("C1", "C2", "C3", "C4", "C5")}
-    assert kept["C1"] == kept["C2"] == [] and all("out of distribution" in name for name in kept["C3"]) and len(kept["C3"]) == 3  # the study has no attack independent
+    assert (
+        kept["C1"] == kept["C2"] == [] and all("out of distribution" in name for name in kept["C3"]) and len(kept["C3"]) == 3
+    )  # the study has no attack independent
     assert all("TeCoA" in name for name in kept["C4"]) and len(kept["C4"]) == 3  # nor a model image only
     assert kept["C5"] == ["all defences, out of distribution", "out of minus in distribution", "MMCoA"]
 
@@ -213,9 +244,18 @@ def test_every_page_runs_with_holes_and_prints_no_nan(path, remove, tmp_path, mo
         if cell.cell_type == "code":
             exec(compile(cell.source, path.name, "exec"), variables)
             if "parameters" in cell.metadata.tags:
-                assert ("holes" in variables) == any(re.search(r"(stored|summary)\.load\(", one.source) for one in nbformat.read(path, as_version=4).cells)
+                assert ("holes" in variables) == any(
+                    re.search(r"(stored|summary)\.load\(", one.source) for one in nbformat.read(path, as_version=4).cells
+                )
                 told = [{"profile": profile, "title": "", "folder": tmp_path}]
-                variables |= {"profile": profile, "results": folder, "output": tmp_path, "holes": True, "variant": profile, "studies": told}
+                variables |= {
+                    "profile": profile,
+                    "results": folder,
+                    "output": tmp_path,
+                    "holes": True,
+                    "variant": profile,
+                    "studies": told,
+                }
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     assert {part.partition("`")[0] for part in text.split("{glue:text}`")[1:]} <= glued.keys()
     assert all(value and not re.search(r"\bnan\b", value) for value in glued.values())

@@ -9,15 +9,24 @@ from mmcoa.report.tables import by_dataset
 
 
 def test_entries_are_the_models_judged_on_what_they_were_trained_on(rich):
-    found = in_distribution.entries(rich).groupby("method").agg(sets=("dataset", "nunique"), models=("model_id", "nunique"), shots=("shots", "first"))
+    found = (
+        in_distribution.entries(rich)
+        .groupby("method")
+        .agg(sets=("dataset", "nunique"), models=("model_id", "nunique"), shots=("shots", "first"))
+    )
     assert found.loc["mmcoa-in"].tolist() == [2, 4, ALL] and found.loc["tecoa-4shot"].tolist() == [1, 2, 4]
     assert "mmcoa" not in found.index and "none" not in found.index
 
 
 def test_full_training_goes_under_the_defences_name(rich):
     part = in_distribution.full(rich)
-    assert set(part.methods) == {"none", "tecoa", "mmcoa", "image_only"} and set(part.rows.dataset) == {"openmoji/birds", "openmoji/tools"}
-    assert set(part.rows.model_id[part.rows.method == "mmcoa"]) == {f"mmcoa-in-on-openmoji-{name}-seed{seed}" for name in ("birds", "tools") for seed in (0, 1)}
+    assert set(part.methods) == {"none", "tecoa", "mmcoa", "image_only"} and set(part.rows.dataset) == {
+        "openmoji/birds",
+        "openmoji/tools",
+    }
+    assert set(part.rows.model_id[part.rows.method == "mmcoa"]) == {
+        f"mmcoa-in-on-openmoji-{name}-seed{seed}" for name in ("birds", "tools") for seed in (0, 1)
+    }
     assert set(part.training.method) == {"tecoa", "mmcoa", "image_only"}
     both = in_distribution.common(part)
     assert set(both.methods) == {"none", "tecoa", "mmcoa"}  # image only lacks tools
@@ -35,7 +44,9 @@ def test_macro_means_and_paired_gains(rich):
     gains = in_distribution.macro(both, "none").set_index(["method", "attack"])
     by_set = by_dataset(both).groupby(["method", "attack"]).accuracy.mean()
     for key, row in means.iterrows():
-        assert row.accuracy == pytest.approx(by_set[key]) and row.low <= row.accuracy <= row.high and row.n == 48 and row.sets == 2
+        assert (
+            row.accuracy == pytest.approx(by_set[key]) and row.low <= row.accuracy <= row.high and row.n == 48 and row.sets == 2
+        )
         assert gains.accuracy[key] == pytest.approx(row.accuracy - means.accuracy["none", key[1]])
     assert means.loc[("mmcoa", "text"), "seeds"] == 2
     assert list(in_distribution.gains_table(both).method) == ["TeCoA", "MMCoA"]

@@ -29,10 +29,19 @@ def tuned(tmp_path):
     """(profile, results): TeCoA does better at the high rate over its two seeds, FARE does equally well at both."""
     profile = tmp_path / "tuning.yaml"
     profile.write_text(PROFILE)
-    robust = {"tecoa-low-seed0": 30, "tecoa-low-seed1": 10, "tecoa-high-seed0": 20, "tecoa-high-seed1": 24, "fare-low-seed0": 8, "fare-high-seed0": 8}
+    robust = {
+        "tecoa-low-seed0": 30,
+        "tecoa-low-seed1": 10,
+        "tecoa-high-seed0": 20,
+        "tecoa-high-seed1": 24,
+        "fare-low-seed0": 8,
+        "fare-high-seed0": 8,
+    }
     for cell in expand(profile):
         final = {"clean": 80.0, "image": 40.0, "text": 20.0, "robust": float(robust[cell.model])}
-        write_record(tmp_path / "results" / "tuning", cell, {"seconds": 1}, training={"held_out": {"samples": 64, "final": final}})
+        write_record(
+            tmp_path / "results" / "tuning", cell, {"seconds": 1}, training={"held_out": {"samples": 64, "final": final}}
+        )
     return profile, tmp_path / "results"
 
 

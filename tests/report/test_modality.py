@@ -18,7 +18,15 @@ CASES = [
 def made(plain):
     """The undefended model on eight pictures of one data set, one of each case."""
     rows = plain.rows[(plain.rows.method == "none") & (plain.rows.dataset == "openmoji/birds")]
-    frame = pd.DataFrame({"model_id": "none", "method": "none", "dataset": "openmoji/birds", "sample_id": range(8), "label": [0, 0, 0, 0, 1, 1, 1, 1]})
+    frame = pd.DataFrame(
+        {
+            "model_id": "none",
+            "method": "none",
+            "dataset": "openmoji/birds",
+            "sample_id": range(8),
+            "label": [0, 0, 0, 0, 1, 1, 1, 1],
+        }
+    )
     for place, attack in enumerate(("clean", "image", "text", "sequential")):
         frame[f"{attack}_correct"] = [bool(case[place]) for case in CASES]
     return dataclasses.replace(plain, rows=rows, outcomes=frame, sweeps={})
@@ -53,7 +61,9 @@ def test_shares_add_up_and_reach_the_tables(rich, tmp_path):
 
 def test_classes_that_lose(made):
     frame = modality.class_losses(made).set_index("label")
-    assert frame.loc[0, ["right", "lost", "kind"]].tolist() == [4, 2, "loses some"] and frame.loc[1, ["right", "lost"]].tolist() == [3, 2]
+    assert frame.loc[0, ["right", "lost", "kind"]].tolist() == [4, 2, "loses some"] and frame.loc[
+        1, ["right", "lost"]
+    ].tolist() == [3, 2]
     table = modality.classes_table(modality.class_losses(made))
     assert table["n classes"].tolist() == ["2"] and table["loses some (%)"].iloc[0].startswith("100.0")
 

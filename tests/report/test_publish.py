@@ -120,7 +120,7 @@ def test_the_book_is_published_from_main_and_kept_from_tags():
 
 def test_the_command_prints_the_book_it_built(tmp_path, monkeypatch, capsys):
     """Which folder is printed, and that a missing browser is found before the notebooks run."""
-    from mmcoa import cli
+    from mmcoa.cli import main as cli
     from mmcoa.report import build
 
     asked = []

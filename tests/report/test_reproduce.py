@@ -14,7 +14,13 @@ from mmcoa.study.profiles import shipped_profiles
 from . import synthetic
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "report_reproduce.ipynb"
-SECONDS = {"samples": (0.02, 0.1), "classes": (0.003, 0.1), "steps": (0.05, 0.2), "epsilons": (1.0, 0.0), "restarts": (0.5, 0.4)}  # made up
+SECONDS = {
+    "samples": (0.02, 0.1),
+    "classes": (0.003, 0.1),
+    "steps": (0.05, 0.2),
+    "epsilons": (1.0, 0.0),
+    "restarts": (0.5, 0.4),
+}  # made up
 VALUES = {"samples": (20, 40, 80), "classes": (10, 100, 400), "steps": (1, 10, 50), "epsilons": (1, 2), "restarts": (1, 2)}
 
 
@@ -23,10 +29,23 @@ def write_cost(folder, name="machine", hardware="2 made-up cores"):
     rows = []
     for what, (slope, fixed) in SECONDS.items():
         for value in reversed(VALUES[what]):
-            for attack in ("image", "text", "sequential") if what in ("samples", "classes", "epsilons") else ("sequential", "image"):
+            for attack in (
+                ("image", "text", "sequential") if what in ("samples", "classes", "epsilons") else ("sequential", "image")
+            ):
                 seconds = fixed + slope * value
-                row = {"what": what, "value": value, "attack": attack, "seconds": seconds, "median": 1.1 * seconds, "longest": 2 * seconds}
-                row |= {"dataset": "openmoji/birds", "n": value if what == "samples" else 40, "classes": value if what == "classes" else 21}
+                row = {
+                    "what": what,
+                    "value": value,
+                    "attack": attack,
+                    "seconds": seconds,
+                    "median": 1.1 * seconds,
+                    "longest": 2 * seconds,
+                }
+                row |= {
+                    "dataset": "openmoji/birds",
+                    "n": value if what == "samples" else 40,
+                    "classes": value if what == "classes" else 21,
+                }
                 row |= {"steps": value if what == "steps" else 10, "restarts": value if what == "restarts" else 1}
                 row |= {"epsilons": " ".join(("2/255", "4/255")[: value if what == "epsilons" else 1]), "repetitions": 3}
                 rows.append(row | {"load": 0.5, "versions": "torch 0.0", "hardware": hardware})
@@ -60,7 +79,11 @@ def test_plans_as_text(synthetic_profile):
     frame = reproduce.plans(synthetic_profile[1], synthetic_profile[0])
     held, done = reproduce.plans_table(frame).set_index("profile"), reproduce.done_table(frame).set_index("profile")
     assert held.loc["paper", ["models", "n each", "sweeps"]].tolist() == ["34", "1,000", "0"]
-    assert held.loc["quick", "GB"] == "0" and held.loc["synthetic", ["seeds", "attacks", "sweeps"]].tolist() == ["1 to 2", "4", "7"]
+    assert held.loc["quick", "GB"] == "0" and held.loc["synthetic", ["seeds", "attacks", "sweeps"]].tolist() == [
+        "1 to 2",
+        "4",
+        "7",
+    ]
     assert done.loc["paper", ["done here", "hours measured"]].tolist() == ["0", ""]
     assert done.loc["synthetic", "hours measured"].endswith(" on cpu")
 
@@ -89,7 +112,9 @@ def test_slopes_of_straight_lines(measured):
     frame = growth.slopes(measured).set_index(["what", "attack"])
     for what, (slope, fixed) in SECONDS.items():
         line = frame.loc[(what, "image")]
-        assert line.slope == pytest.approx(slope) and line.fixed == pytest.approx(fixed, abs=1e-9) and line.r2 == pytest.approx(1)
+        assert (
+            line.slope == pytest.approx(slope) and line.fixed == pytest.approx(fixed, abs=1e-9) and line.r2 == pytest.approx(1)
+        )
         assert (line.low, line.high, line.points) == (VALUES[what][0], VALUES[what][-1], len(VALUES[what]))
         assert line["first"] == pytest.approx(fixed + slope * line.low)
     table = growth.slopes_table(growth.slopes(measured))
@@ -113,7 +138,9 @@ def test_several_machines(tmp_path):
     write_cost(tmp_path, "other", "a GPU")
     frame = growth.cost(tmp_path)
     table = growth.slopes_table(growth.slopes(frame))
-    assert set(table.machine) == {"2 made-up cores", "a GPU"} and len(table) == 2 * len(growth.slopes(frame[frame.hardware == "a GPU"]))
+    assert set(table.machine) == {"2 made-up cores", "a GPU"} and len(table) == 2 * len(
+        growth.slopes(frame[frame.hardware == "a GPU"])
+    )
     assert growth.of_growth(tmp_path)["growth_machines"] == "2 made-up cores and a GPU"
 
 
@@ -131,7 +158,10 @@ def test_figure(measured, tmp_path):
     figure = growth.curves(measured)
     titles = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
     assert titles == list(growth.AXES.values())
-    first, second = (style.save(draw, tmp_path / f"{name}.svg").read_bytes() for name, draw in (("a", figure), ("b", growth.curves(measured))))
+    first, second = (
+        style.save(draw, tmp_path / f"{name}.svg").read_bytes()
+        for name, draw in (("a", figure), ("b", growth.curves(measured)))
+    )
     assert first == second and len(first) > 5000
     alone = growth.curves(measured[measured.what == "steps"])
     assert sum(axes.get_xlabel() != "" for axes in alone.axes) == 1
@@ -159,10 +189,10 @@ def test_the_page_runs_and_shows_every_table(there, synthetic_profile, tmp_path,
     written = sorted(path.name for path in (tmp_path / "tables").glob("*.csv"))
     assert len(written) == (8 if there else 5)
     for name in written:
-        assert (f":file: tables/{name}\n" in text) != (f"<tables/{name}>`" in text.replace("\n", " ")) and len(pd.read_csv(tmp_path / "tables" / name)) > 0
+        assert (f":file: tables/{name}\n" in text) != (f"<tables/{name}>`" in text.replace("\n", " ")) and len(
+            pd.read_csv(tmp_path / "tables" / name)
+        ) > 0
     assert text.count(":name: tab-") == text.count(":::{csv-table}") == (4 if there else 3)
     assert text.count(":alt: ") == text.count(":::{figure}") == int(there) and ("not measured" in text) != there
     mentioned = {part.partition("`")[0] for part in text.split("{glue:text}`")[1:]}
     assert mentioned <= glued.keys() and all(isinstance(value, str) and value for value in glued.values())
-
-

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mmcoa.evaluation.statistics import macro_interval
 from mmcoa.report.resampling import Resampler, bounds
-from mmcoa.statistics import macro_interval
 
 
 @pytest.mark.parametrize("sizes", [(30,), (24, 40, 17)])
@@ -16,7 +16,9 @@ def test_same_intervals_as_macro_interval(sizes):
     estimates = [resampler.estimates(correct) for correct in (ours, theirs)]
     for k in range(2):
         low, high = (ends[k] for ends in bounds(estimates[0]))
-        assert macro_interval([(c[:, k], label) for c, label in zip(ours, labels, strict=True)])[1:] == pytest.approx((low, high))
+        assert macro_interval([(c[:, k], label) for c, label in zip(ours, labels, strict=True)])[1:] == pytest.approx(
+            (low, high)
+        )
         low, high = (ends[k] for ends in bounds(estimates[0] - estimates[1]))
         differences = [(a[:, k] - b[:, k], label) for a, b, label in zip(ours, theirs, labels, strict=True)]
         assert macro_interval(differences)[1:] == pytest.approx((low, high))

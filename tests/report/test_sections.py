@@ -10,9 +10,27 @@ BENCHMARKS = {"strength", "prompts", "predictions", "speed"}
 
 
 def test_available(study, synthetic_profile, plain, plain_profile):
-    everything = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "attacks-methods", "in-distribution", "examples", "example", *BENCHMARKS}
+    everything = {
+        *SWEEPS,
+        "search",
+        "all-sweeps",
+        "edits",
+        "checks",
+        "gaps",
+        "text-gaps",
+        "attacks-methods",
+        "in-distribution",
+        "examples",
+        "example",
+        *BENCHMARKS,
+    }
     assert sections.available(study, synthetic_profile[1]) == everything
-    assert sections.available(plain, plain_profile[1]) == {"checks", "in-distribution", "examples", "example"}  # trained on a data set that it is judged on
+    assert sections.available(plain, plain_profile[1]) == {
+        "checks",
+        "in-distribution",
+        "examples",
+        "example",
+    }  # trained on a data set that it is judged on
 
 
 def test_available_of_more_kinds_of_models(rich, rich_profile, plain_profile):

@@ -84,12 +84,24 @@ def test_a_macro_mean_becomes_the_foot_of_its_table():
 
 
 def test_the_bundle_becomes_a_plain_script(tmp_path):
-    script = sortable.as_script('var a=1,b=2;export{a as Other,b as default};\n/* licence: export { x } is text */'.replace("export { x }", "an export"))
-    assert script.startswith('(function(){"use strict";') and "window.DataTable=b;" in script and "export{" not in script and "licence" in script
+    script = sortable.as_script(
+        "var a=1,b=2;export{a as Other,b as default};\n/* licence: export { x } is text */".replace("export { x }", "an export")
+    )
+    assert (
+        script.startswith('(function(){"use strict";')
+        and "window.DataTable=b;" in script
+        and "export{" not in script
+        and "licence" in script
+    )
     for text in ("var a=1;", 'import x from"y";export{x as default};', "export{a as b};"):
         with pytest.raises(sortable.ExtensionError, match=r"constraints\.txt"):
             sortable.as_script(text)
     sortable.install(tmp_path / "site")
-    assert {path.name for path in (tmp_path / "site").iterdir()} == {"datatables.js", "datatables.css", "sortable.js", "sortable.css"}
+    assert {path.name for path in (tmp_path / "site").iterdir()} == {
+        "datatables.js",
+        "datatables.css",
+        "sortable.js",
+        "sortable.css",
+    }
     made = (tmp_path / "site" / "datatables.js").read_text(encoding="utf8")
     assert "SpryMedia" in made and not re.search(r"export\s*\{[^}]* as default", made)

@@ -25,9 +25,19 @@ def test_verdicts(study):
     assert list(table.method[::2]) == ["undefended", "TeCoA", "MMCoA"] and list(table.models[::2]) == ["1", "1", "2"]
     bad = table[table.verdict != "ok"]
     assert bad.to_dict("records") == [
-        dict(method="MMCoA", models="2", search="PGD", passed="3 of 4", n="20", verdict="suspicious: more steps help the defender (seed 1)")
+        dict(
+            method="MMCoA",
+            models="2",
+            search="PGD",
+            passed="3 of 4",
+            n="20",
+            verdict="suspicious: more steps help the defender (seed 1)",
+        )
     ]
-    assert strength.seed_label("mmcoa-in-on-openmoji-land-vehicles-seed1") == "land vehicles, seed 1" and strength.seed_label("none") == "base model"
+    assert (
+        strength.seed_label("mmcoa-in-on-openmoji-land-vehicles-seed1") == "land vehicles, seed 1"
+        and strength.seed_label("none") == "base model"
+    )
 
 
 def test_checks_table_says_which_way_a_limit_goes(study):

@@ -19,13 +19,22 @@ def photos(text):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (":::{csv-table} x\n:file: tables/a.csv\n:name: tab-impact\n:::", ":::{csv-table} x\n:file: photos/tables/a.csv\n:name: photos-tab-impact\n:::"),
+        (
+            ":::{csv-table} x\n:file: tables/a.csv\n:name: tab-impact\n:::",
+            ":::{csv-table} x\n:file: photos/tables/a.csv\n:name: photos-tab-impact\n:::",
+        ),
         (":::{figure} figures/a.svg\n:name: fig-impact", ":::{figure} photos/figures/a.svg\n:name: photos-fig-impact"),
-        ("{download}`a <tables/a.csv>` and {numref}`tab-impact`", "{download}`a <photos/tables/a.csv>` and {numref}`photos-tab-impact`"),
+        (
+            "{download}`a <tables/a.csv>` and {numref}`tab-impact`",
+            "{download}`a <photos/tables/a.csv>` and {numref}`photos-tab-impact`",
+        ),
         ("{numref}`tab-attacks` of another page", "{numref}`tab-attacks` of another page"),
         ("{doc}`report_impact`, {doc}`so <report_claims>`", "{doc}`photos_impact`, {doc}`so <photos_claims>`"),
         ("{doc}`report_strength`, {doc}`threat`", "{doc}`report_strength`, {doc}`threat`"),
-        ("{glue:text}`report_impact.ipynb::n:s` {glue:text}`n_all`", "{glue:text}`photos_impact.ipynb::n:s` {glue:text}`n_all`"),
+        (
+            "{glue:text}`report_impact.ipynb::n:s` {glue:text}`n_all`",
+            "{glue:text}`photos_impact.ipynb::n:s` {glue:text}`n_all`",
+        ),
         ("the folder `results/photos` and its tables/rows", "the folder `results/photos` and its tables/rows"),
     ],
 )
@@ -60,14 +69,20 @@ def test_contents_list_what_there_is():
         "Part 2: photographs": ["photos_impact"],
         "Use it": ["references"],
     }
-    assert [part["caption"] for part in studies.contents(template, [FIRST], there.__contains__)["parts"]] == ["The study", "Results", "Use it"]
+    assert [part["caption"] for part in studies.contents(template, [FIRST], there.__contains__)["parts"]] == [
+        "The study",
+        "Results",
+        "Use it",
+    ]
 
 
 def test_parts_of_the_published_book(tmp_path):
     from mmcoa.errors import UserError
 
     def names(named, published=True):
-        return [(part.name, part.prefix, part.title) for part in build.parts_of({name: name for name in named}, tmp_path, published)]
+        return [
+            (part.name, part.prefix, part.title) for part in build.parts_of({name: name for name in named}, tmp_path, published)
+        ]
 
     assert names(["openmoji"]) == [("openmoji", "", "")]
     assert names(["photos", "openmoji"]) == [("openmoji", "", "emoji"), ("photos", "photos", "photographs")]

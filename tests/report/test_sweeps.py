@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from mmcoa.errors import UserError
+from mmcoa.evaluation.statistics import macro_interval
 from mmcoa.report import sweep_facts, sweeps, tables
-from mmcoa.statistics import macro_interval
 
 
 def test_curve_is_the_macro_mean_of_each_value(study):

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from mmcoa.errors import UserError
+from mmcoa.evaluation.statistics import wilson
 from mmcoa.report import facts, names, tables, tasks
-from mmcoa.statistics import wilson
 
 
 def test_impact_table_repeats_the_rows(study):
@@ -50,7 +50,9 @@ def test_methods_table_and_summary(study, synthetic_profile):
 
 
 def test_what_is_printed_keeps_the_whole_name_of_a_method():
-    table = pd.DataFrame([{"method": "MMCoA (4 shots)", "trained on": "birds", "seeds": "3", "n": "40", "clean": "90.0 (80.1–95.2)"}])
+    table = pd.DataFrame(
+        [{"method": "MMCoA (4 shots)", "trained on": "birds", "seeds": "3", "n": "40", "clean": "90.0 (80.1–95.2)"}]
+    )
     assert tables.short(table).to_dict("records") == [{"method": "MMCoA (4 shots)", "n": "40", "clean": "90.0"}]
 
 

@@ -22,7 +22,10 @@ def test_everywhere_has_the_methods_judged_on_all_data_sets(rich):
 
 def test_out_of_distribution_leaves_out_what_a_method_was_trained_on(study, rich):
     part = tasks.out_of_distribution(study)  # trained on birds
-    assert set(part.rows.dataset) == {"openmoji/land-vehicles", "openmoji/tools"} and set(part.rows.task) == {"zero_shot", "out_of_distribution"}
+    assert set(part.rows.dataset) == {"openmoji/land-vehicles", "openmoji/tools"} and set(part.rows.task) == {
+        "zero_shot",
+        "out_of_distribution",
+    }
     assert all("openmoji/birds" not in set(own.rows.dataset) for parts in part.sweeps.values() for own in parts.values())
     assert set(tasks.out_of_distribution(rich).rows.dataset) == set(tasks.everywhere(rich).rows.dataset)
     only = dataclasses.replace(study, rows=study.rows[study.rows.dataset == "openmoji/birds"])
@@ -51,7 +54,9 @@ def test_an_attack_counts_where_every_evaluation_has_it(study):
 def test_claims_pair_in_distribution_with_full_training_only(rich):
     found = claim_pairs.find(rich)
     assert found.defences(OUT) == ["tecoa", "image_only", "mmcoa"]
-    assert set(found.pairs["mmcoa", IN]) == {"openmoji/birds", "openmoji/tools"} and set(found.pairs["image_only", IN]) == {"openmoji/birds"}
+    assert set(found.pairs["mmcoa", IN]) == {"openmoji/birds", "openmoji/tools"} and set(found.pairs["image_only", IN]) == {
+        "openmoji/birds"
+    }
     own = rich.outcomes[(rich.outcomes.method == "mmcoa-in") & (rich.outcomes.dataset == "openmoji/birds")]
     assert 100 * own.clean_correct.mean() == pytest.approx(found.pairs["mmcoa", IN]["openmoji/birds"].clean)
 
@@ -61,7 +66,13 @@ def test_image_only_at_equal_compute_is_shown_beside_c4_and_decides_nothing(rich
         return next(each for each in claims.judge(of, resamples=100) if each.claim.key == "C4")
 
     beside = [part for part in c4(rich).parts if "equal compute" in part.name]
-    assert len(beside) == 4 and {part.role for part in beside} == {"shown"} and all(part.measured for part in beside if part.attack in rich.attacks)
+    assert (
+        len(beside) == 4
+        and {part.role for part in beside} == {"shown"}
+        and all(part.measured for part in beside if part.attack in rich.attacks)
+    )
     assert not any("equal compute" in part.name for part in c4(study).parts)
     found = claim_pairs.find(rich)
-    assert found.count == sum(len(sets) for key, sets in found.pairs.items() if key[0] != claim_pairs.MATCHED and key != ("none", IN))
+    assert found.count == sum(
+        len(sets) for key, sets in found.pairs.items() if key[0] != claim_pairs.MATCHED and key != ("none", IN)
+    )

@@ -94,8 +94,18 @@ def test_in_a_browser_from_a_file(site, tmp_path):
     """Clicks and a search, on a page opened from file://."""
     html = (site / "page.html").read_text(encoding="utf8")
     catch = "<script>window.failed = []; addEventListener('error', function (e) { window.failed.push(String(e.message)); });</script>"
-    (site / "clicked.html").write_text(html.replace("<head>", f"<head>{catch}", 1).replace("</body>", f"{CLICK}</body>", 1), encoding="utf8")
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+    (site / "clicked.html").write_text(
+        html.replace("<head>", f"<head>{catch}", 1).replace("</body>", f"{CLICK}</body>", 1), encoding="utf8"
+    )
+    command = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-sync",
+    ]
     command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom", (site / "clicked.html").as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
     seen = json.loads(unescape(re.search(r'<pre id="seen"[^>]*>(.*?)</pre>', dom, re.S)[1]))
@@ -129,7 +139,10 @@ RECORD = "plain/records/mmcoa-seed1__openmoji-tools.json"
     ("damage", "said"),
     [
         ("another record", r"record of cell 'mmcoa-seed1__openmoji-tools' is another one; run: mmcoa book .*plain\.yaml$"),
-        ("no record", r"record of cell 'mmcoa-seed1__openmoji-tools' is missing; run: mmcoa run .*plain\.yaml, then mmcoa book"),
+        (
+            "no record",
+            r"record of cell 'mmcoa-seed1__openmoji-tools' is missing; run: mmcoa run .*plain\.yaml, then mmcoa book",
+        ),
         ("benchmark", r"results/speed/cpu\.csv is new; run: mmcoa book"),
         ("notebook", r"another notebooks/report_page\.ipynb; run"),
         ("page", r"page\.ipynb is not what the book"),
@@ -155,7 +168,11 @@ def test_what_does_not_belong_is_named_with_the_command(damage, said, copy, monk
         source.begin(book / "tables")
         source.claim(book / "tables", book / "page.ipynb")
     else:
-        path = {"notebook": folder / "notebooks" / "report_page.ipynb", "page": book / "page.ipynb", "table": book / "tables" / "large.csv"}[damage]
+        path = {
+            "notebook": folder / "notebooks" / "report_page.ipynb",
+            "page": book / "page.ipynb",
+            "table": book / "tables" / "large.csv",
+        }[damage]
         path.write_text(path.read_text() + "\n")
     assert re.search(said, source.problem(book / "tables"))
 
@@ -163,7 +180,10 @@ def test_what_does_not_belong_is_named_with_the_command(damage, said, copy, monk
 def test_a_build_of_the_pages_alone_fails_where_they_do_not_belong(copy):
     folder, profile = copy
     (folder / "results" / RECORD).unlink()
-    with pytest.raises(UserError, match=r"did not build: WARNING: the pages of profile .* 'mmcoa-seed1__openmoji-tools' is missing; run: mmcoa run"):
+    with pytest.raises(
+        UserError,
+        match=r"did not build: WARNING: the pages of profile .* 'mmcoa-seed1__openmoji-tools' is missing; run: mmcoa run",
+    ):
         build.render(folder / "book")
 
 
@@ -177,7 +197,12 @@ def test_holes_stand_on_top_of_each_page(copy):
     folder, profile = copy
     (folder / "results" / RECORD).unlink()
     tables = folder / "book" / "tables"
-    source.finish(tables, [source.Origin(profile, expand(profile), ["mmcoa-seed1__openmoji-tools"])], folder / "results", folder / "notebooks")
+    source.finish(
+        tables,
+        [source.Origin(profile, expand(profile), ["mmcoa-seed1__openmoji-tools"])],
+        folder / "results",
+        folder / "notebooks",
+    )
     assert source.problem(tables) is None
     site = build.render(folder / "book").parent
     for page in ("index", "page"):

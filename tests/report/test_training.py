@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mmcoa.errors import UserError
+from mmcoa.evaluation.statistics import wilson
 from mmcoa.report import results, sections, style, tables, tasks, training, training_facts
-from mmcoa.statistics import wilson
 
 from . import synthetic
 
@@ -71,12 +71,20 @@ def test_cost_beside_clean_fine_tuning_and_on_a_gpu(trained):
 
 
 def test_learning_rates_are_those_of_the_records_else_of_the_logs(rich, trained, tmp_path, monkeypatch):
-    assert training.learning_rates(rich, tmp_path)["image_only"] == (0.001,) and training.learning_rates(rich, tmp_path)["mmcoa"] == ()
+    assert (
+        training.learning_rates(rich, tmp_path)["image_only"] == (0.001,)
+        and training.learning_rates(rich, tmp_path)["mmcoa"] == ()
+    )
     said = training_facts.lr_says(tasks.everywhere(rich), tmp_path)
-    assert said.startswith("Learning rates differ between methods: 0.001 (image only") and "the base model's default (TeCoA" in said
+    assert (
+        said.startswith("Learning rates differ between methods: 0.001 (image only")
+        and "the base model's default (TeCoA" in said
+    )
     assert training_facts.lr_says(with_training(rich, lr=3e-4), tmp_path) == "All methods have the same learning rate, 0.0003"
     monkeypatch.setattr(training_facts.learning_rates, "profile_of", lambda study, results: "learning-rates")
-    assert training_facts.lr_says(tasks.everywhere(rich), tmp_path).startswith("Learning rates were chosen for each method on held-out pictures of all other emoji: 0.001")
+    assert training_facts.lr_says(tasks.everywhere(rich), tmp_path).startswith(
+        "Learning rates were chosen for each method on held-out pictures of all other emoji: 0.001"
+    )
 
 
 def test_a_variant_of_a_method_is_not_named_beside_it():
@@ -85,7 +93,14 @@ def test_a_variant_of_a_method_is_not_named_beside_it():
 
 
 def test_cost_where_the_size_of_the_set_is_unknown(study):
-    assert list(training.cost_table(study)) == ["method", "seeds", "pictures seen", "PGD steps inside", "device-seconds per 1,000 pictures", "pictures/s"]
+    assert list(training.cost_table(study)) == [
+        "method",
+        "seeds",
+        "pictures seen",
+        "PGD steps inside",
+        "device-seconds per 1,000 pictures",
+        "pictures/s",
+    ]
 
 
 def test_nothing_trained(study):

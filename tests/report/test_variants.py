@@ -12,8 +12,13 @@ def pair(rich, study):
 
 
 def test_only_what_both_have_is_compared(pair):
-    assert all(set(part.methods) == {"none", "tecoa", "mmcoa"} and part.attacks == ["clean", "image", "text", "sequential"] for part in pair)
-    assert {*pair[0].rows.dataset} == {*pair[1].rows.dataset} == {"openmoji/land-vehicles", "openmoji/tools"}  # the second was trained on birds
+    assert all(
+        set(part.methods) == {"none", "tecoa", "mmcoa"} and part.attacks == ["clean", "image", "text", "sequential"]
+        for part in pair
+    )
+    assert (
+        {*pair[0].rows.dataset} == {*pair[1].rows.dataset} == {"openmoji/land-vehicles", "openmoji/tools"}
+    )  # the second was trained on birds
 
 
 def test_the_difference_is_that_of_the_gains(pair, tmp_path):
@@ -21,7 +26,9 @@ def test_the_difference_is_that_of_the_gains(pair, tmp_path):
     first, second = variants.names_of(pair)
     for method in ("tecoa", "mmcoa"):
         for attack in ("image", "text"):
-            assert frame[method, attack, "difference"] == pytest.approx(frame[method, attack, second] - frame[method, attack, first])
+            assert frame[method, attack, "difference"] == pytest.approx(
+                frame[method, attack, second] - frame[method, attack, first]
+            )
     means = tables.macro(pair[0]).set_index(["method", "attack"]).accuracy
     assert frame["mmcoa", "text", first] == pytest.approx(means["mmcoa", "text"] - means["none", "text"])
     assert len(variants.accuracy_table(pair)) == 6 and len(variants.gains_table(variants.gains(pair))) == 6

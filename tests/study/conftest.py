@@ -13,7 +13,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, tiny_folder):
     """Checkpoint folder of a random one-layer CLIP."""
-    from mmcoa.loading import create_model, save_checkpoint
+    from mmcoa.model.loading import create_model, save_checkpoint
 
     metadata = {"name": "tiny", "epsilon": "2/255", "train_defaults": {"lr": 1e-3, "steps": 2, "batch_size": 4, "warmup": 1}}
     return save_checkpoint(create_model(tiny_folder), tmp_path_factory.mktemp("base") / "tiny", metadata)
@@ -37,7 +37,12 @@ PROFILE = {
     "device": "cpu",
     "train": {"dataset": "openmoji/birds", "samples": 8, "steps": 2, "batch_size": 4, "inner_steps": 1, "epsilon": "2/255"},
     "models": [{"defense": "none"}, {"defense": "tecoa", "seeds": [0]}],
-    "evaluate": {"datasets": ["openmoji/birds", "openmoji/tools"], "samples": 4, "attacks": ["clean", "image", "text"], "steps": 1},
+    "evaluate": {
+        "datasets": ["openmoji/birds", "openmoji/tools"],
+        "samples": 4,
+        "attacks": ["clean", "image", "text"],
+        "steps": 1,
+    },
 }
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from mmcoa import cli
+from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
 from mmcoa.study import cell as study
 from mmcoa.study import cells as cells_module
@@ -51,7 +51,12 @@ def test_equal_cells_are_adopted_and_say_so(finished, new_code, capsys):
     for name, old in before.items():
         new = json.loads((OUTPUT / "records" / name).read_text())
         (note,) = new.pop("adopted")
-        assert note["from"] == old["hash"] != new["hash"] and note["trainings"] == 1 and note["of"] == 5 and note["evaluations"] >= 2
+        assert (
+            note["from"] == old["hash"] != new["hash"]
+            and note["trainings"] == 1
+            and note["of"] == 5
+            and note["evaluations"] >= 2
+        )
         assert new["rows"] == old["rows"] and new["provenance"] == old["provenance"]  # what was measured stays as it was
     with pytest.raises(UserError, match="nothing of 'mini.yaml' is stale"):
         adopt(finished, echo=quiet)

@@ -20,7 +20,15 @@ OUTPUT = Path("results/mini")
 EVALUATE = dict(attacks=["clean", "image", "text"], samples=4, steps=1, device="cpu")
 
 
-SWEEPS = [{"name": "words", "models": ["none"], "datasets": ["openmoji/tools"], "attacks": ["text"], "vary": {"attackable": ["content", "class_name"]}}]
+SWEEPS = [
+    {
+        "name": "words",
+        "models": ["none"],
+        "datasets": ["openmoji/tools"],
+        "attacks": ["text"],
+        "vary": {"attackable": ["content", "class_name"]},
+    }
+]
 
 
 def test_specs_run_without_jupyter_and_write_the_records_that_the_plan_expects(write_profile):
@@ -39,7 +47,9 @@ def test_specs_run_without_jupyter_and_write_the_records_that_the_plan_expects(w
     assert {(row["sweep"], row["sweep_value"], row["check"]) for row in record["rows"]} == {("", "", ""), ("", "", "not run")}
     assert record["checks"] == []
     swept = read_record(OUTPUT, "none__openmoji-tools__words-class_name")
-    assert {(row["attack"], row["sweep"], row["sweep_value"], row["attackable"]) for row in swept["rows"]} == {("text", "words", *["class_name"] * 2)}
+    assert {(row["attack"], row["sweep"], row["sweep_value"], row["attackable"]) for row in swept["rows"]} == {
+        ("text", "words", *["class_name"] * 2)
+    }
     assert all(edit["position"] >= 5 for change in swept["changes"] for edit in change["edits"])  # This is a photo of a ...
     assert record["provenance"]["device"] == "cpu" and record["provenance"]["threads"] >= 1
     outcomes = pd.read_parquet(OUTPUT / "outcomes" / "tecoa-seed0__openmoji-tools.parquet")
@@ -54,7 +64,9 @@ def test_specs_run_without_jupyter_and_write_the_records_that_the_plan_expects(w
 def test_a_current_cell_is_read_and_another_is_computed(project, monkeypatch):
     evaluated = []
     original = study.evaluate
-    monkeypatch.setattr(study, "evaluate", lambda model, data, *a, **k: evaluated.append(data.name) or original(model, data, *a, **k))
+    monkeypatch.setattr(
+        study, "evaluate", lambda model, data, *a, **k: evaluated.append(data.name) or original(model, data, *a, **k)
+    )
     first = study.run_evaluate_cells("models/tiny", "openmoji/birds", output=OUTPUT, name="none", **EVALUATE)
     both = study.run_evaluate_cells("models/tiny", ["openmoji/birds", "openmoji/tools"], output=OUTPUT, name="none", **EVALUATE)
     assert evaluated == ["openmoji/birds", "openmoji/tools"]
@@ -62,7 +74,13 @@ def test_a_current_cell_is_read_and_another_is_computed(project, monkeypatch):
 
 
 def test_settings_reach_the_evaluation_and_every_column_is_known(project):
-    settings = EVALUATE | {"attacks": ["image", "text"], "preset": "reference", "precision": "bf16", "text_budget": 2, "targets": 1}
+    settings = EVALUATE | {
+        "attacks": ["image", "text"],
+        "preset": "reference",
+        "precision": "bf16",
+        "text_budget": 2,
+        "targets": 1,
+    }
     image, text = study.run_evaluate_cells("models/tiny", "openmoji/birds", epsilon="4/255", norm="l2", **settings)
     assert image["epsilon"] == image["step_size"] == 4 / 255 and (image["norm"], image["keep"]) == ("l2", "last")
     assert image["targets"] == 1 and image["precision"] == "bf16" and text["text_budget"] == 2
@@ -71,7 +89,9 @@ def test_settings_reach_the_evaluation_and_every_column_is_known(project):
 
 def test_every_column_is_explained():
     explained = (Path(__file__).parents[2] / "results" / "README.md").read_text().split("## Columns")[1].split("## A record")[0]
-    assert set(ROW_COLUMNS) <= set(re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in explained.splitlines() if line.startswith("| `"))))
+    assert set(ROW_COLUMNS) <= set(
+        re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in explained.splitlines() if line.startswith("| `")))
+    )
 
 
 def test_self_checks_are_in_rows_and_record(project):
@@ -96,10 +116,14 @@ def test_a_cell_that_was_killed_goes_on_in_the_middle_of_its_data_set(project):
     cell_hash = read_record("results/whole", "none__openmoji-birds")["hash"]
     assert list((OUTPUT / "partial").glob("*/*")) == [OUTPUT / "partial" / "none__openmoji-birds" / cell_hash[:16]]
     said = []
-    rest = study.run_evaluate_cells("models/tiny", "openmoji/birds", output=OUTPUT, name="none", progress=lambda *a: said.append(a), **settings)
+    rest = study.run_evaluate_cells(
+        "models/tiny", "openmoji/birds", output=OUTPUT, name="none", progress=lambda *a: said.append(a), **settings
+    )
     assert said == [("openmoji/birds", 70, 70)]  # the first 64 are not done again
     assert [row | {"seconds": 0} for row in rest] == [row | {"seconds": 0} for row in whole]
-    outcomes = [pd.read_parquet(Path(folder) / "outcomes" / "none__openmoji-birds.parquet") for folder in ("results/whole", OUTPUT)]
+    outcomes = [
+        pd.read_parquet(Path(folder) / "outcomes" / "none__openmoji-birds.parquet") for folder in ("results/whole", OUTPUT)
+    ]
     pd.testing.assert_frame_equal(*outcomes)
     assert not (OUTPUT / "partial").exists()
 
@@ -119,7 +143,10 @@ def test_labelled_pictures_are_drawn_only_for_attacks_that_learn_from_them(attac
 
 
 def test_one_bad_data_set_does_not_keep_the_others_from_running(project):
-    with pytest.raises(UserError, match=r"1 of 2 evaluations failed; openmoji/brids: unknown data set 'openmoji/brids'; nearest: openmoji/birds"):
+    with pytest.raises(
+        UserError,
+        match=r"1 of 2 evaluations failed; openmoji/brids: unknown data set 'openmoji/brids'; nearest: openmoji/birds",
+    ):
         study.run_evaluate_cells("models/tiny", ["openmoji/brids", "openmoji/tools"], output=OUTPUT, name="none", **EVALUATE)
     assert [path.stem for path in (OUTPUT / "records").iterdir()] == ["none__openmoji-tools"]
 

@@ -10,9 +10,9 @@ from mmcoa.attacks.catalog import ATTACKS
 from mmcoa.errors import UserError
 from mmcoa.study import sources
 from mmcoa.study.cells import evaluate_cells, expand, train_cell
-from mmcoa.study.faults import FAULTS
 from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles
 from mmcoa.study.settings import CANDIDATE_SOURCES, EVALUATE_DEFAULTS
+from mmcoa.training.fault_names import FAULTS
 
 
 def hashes(profile):
@@ -88,7 +88,9 @@ def test_self_checks_are_part_of_a_cell(write_profile):
     before = hashes(write_profile())
     with_checks = hashes(write_profile(evaluate__check_dataset="openmoji/tools"))
     assert changed(before, with_checks) == before.keys() - {"train__tecoa-seed0"}
-    assert not changed(with_checks, hashes(write_profile(evaluate__check_dataset="openmoji/tools", evaluate__check_samples=200)))
+    assert not changed(
+        with_checks, hashes(write_profile(evaluate__check_dataset="openmoji/tools", evaluate__check_samples=200))
+    )
 
 
 def test_weights_of_the_base_model_change_everything(write_profile, project):
@@ -126,11 +128,17 @@ def test_code_without_comments_and_docstrings():
 
 
 def test_code_reached_by_import():
-    evaluation = sources.reached("mmcoa.evaluation")
-    assert {"mmcoa.evaluation", "mmcoa.attacks.pgd", "mmcoa.attacks.text", "mmcoa.clip", "mmcoa.threat"} <= evaluation.keys()
-    assert not any(name.startswith(("mmcoa.study", "mmcoa.report")) or name == "mmcoa.cli" for name in evaluation)
-    training = sources.reached("mmcoa.finetune", "mmcoa.defenses.image_only")
-    assert {"mmcoa.training", "mmcoa.defenses.image_only", "mmcoa.defenses.losses"} <= training.keys()
+    evaluation = sources.reached("mmcoa.evaluation.loop")
+    assert {
+        "mmcoa.evaluation.loop",
+        "mmcoa.attacks.pgd",
+        "mmcoa.attacks.text",
+        "mmcoa.model.clip",
+        "mmcoa.threat",
+    } <= evaluation.keys()
+    assert not any(name.startswith(("mmcoa.study", "mmcoa.report")) or name == "mmcoa.cli.main" for name in evaluation)
+    training = sources.reached("mmcoa.training.finetune", "mmcoa.defenses.image_only")
+    assert {"mmcoa.training.loop", "mmcoa.defenses.image_only", "mmcoa.defenses._losses"} <= training.keys()
     assert "mmcoa.defenses.text_only" not in training  # another defence's file changes nothing here
 
 
@@ -139,7 +147,9 @@ def test_a_candidate_source_of_its_own_code_counts_where_it_is_used():
 
     assert {kind: f"mmcoa.attacks.{kind}" for kind in sources.CANDIDATE_MODULES} == MODULES
     main = {**EVALUATE_DEFAULTS, "datasets": ["openmoji/birds"], "attacks": ["text"]}
-    codes = [evaluate_cells("none", "abc", main | {"candidate_source": source}, [])[0].inputs["code"] for source in CANDIDATE_SOURCES]
+    codes = [
+        evaluate_cells("none", "abc", main | {"candidate_source": source}, [])[0].inputs["code"] for source in CANDIDATE_SOURCES
+    ]
     assert len(set(codes)) == 1 + len(MODULES)
 
 

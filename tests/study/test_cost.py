@@ -103,6 +103,8 @@ def test_operations_said(count, said):
     assert cost.operations_said(count) == said
 
 
-@pytest.mark.parametrize("seconds, said", [(60, "1.0 minutes"), (3600, "1.0 hours"), (360_000, "100 hours"), (3.6e7, "10,000 hours")])
+@pytest.mark.parametrize(
+    "seconds, said", [(60, "1.0 minutes"), (3600, "1.0 hours"), (360_000, "100 hours"), (3.6e7, "10,000 hours")]
+)
 def test_hours(seconds, said):
     assert cost.hours(seconds) == said

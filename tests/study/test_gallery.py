@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from mmcoa.errors import UserError
-from mmcoa.loading import create_model, save_checkpoint
+from mmcoa.model.loading import create_model, save_checkpoint
 from mmcoa.study.cell import run_evaluate_cells
 from mmcoa.study.gallery import choice, compute, sheets, showable
 from mmcoa.study.gallery.attacked import ATTACKS
@@ -31,7 +31,13 @@ def models(tmp_path_factory, tiny_folder):
     """{id: checkpoint folder} of two random models, the second of which says that it was fine-tuned."""
     folder = tmp_path_factory.mktemp("gallery-models")
     base = save_checkpoint(create_model(tiny_folder, seed=0), folder / "tiny", {"name": "tiny", "epsilon": "2/255"})
-    tuned = {"name": "tecoa-seed0", "defense": "tecoa", "base_model": str(base), "trained_on": "openmoji/others", "epsilon": "2/255"}
+    tuned = {
+        "name": "tecoa-seed0",
+        "defense": "tecoa",
+        "base_model": str(base),
+        "trained_on": "openmoji/others",
+        "epsilon": "2/255",
+    }
     return {"none": str(base), "tecoa-seed0": str(save_checkpoint(create_model(tiny_folder, seed=1), folder / "tecoa", tuned))}
 
 
@@ -71,7 +77,9 @@ def test_data_sets_and_kinds_take_turns():
     every = [None, "each", "none", "image", "image", "text", "both", "none"]
     assert choice.choose({"a": every, "b": every}, 4) == [("a", 2), ("a", 3), ("b", 3), ("b", 5)]
     assert [place for _, place in choice.choose({"a": every}, 5)] == [1, 2, 3, 5, 6]  # one of each kind, the first
-    assert choice.choose({"a": ["each", None], "b": [None]}, 4) == [("a", 0)]  # the next kind that is left, and no more than there are
+    assert choice.choose({"a": ["each", None], "b": [None]}, 4) == [
+        ("a", 0)
+    ]  # the next kind that is left, and no more than there are
     assert choice.choose(dict.fromkeys("abc", every), 2) == [("a", 2), ("b", 3)]
     assert choice.choose(dict.fromkeys("abcde", every), 15) == choice.choose(dict.fromkeys("abcde", every), 15)
     kinds = dict.fromkeys("abcde", every)
@@ -114,7 +122,10 @@ def test_perturbations_stay_in_the_ball(made):
 
 def test_pictures_of_several_sizes_share_a_sheet(tmp_path):
     small, large = (torch.rand(3, size, size, generator=torch.Generator().manual_seed(size)) for size in (4, 6))
-    rows = [[sheets.pixels(small), sheets.perturbation(small, small)], [sheets.pixels(large), sheets.perturbation(large, large)]]
+    rows = [
+        [sheets.pixels(small), sheets.perturbation(small, small)],
+        [sheets.pixels(large), sheets.perturbation(large, large)],
+    ]
     whole, boxes = sheets.sheet(rows)
     assert whole.shape == (12, 12, 3) and boxes == [[[0, 0, 4, 4], [6, 0, 4, 4]], [[0, 6, 6, 6], [6, 6, 6, 6]]]
     sheets.save(whole, tmp_path / "x.webp")
@@ -155,7 +166,9 @@ def test_probabilities_are_complete_and_in_order(made):
 def test_a_model_that_is_wrong_without_attack_is_wrong_under_every_one(made):
     content, _ = made
     wrong = [found["attacks"] for _, name, found in shown(content) if not found["attacks"]["clean"]["correct"]]
-    assert wrong and not any(seen["correct"] for attacks in wrong for seen in attacks.values())  # the second model knows nothing
+    assert wrong and not any(
+        seen["correct"] for attacks in wrong for seen in attacks.values()
+    )  # the second model knows nothing
 
 
 def test_the_same_again_and_no_work_where_it_is_current(made, models, tmp_path, monkeypatch):
@@ -194,7 +207,11 @@ def test_a_damaged_gallery_is_not_current(made, tmp_path):
 def test_fewer_models_leave_no_sheet_behind(made, models, tmp_path):
     shutil.copytree(made[1], tmp_path / "mini")
     content = compute.run_gallery({"none": models["none"]}, DATASETS, output=tmp_path / "mini", **SMALL)
-    assert sorted(path.name for path in (tmp_path / "mini" / "gallery").iterdir()) == ["clean.webp", "gallery.json", "none.webp"]
+    assert sorted(path.name for path in (tmp_path / "mini" / "gallery").iterdir()) == [
+        "clean.webp",
+        "gallery.json",
+        "none.webp",
+    ]
     assert [one["class_name"] for one in content["examples"]] == [one["class_name"] for one in made[0]["examples"]]
 
 
@@ -231,7 +248,11 @@ def test_outcomes_are_compared_with_those_of_the_study(models, tmp_path):
     content = compute.run_gallery({"none": models["none"]}, data, output=tmp_path, **SMALL | settings)
     one = {"model": "none", "dataset": data[0], "sample_id": int(frame.sample_id[3]), "attack": "text"}
     before = bool(frame.text_correct[3])
-    assert content["compared"] == {"outcomes": 4 * 42, "models": ["none"], "differ": [{**one, "stored": before, "here": not before}]}
+    assert content["compared"] == {
+        "outcomes": 4 * 42,
+        "models": ["none"],
+        "differ": [{**one, "stored": before, "here": not before}],
+    }
     lines = list(said(content, tmp_path))
     assert "1 of 168 outcomes differ from the study's (none)" in lines and f"sample {one['sample_id']}, text: " in lines[-1]
     asked = content["settings"]
@@ -247,7 +268,9 @@ def test_the_notebook_has_the_parameters_of_the_function():
     variables = {}
     exec("".join(cell["source"]), variables)
     variables.pop("__builtins__")
-    named = [name for name in inspect.signature(compute.run_gallery).parameters if name not in ("settings", "progress", "datasets")]
+    named = [
+        name for name in inspect.signature(compute.run_gallery).parameters if name not in ("settings", "progress", "datasets")
+    ]
     assert variables.keys() == {"dataset", *named, *SETTINGS}
     assert {name for name, value in SETTINGS.items() if variables[name] != value} == set()
 

@@ -50,7 +50,10 @@ def test_every_parameter_has_a_comment(name):
     assert commented == {node.lineno for node in ast.parse(source).body}
 
 
-@pytest.mark.parametrize(("name", "function", "rename"), [("finetune", study.run_train_cell, {}), ("evaluate", study.run_evaluate_cells, {"dataset": "datasets"})])
+@pytest.mark.parametrize(
+    ("name", "function", "rename"),
+    [("finetune", study.run_train_cell, {}), ("evaluate", study.run_evaluate_cells, {"dataset": "datasets"})],
+)
 def test_parameters_are_those_of_the_function(name, function, rename):
     given = [rename.get(key, key) for key in names_in(parameters_cell(read(name)).source)]
     assert len(given) == len(set(given)) and set(given) == set(study.parameters_of(function))

@@ -51,7 +51,14 @@ def test_success_then_failure(notebook):
     assert executed.cells[1].metadata["tags"] == ["injected-parameters", "hide-input"]
     assert "papermill" not in executed.metadata and not any("papermill" in cell.metadata for cell in executed.cells)
     good = output.read_bytes()
-    spec = {"name": "out", "kind": "evaluate", "notebook": str(notebook), "output": str(output), "state": "runs", "parameters": {"fail": True}}
+    spec = {
+        "name": "out",
+        "kind": "evaluate",
+        "notebook": str(notebook),
+        "output": str(output),
+        "state": "runs",
+        "parameters": {"fail": True},
+    }
     Path("spec.json").write_text(json.dumps(spec))
     assert main("spec.json") == 1
     failure = json.loads(Path("runs/failed/out.json").read_text())
@@ -74,7 +81,14 @@ def test_a_kernel_that_dies_is_a_failure(notebook):
 @pytest.fixture
 def spec(notebook):
     """Path of a SPEC.json of that notebook."""
-    parts = {"name": "out", "kind": "evaluate", "notebook": str(notebook), "output": "out.ipynb", "state": "runs", "parameters": {}}
+    parts = {
+        "name": "out",
+        "kind": "evaluate",
+        "notebook": str(notebook),
+        "output": "out.ipynb",
+        "state": "runs",
+        "parameters": {},
+    }
     Path("spec.json").write_text(json.dumps(parts))
     return Path("spec.json")
 

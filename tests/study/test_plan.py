@@ -57,7 +57,9 @@ def test_one_missing_record_makes_one_process(finished):
 
 
 def test_time_left_knows_that_sweeps_are_not_as_long_as_the_main_evaluation(write_profile):
-    profile = write_profile(sweeps=[{"name": "words", "vary": {"attackable": ["content", "class_name"]}}, {"name": "more", "steps": 3}])
+    profile = write_profile(
+        sweeps=[{"name": "words", "vary": {"attackable": ["content", "class_name"]}}, {"name": "more", "steps": 3}]
+    )
     plan = make_plan(profile)
     for cell in plan.cells:
         if cell.id in ("train__tecoa-seed0", "none__openmoji-birds", "none__openmoji-birds__words-content"):

@@ -35,7 +35,9 @@ def load(tmp_path, text):
 def test_shipped_profiles_are_valid_and_say_what_they_are(name):
     profile = load_profile(name)
     assert profile.name == name
-    assert len(profile.evaluate.datasets) == {"ablations": 5, "paper": 17, "learning-rates": 0, "learning-rates-photos": 0}.get(name, 15)
+    assert len(profile.evaluate.datasets) == {"ablations": 5, "paper": 17, "learning-rates": 0, "learning-rates-photos": 0}.get(
+        name, 15
+    )
     assert shipped_profiles()[name].read_text().startswith(f"# {name}: ")
 
 
@@ -84,10 +86,25 @@ def test_a_model_overrides_shared_settings(tmp_path):
         ("samples: 4", "samples: 4\n  min_similarity: 2", 11, "min_similarity is a cosine, in [-1, 1]; got 2"),
         ("samples: 4", "samples: 4\n  text_score: margn", 11, "unknown text score 'margn'; nearest: margin"),
         ("samples: 4", "samples: 4\n  attackable: all", 11, "unknown attackable 'all'"),
-        ("samples: 4", "samples: 4\n  preset: refrence", 11, "preset: input should be 'protocol' or 'reference', got 'refrence'"),
+        (
+            "samples: 4",
+            "samples: 4\n  preset: refrence",
+            11,
+            "preset: input should be 'protocol' or 'reference', got 'refrence'",
+        ),
         ("samples: 4", "samples: 4\n  precision: fp16", 11, "precision: input should be 'fp32' or 'bf16', got 'fp16'"),
-        ("samples: 4", "samples: 4\n  check_dataset: openmoji/brids", 11, "unknown data set 'openmoji/brids'; nearest: openmoji/birds"),
-        ("samples: 4", "samples: 4\n  check_samples: 201", 11, "check_samples: input should be less than or equal to 200, got 201"),
+        (
+            "samples: 4",
+            "samples: 4\n  check_dataset: openmoji/brids",
+            11,
+            "unknown data set 'openmoji/brids'; nearest: openmoji/birds",
+        ),
+        (
+            "samples: 4",
+            "samples: 4\n  check_samples: 201",
+            11,
+            "check_samples: input should be less than or equal to 200, got 201",
+        ),
         ("samples: 4", "samples: 4\n  candidate_source: wordnets", 11, "unknown candidate source 'wordnets'; nearest: wordnet"),
         ("samples: 4", "samples: 4\n  step_size: 1/255", 11, "unknown key 'step_size'; nearest: steps"),
     ],
@@ -135,7 +152,9 @@ def test_settings_of_an_evaluation_are_those_of_the_threat_model(tmp_path):
     assert all(settings[name] == getattr(threat, name) for name in THREAT_FIELDS if name != "epsilon")
 
 
-@pytest.mark.parametrize("source", ["mlm", "mlm:models/bert", "wordnet", "wordnet:data/wn", "characters", "neighbours", "mine.json"])
+@pytest.mark.parametrize(
+    "source", ["mlm", "mlm:models/bert", "wordnet", "wordnet:data/wn", "characters", "neighbours", "mine.json"]
+)
 def test_candidate_sources(tmp_path, source):
     assert load(tmp_path, GOOD + f"  candidate_source: {source}\n").evaluate.candidate_source == source
 

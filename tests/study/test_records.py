@@ -17,7 +17,11 @@ def record_all(profile, skip=()):
     """Records with one made-up row for each evaluate cell."""
     for cell in expand(profile):
         if cell.id not in skip:
-            rows = [{"model": cell.model, "dataset": cell.parameters["dataset"], "accuracy": 50.0}] if cell.kind == "evaluate" else []
+            rows = (
+                [{"model": cell.model, "dataset": cell.parameters["dataset"], "accuracy": 50.0}]
+                if cell.kind == "evaluate"
+                else []
+            )
             records.write_record("results/mini", cell, PROVENANCE, rows)
 
 
@@ -67,7 +71,9 @@ def test_rows_csv_holds_the_current_records_in_order(write_profile):
 
 
 def test_rows_of_sweeps_come_after_those_of_the_main_evaluation(write_profile):
-    profile = write_profile(sweeps=[{"name": "steps", "models": ["none"], "datasets": ["openmoji/tools"], "vary": {"steps": [1, 2]}}])
+    profile = write_profile(
+        sweeps=[{"name": "steps", "models": ["none"], "datasets": ["openmoji/tools"], "vary": {"steps": [1, 2]}}]
+    )
     for cell in expand(profile):
         rows = [{"model": cell.model, "sweep": cell.sweep, "sweep_value": cell.sweep_value}] if cell.kind == "evaluate" else []
         records.write_record("results/mini", cell, PROVENANCE, rows)
@@ -89,7 +95,9 @@ def test_provenance_works_without_git(monkeypatch):
 RESULTS = Path(__file__).parents[2] / "results"
 
 
-@pytest.mark.parametrize("profile", sorted(path.parent.name for path in RESULTS.glob("*/records") if path.parent.name != "quick"))
+@pytest.mark.parametrize(
+    "profile", sorted(path.parent.name for path in RESULTS.glob("*/records") if path.parent.name != "quick")
+)
 def test_a_committed_study_holds_what_its_profile_names_and_nothing_else(profile):
     """A cell that was renamed or left the profile must not stay behind: nobody would know what it belongs to."""
     folder, cells = RESULTS / profile, expand(profile)
@@ -110,7 +118,17 @@ def test_a_record_is_a_line_an_item(tmp_path):
     record = {"cell": "a", "rows": [{"x": 1}, {"x": [2, 3]}], "changes": [], "made": {"by": "me"}}
     text = records.lined(record)
     assert json.loads(text) == record
-    assert [line.strip() for line in text.splitlines()] == ["{", '"cell": "a",', '"rows": [', '{"x": 1},', '{"x": [2, 3]}', "],", '"changes": [],', '"made": {"by": "me"}', "}"]
+    assert [line.strip() for line in text.splitlines()] == [
+        "{",
+        '"cell": "a",',
+        '"rows": [',
+        '{"x": 1},',
+        '{"x": [2, 3]}',
+        "],",
+        '"changes": [],',
+        '"made": {"by": "me"}',
+        "}",
+    ]
 
 
 def test_rows_say_what_made_them(write_profile):
@@ -120,7 +138,9 @@ def test_rows_say_what_made_them(write_profile):
     path, _ = records.compile_rows("mini.yaml")
     with path.open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert row["git_commit"] == (made["git_commit"] or "") and row["git_dirty"] == str(made["git_dirty"] if made["git_dirty"] is not None else "")
+    assert row["git_commit"] == (made["git_commit"] or "") and row["git_dirty"] == str(
+        made["git_dirty"] if made["git_dirty"] is not None else ""
+    )
     assert row["torch"] == made["versions"]["torch"] and row["threads"] == "2" and row["started"] == made["started"]
 
 

@@ -52,7 +52,9 @@ def test_a_report_is_current_until_something_it_depends_on_changes(finished, wri
 
 def test_a_report_that_fails_says_why_and_leaves_the_cells_done(finished):
     lines = []
-    assert run(finished, report=True, dry_run=True, echo=lines.append) == 0 and lines[-1] == "  report: to build, after all cells"
+    assert (
+        run(finished, report=True, dry_run=True, echo=lines.append) == 0 and lines[-1] == "  report: to build, after all cells"
+    )
     assert run(finished, report=True, echo=lines.append) == 1
     said = [line for line in lines if line.startswith("failed: report: ")]
     assert len(said) == 1 and "no book/_config.yml" in said[0]

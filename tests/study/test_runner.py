@@ -41,7 +41,11 @@ def test_dry_run_and_commands_write_nothing(write_profile):
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"executor": "slrum"}, "unknown executor 'slrum'; nearest: slurm"), ({"jobs": 0}, "jobs must be"), ({"notebooks": "x"}, "no notebook x/")],
+    [
+        ({"executor": "slrum"}, "unknown executor 'slrum'; nearest: slurm"),
+        ({"jobs": 0}, "jobs must be"),
+        ({"notebooks": "x"}, "no notebook x/"),
+    ],
 )
 def test_bad_arguments(write_profile, change, says):
     with pytest.raises(UserError, match=says):
@@ -51,7 +55,10 @@ def test_bad_arguments(write_profile, change, says):
 def test_another_runner_is_named(write_profile):
     Path("runs/mini").mkdir(parents=True)
     Path("runs/mini/runner.json").write_text(json.dumps(claim()))
-    with filelock.FileLock("runs/mini/lock"), pytest.raises(UserError, match=f"another runner is at work in runs/mini .process {os.getpid()} on"):
+    with (
+        filelock.FileLock("runs/mini/lock"),
+        pytest.raises(UserError, match=f"another runner is at work in runs/mini .process {os.getpid()} on"),
+    ):
         run(write_profile())
 
 
@@ -74,7 +81,9 @@ def test_a_process_of_another_host_is_let_be(write_profile):
         write_record("results/mini", cell, {"seconds": 1.0})
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     Path("runs/mini").mkdir(parents=True)
-    Path("runs/mini/runner.json").write_text(json.dumps({**claim(), "workflow": {**claim(), "host": "elsewhere", "pid": bystander.pid}}))
+    Path("runs/mini/runner.json").write_text(
+        json.dumps({**claim(), "workflow": {**claim(), "host": "elsewhere", "pid": bystander.pid}})
+    )
     assert run(profile) == 0
     assert bystander.poll() is None
     bystander.kill()
@@ -161,7 +170,10 @@ def test_a_study_that_is_interrupted_and_killed_completes_with_the_same_command(
     assert done.stdout.splitlines()[-1] == "mini: 3 of 3 cells are done; rows in results/mini/rows.csv"
     assert trained.read_bytes() == before  # finished cells are not computed again
     assert len(Path("results/mini/rows.csv").read_text().splitlines()) == 1 + 2 * 3
-    assert sorted(p.name for p in Path("results/mini/notebooks").glob("[!.]*")) == ["evaluate__tecoa-seed0.ipynb", "train__tecoa-seed0.ipynb"]
+    assert sorted(p.name for p in Path("results/mini/notebooks").glob("[!.]*")) == [
+        "evaluate__tecoa-seed0.ipynb",
+        "train__tecoa-seed0.ipynb",
+    ]
     record = read_record("results/mini", "tecoa-seed0__openmoji-birds")
     stamp = Path("results/mini/records/tecoa-seed0__openmoji-birds.json").stat().st_mtime_ns
     assert record["rows"][0]["task"] == "in_distribution"

@@ -65,8 +65,10 @@ CLUSTER = {
     "set-threads": {"train": 1, "evaluate": 1},
     "set-resources": {"train": {"mem_mb": 2000, "runtime": "attempt * 7"}, "evaluate": {"mem_mb": 3000}},
 }
-FAULT = "import os\nif defense == 'fare': raise ValueError('a fault, of the job of a runner: ' + str('MMCOA_RUNNER' in os.environ))"
-RUN = [sys.executable, "-m", "mmcoa.cli", "run", "mini.yaml", "--executor", "slurm", "--cluster", "cluster.yaml"]
+FAULT = (
+    "import os\nif defense == 'fare': raise ValueError('a fault, of the job of a runner: ' + str('MMCOA_RUNNER' in os.environ))"
+)
+RUN = [sys.executable, "-m", "mmcoa.cli.main", "run", "mini.yaml", "--executor", "slurm", "--cluster", "cluster.yaml"]
 
 
 def free_port():
@@ -97,7 +99,16 @@ def slurm(monkeypatch):
     monkeypatch.setenv("PATH", f"{folder / 'bin'}:{path}")
     for name in [name for name in os.environ if name.startswith("SLURM_") and name != "SLURM_CONF"]:
         monkeypatch.delenv(name)
-    places = [f"--{option}={folder}/munge.{end}" for option, end in (("socket", "sock"), ("key-file", "key"), ("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))]
+    places = [
+        f"--{option}={folder}/munge.{end}"
+        for option, end in (
+            ("socket", "sock"),
+            ("key-file", "key"),
+            ("pid-file", "pid"),
+            ("log-file", "log"),
+            ("seed-file", "seed"),
+        )
+    ]
     daemons = []
 
     def start(*command):

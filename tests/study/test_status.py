@@ -73,8 +73,16 @@ def finished(study):
 def test_nothing_has_run(study):
     state = study.state()
     assert (state["cells"], state["done"], state["running"], state["failed"], state["todo"]) == (5, 0, 0, 0, 5)
-    assert state["last_record"] is None and state["last_error"] is None and state["seconds_left"] is None and state["rate"] is None
-    assert text(state).splitlines()[:5] == ["mini: 5 cells", "  done        0", "  running     0", "  failed      0", "  to do       5"]
+    assert (
+        state["last_record"] is None and state["last_error"] is None and state["seconds_left"] is None and state["rate"] is None
+    )
+    assert text(state).splitlines()[:5] == [
+        "mini: 5 cells",
+        "  done        0",
+        "  running     0",
+        "  failed      0",
+        "  to do       5",
+    ]
     for shown in (text(state), drawn(state)):
         assert "0 GPU hours, 0 CPU hours" in shown and "unknown until a first cell of each kind is done" in shown
         assert "start with" in shown and "mmcoa run mini.yaml" in shown and "last" not in shown
@@ -89,7 +97,9 @@ def test_all_is_done(finished):
 
 def test_hours_are_those_of_the_device_and_its_gpus(study):
     cells = {cell.id: cell for cell in study.cells}
-    finish([cells["train__tecoa-seed0"]], 3600, "cuda:0", training={"seconds": 7200, "processes": 4})  # a sitting before this one
+    finish(
+        [cells["train__tecoa-seed0"]], 3600, "cuda:0", training={"seconds": 7200, "processes": 4}
+    )  # a sitting before this one
     finish([cells[EVALUATED[0]]], 1800, "cpu")
     finish([cells[EVALUATED[1]]], 900, "cuda")
     write_record(RESULTS, cells[EVALUATED[2]], {"seconds": 900, "device": "cuda", "gpus": 2})
@@ -108,7 +118,11 @@ def test_hours_and_counts_leave_outdated_records_out(finished, write_profile):
 
 
 def test_the_last_record_is_dated_by_itself_not_by_its_file(finished):
-    made = {"seconds": 60.0, "device": "cpu", "started": datetime.fromtimestamp(time.time() + 3600, UTC).isoformat(timespec="seconds")}
+    made = {
+        "seconds": 60.0,
+        "device": "cpu",
+        "started": datetime.fromtimestamp(time.time() + 3600, UTC).isoformat(timespec="seconds"),
+    }
     write_record(RESULTS, finished.cells[1], made)
     os.utime(record_path(RESULTS, finished.cells[1].id), (0, 0))
     last = finished.state()["last_record"]
@@ -127,7 +141,13 @@ def test_a_running_study(study, at_work):
     state = study.state()
     assert (state["done"], state["running"], state["todo"]) == (1, 2, 2)
     first, second = state["processes"]
-    assert (first["name"], first["done"], first["cells"], second["host"], second["done"]) == ("evaluate__none", 1, 2, "node-7", 0)
+    assert (first["name"], first["done"], first["cells"], second["host"], second["done"]) == (
+        "evaluate__none",
+        1,
+        2,
+        "node-7",
+        0,
+    )
     assert first["seconds"] == pytest.approx(3725, abs=5) and state["runner"]["alive"] and state["killed"] == []
     assert state["rate"] == pytest.approx(2, rel=0.01) and state["at_once"] == 2 and state["seconds_left"] is None
     assert "running: evaluate__none: 1:02:0" in text(state) and "1 of 2 cells done" in text(state)
@@ -154,7 +174,9 @@ def test_the_last_error_is_the_latest_one(study):
     state = study.state()
     assert (state["failed"], state["todo"]) == (3, 2) and state["last_error"]["name"] == "evaluate__none"
     shown = text(state)
-    assert "last error: KeyError: [0], in evaluate__none, 0 s ago; see results/mini/notebooks/evaluate__none.failed.ipynb" in shown
+    assert (
+        "last error: KeyError: [0], in evaluate__none, 0 s ago; see results/mini/notebooks/evaluate__none.failed.ipynb" in shown
+    )
     assert "failed: KeyError: [100], in train__tecoa-seed0; see" in shown and "continue with: mmcoa run mini.yaml" in shown
     assert "KeyError: [0]" in drawn(state)  # not taken for markup
 
@@ -163,7 +185,11 @@ def test_a_damaged_note_of_a_failure_still_counts(study):
     path = RUNS / "failed" / "evaluate__none.json"
     leave(path, [])
     state = study.state()
-    assert state["failed"] == 2 and "damaged runs/mini/failed/evaluate__none.json" in text(state) and "logs/evaluate__none.log" in text(state)
+    assert (
+        state["failed"] == 2
+        and "damaged runs/mini/failed/evaluate__none.json" in text(state)
+        and "logs/evaluate__none.log" in text(state)
+    )
 
 
 def test_a_failure_after_the_records_is_not_the_end(finished):
@@ -195,7 +221,14 @@ def test_a_run_that_was_refused_was_not_killed(study):
     assert study.state()["runner"] is None
 
 
-@pytest.mark.parametrize("damage", ["{", '{"hash": "x", "kind": "evaluate", "rows": [], "provenance": {}}', '{"hash": 1, "kind": 1, "rows": [], "provenance": 3}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "{",
+        '{"hash": "x", "kind": "evaluate", "rows": [], "provenance": {}}',
+        '{"hash": 1, "kind": 1, "rows": [], "provenance": 3}',
+    ],
+)
 def test_a_damaged_record_is_named_and_its_cell_is_to_do(finished, damage):
     path = record_path(RESULTS, EVALUATED[0])
     path.write_text(damage)
@@ -257,11 +290,24 @@ def test_the_view_fits_its_terminal(study, width):
         name = f"evaluate__{number}-with-quite-a-long-name-of-a-model-seed0"
         study.processes[name] = []
         leave(RUNS / "running" / f"{name}.json", claim() | {"host": "a-node-of-a-cluster.example.org"})
-    leave(RUNS / "failed" / "evaluate__none.json", {"reason": "RuntimeError: [Errno 28] no space " + "left " * 20, "notebook": "a/b.ipynb"})
+    leave(
+        RUNS / "failed" / "evaluate__none.json",
+        {"reason": "RuntimeError: [Errno 28] no space " + "left " * 20, "notebook": "a/b.ipynb"},
+    )
     shown = drawn(study.state(), width)
     assert all(len(line) <= width for line in shown.splitlines())
     flat = " ".join(shown.split())
-    for part in ("mini", "2 of 5 cells", "done 2", "failed 1", "and 10 more", "last error", "[Errno 28]", "a/b.ipynb", "0:00:0"):
+    for part in (
+        "mini",
+        "2 of 5 cells",
+        "done 2",
+        "failed 1",
+        "and 10 more",
+        "last error",
+        "[Errno 28]",
+        "a/b.ipynb",
+        "0:00:0",
+    ):
         assert part in flat, part
 
 
@@ -284,7 +330,7 @@ def test_ctrl_c_ends_the_live_view_and_is_no_error(study, monkeypatch):
 
 
 def test_a_pipe_gets_plain_lines_once(finished, capsys):
-    from mmcoa import cli
+    from mmcoa.cli import main as cli
 
     with pytest.raises(SystemExit) as stop:
         cli.main(["status", "mini.yaml"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmcoa import cli
+from mmcoa.cli import main as cli
 from mmcoa.errors import UserError, storage_problem
 from mmcoa.study import preflight
 from mmcoa.study.cell import run_spec
@@ -19,7 +19,8 @@ from mmcoa.study.runner import run
 
 
 @pytest.mark.parametrize(
-    "number, says", [(errno.ENOSPC, "free some space"), (errno.EROFS, "make it writable"), (errno.ESTALE, "bring the disk or mount back")]
+    "number, says",
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "make it writable"), (errno.ESTALE, "bring the disk or mount back")],
 )
 def test_what_to_do(number, says):
     text = storage_problem(OSError(number, os.strerror(number), "results/rows.csv"))
@@ -52,7 +53,12 @@ def small_disk(project):
     def mount(folder, kilobytes, options="rw"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k,{options}", "none", str(folder)]
-        if os.name != "posix" or os.getuid() or not shutil.which("mount") or subprocess.run(command, capture_output=True).returncode:
+        if (
+            os.name != "posix"
+            or os.getuid()
+            or not shutil.which("mount")
+            or subprocess.run(command, capture_output=True).returncode
+        ):
             pytest.skip("this test mounts small disks, which only root may, and not everywhere")
         mounted.append(folder)
 

@@ -95,7 +95,12 @@ def test_one_process_runs_a_model_and_its_notebook_is_told_of_the_sweeps_as_the_
         ("[1/255, 0.00784313725490196]", "[]", 11, "vary: epsilon has no values"),
         ("[1/255, 0.00784313725490196]", "1/255", 11, "input should be a valid list"),
         ("0.00784313725490196]", "2/255], steps: [1, 2]", 11, "vary: one field can vary in a sweep, got epsilon and steps"),
-        ("vary: {epsilon: [1/255, 0.00784313725490196]}", "vary: {steps: [1, 1.5]}", 11, "vary: steps: must be a whole number, got 1.5"),
+        (
+            "vary: {epsilon: [1/255, 0.00784313725490196]}",
+            "vary: {steps: [1, 1.5]}",
+            11,
+            "vary: steps: must be a whole number, got 1.5",
+        ),
         ("    vary", "    epsilon: 1/255\n    vary", 9, "sweep 'epsilon' sets 'epsilon' and varies it"),
         ("name: attacks", "name: epsilon-2-255", 12, "would be called 'epsilon-2-255'"),
         ("steps: 3", "seeds: [1, 2]", 15, "no model of sweep 'attacks' has seed 2"),

@@ -29,7 +29,9 @@ def test_in_distribution_trains_on_each_data_set_and_judges_on_that_one(write_pr
 
 
 def test_both_tasks_in_one_profile(write_profile):
-    path = write_profile(models=[{"defense": "tecoa"}, {**IN, "name": "tecoa-in", "seeds": [3], "datasets": ["openmoji/tools"]}])
+    path = write_profile(
+        models=[{"defense": "tecoa"}, {**IN, "name": "tecoa-in", "seeds": [3], "datasets": ["openmoji/tools"]}]
+    )
     assert [cell.id for cell in expand(path)] == [
         *("train__tecoa-seed0", "tecoa-seed0__openmoji-birds", "tecoa-seed0__openmoji-tools"),
         *("train__tecoa-in-on-openmoji-tools-seed3", "tecoa-in-on-openmoji-tools-seed3__openmoji-tools"),
@@ -63,7 +65,9 @@ def test_what_cannot_be(write_profile, entry, message):
 
 def test_rows_say_which_task_they_are_of(project):
     """Train on one data set, evaluate on it and on another: the rows tell the two tasks apart, and what was trained on."""
-    folder = run_train_cell("tecoa", "models/tiny", "openmoji/birds", "out", shots=1, steps=1, batch_size=4, inner_steps=1, device="cpu")
+    folder = run_train_cell(
+        "tecoa", "models/tiny", "openmoji/birds", "out", shots=1, steps=1, batch_size=4, inner_steps=1, device="cpu"
+    )
     rows = run_evaluate_cells(str(folder), ["openmoji/birds", "openmoji/tools"], ["clean"], samples=4, device="cpu")
     assert [(row["task"], row["trained_on"]) for row in rows] == [
         ("in_distribution", "openmoji/birds"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mmcoa import cli
+from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
 from mmcoa.study import cell as study
 from mmcoa.study.plan import make_plan, write_specs
@@ -31,7 +31,9 @@ def test_finished_cells_are_reproduced(finished, capsys):
     said = []
     compared = verify(finished, count=2, seed=1, device="cpu", echo=said.append)
     assert len({row["cell"] for row in compared}) == 2 and said == [f"2 of {len(found)} finished cells, chosen with --seed 1"]
-    assert all(row["passed"] and row["place"] == "same" and row["moved"] == 0 and row["stored"] == row["again"] for row in compared)
+    assert all(
+        row["passed"] and row["place"] == "same" and row["moved"] == 0 and row["stored"] == row["again"] for row in compared
+    )
     with pytest.raises(SystemExit) as stop:
         cli.main(["verify", finished, "--cells", "1", "--device", "cpu"])
     assert stop.value.code in (0, None) and "ok" in capsys.readouterr().out
@@ -66,7 +68,11 @@ def test_nothing_to_verify(write_profile):
 def test_rows_are_chosen(finished, capsys):
     everything = rows(finished)
     some = rows(finished, ["attack=image", "attack=text", "dataset=openmoji/tools"])
-    assert 0 < len(some) < len(everything) and set(some["attack"]) == {"image", "text"} and set(some["dataset"]) == {"openmoji/tools"}
+    assert (
+        0 < len(some) < len(everything)
+        and set(some["attack"]) == {"image", "text"}
+        and set(some["dataset"]) == {"openmoji/tools"}
+    )
     names, table = shown(some)
     assert "sweep" not in names and isinstance(table[0][names.index("accuracy")], float)
     for where, message in (["attack"], "COLUMN=VALUE"), (["atack=image"], "nearest: attack"):

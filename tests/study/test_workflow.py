@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mmcoa import cli
+from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
 from mmcoa.study import cell, gpus, launch, workflow
 from mmcoa.study.cluster import read_cluster
@@ -76,7 +76,9 @@ def test_a_gpu_that_is_held_is_given_to_nobody_else(tmp_path, monkeypatch):
     monkeypatch.delenv(gpus.VARIABLE, raising=False)
     monkeypatch.setattr(gpus, "POLL", 0.01)
     names = ["a", "b", "MIG-1/2/3"]
-    held = f"from mmcoa.study.gpus import hold\nwith hold(1, {names}, {str(tmp_path)!r}) as got: print(*got, flush=True); input()"
+    held = (
+        f"from mmcoa.study.gpus import hold\nwith hold(1, {names}, {str(tmp_path)!r}) as got: print(*got, flush=True); input()"
+    )
     other = subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "a\n"
     with gpus.hold(1, names, tmp_path) as got:
@@ -210,7 +212,11 @@ def test_why_a_launched_training_failed(text, says):
 )
 def test_what_slurm_needs_is_one_line(write_profile, monkeypatch, capsys, arguments, hide, says):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: (None if hide == "plugin" else find("json")) if "plugin" in name else find(name, *rest))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: (None if hide == "plugin" else find("json")) if "plugin" in name else find(name, *rest),
+    )
     monkeypatch.setattr(workflow.shutil, "which", lambda name: None)
     with pytest.raises(SystemExit) as stopped:
         cli.main(["run", str(write_profile()), *arguments])
@@ -224,7 +230,11 @@ def test_jobs_at_once(tmp_path):
     (tmp_path / "c.yaml").write_text("jobs: 7")
     (tmp_path / "none.yaml").write_text("retries: 0")
     assert workflow.jobs_at_once(None, "local") == 1
-    assert workflow.jobs_at_once(None, "slurm") == workflow.jobs_at_once(None, "slurm", tmp_path / "none.yaml") == workflow.CLUSTER_JOBS
+    assert (
+        workflow.jobs_at_once(None, "slurm")
+        == workflow.jobs_at_once(None, "slurm", tmp_path / "none.yaml")
+        == workflow.CLUSTER_JOBS
+    )
     assert workflow.jobs_at_once(None, "slurm", tmp_path / "c.yaml") == 7
     assert workflow.jobs_at_once(3, "slurm", tmp_path / "c.yaml") == 3
 

@@ -10,7 +10,7 @@ import torch
 
 from mmcoa.attacks.catalog import find
 from mmcoa.attacks.multimodal import Batch
-from mmcoa.evaluation import check_dataset, prompt_features
+from mmcoa.evaluation.loop import check_dataset, prompt_features
 
 ATTACKS = ("clean", "image", "text", "sequential")
 TOP = 5
@@ -65,13 +65,17 @@ def attack(model, dataset, threat, attacker=None):
     model.requires_grad_(False)
     leaves = [find(name) for name in ATTACKS]
     features, texts, _ = prompt_features(model, dataset, leaves, threat, attacker)
-    parts = [_batch(model, dataset.take(slice(start, start + BATCH)), features, threat) for start in range(0, len(dataset), BATCH)]
+    parts = [
+        _batch(model, dataset.take(slice(start, start + BATCH)), features, threat) for start in range(0, len(dataset), BATCH)
+    ]
     clean = torch.cat([images for images, _, _ in parts])
     adversarial = {name: torch.cat([found[name] for _, found, _ in parts]) for name in parts[0][1]}
     probabilities = {name: torch.cat([found[name] for _, _, found in parts]) for name in ATTACKS}
     hit = {name: found.argmax(dim=1) == dataset.labels for name, found in probabilities.items()}
     right = {name: found & hit["clean"] for name, found in hit.items()}
-    return Attacked(dataset, clean, adversarial, probabilities, right, texts["text"].changes[: len(dataset.class_names)], threat)
+    return Attacked(
+        dataset, clean, adversarial, probabilities, right, texts["text"].changes[: len(dataset.class_names)], threat
+    )
 
 
 def _batch(model, dataset, features, threat):

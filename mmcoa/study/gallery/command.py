@@ -51,11 +51,15 @@ def chosen_models(profile, wanted, results, runs):
     study = study_models(profile, runs, results)
     base = next((model for model in study if model.train is None), None)
     if base is None:
-        raise UserError(f"a gallery starts from the undefended model, which profile '{profile}' lacks; add {{defense: none}} to its models")
+        raise UserError(
+            f"a gallery starts from the undefended model, which profile '{profile}' lacks; add {{defense: none}} to its models"
+        )
     if base.base is not None and checkpoint_cell(base.path) != base.base.hash:
         raise UserError(f"the base model of '{profile}' is not in {base.path}; make it with: mmcoa run {profile}")
     trained = {model.name: model for model in study if model.train is not None}
-    names = [named(name, trained) for name in wanted if name != base.name] or [f"{name}-seed0" for name in DEFENSES if f"{name}-seed0" in trained]
+    names = [named(name, trained) for name in wanted if name != base.name] or [
+        f"{name}-seed0" for name in DEFENSES if f"{name}-seed0" in trained
+    ]
     here = [name for name in dict.fromkeys(names) if checkpoint_cell(trained[name].path) == trained[name].train.hash]
     return [base, *(trained[name] for name in here)], [name for name in names if name not in here]
 
@@ -73,9 +77,17 @@ def parameters_of(profile, models):
     evaluation = profile.evaluate.model_dump()
     datasets = [name for name in evaluation["datasets"] if may_show(name)]
     if not datasets:
-        raise UserError(f"profile '{profile.name}' evaluates no data set whose pictures may be shown ({', '.join(SHOWABLE)}): no gallery")
+        raise UserError(
+            f"profile '{profile.name}' evaluates no data set whose pictures may be shown ({', '.join(SHOWABLE)}): no gallery"
+        )
     settings = {name: evaluation[name] for name in SETTINGS}
-    return {"models": {model.name: model.path for model in models}, "datasets": datasets, **SIZES, "resize": profile.resize, **settings}
+    return {
+        "models": {model.name: model.path for model in models},
+        "datasets": datasets,
+        **SIZES,
+        "resize": profile.resize,
+        **settings,
+    }
 
 
 def asked(parameters):

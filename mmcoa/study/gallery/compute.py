@@ -9,8 +9,8 @@ import torch
 
 from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.errors import UserError, unknown
-from mmcoa.evaluation import evaluate
-from mmcoa.loading import load_model, resolve_device
+from mmcoa.evaluation.loop import evaluate
+from mmcoa.model.loading import load_model, resolve_device
 from mmcoa.runtime import tune_allocator
 from mmcoa.study.cell import needs_attacker
 from mmcoa.study.gallery import choice, sheets
@@ -23,7 +23,9 @@ from mmcoa.study.sources import file_hash, model_hash
 from mmcoa.threat import default_threat, preset
 
 
-def run_gallery(models, datasets, *, examples=15, pictures=24, resize="openclip", device="auto", output=None, progress=None, **settings):
+def run_gallery(
+    models, datasets, *, examples=15, pictures=24, resize="openclip", device="auto", output=None, progress=None, **settings
+):
     """Choose pictures by the undefended model's outcomes, attack them with each model and write what there is to see.
 
     Arguments
@@ -57,7 +59,11 @@ def run_gallery(models, datasets, *, examples=15, pictures=24, resize="openclip"
             places = {dataset: [place for own, place in chosen if own == dataset] for dataset in datasets}
         found = {dataset: attacked(model, dataset, settings, looked, some) for dataset, some in places.items() if some}
         shown[name] = describe(name, path, model, found), found
-        outcomes += [(name, dataset, int(sample), one.outcome(place)) for dataset, one in found.items() for place, sample in enumerate(one.dataset.ids)]
+        outcomes += [
+            (name, dataset, int(sample), one.outcome(place))
+            for dataset, one in found.items()
+            for place, sample in enumerate(one.dataset.ids)
+        ]
         report(name)
     compared = compare(outcomes, models, asked, output)
     content = {
@@ -98,12 +104,16 @@ def look(name, model, datasets, settings, looked, report):
     where the model is not undefended, and where it gets no picture right.
     """
     if model.metadata.get("defense", "none") != "none":
-        raise UserError(f"the first model of a gallery is the undefended one; '{name}' was fine-tuned with {model.metadata['defense']}")
+        raise UserError(
+            f"the first model of a gallery is the undefended one; '{name}' was fine-tuned with {model.metadata['defense']}"
+        )
     kinds, outcomes = {}, []
     for dataset in datasets:
         pictures, threat, attacker = load(model, dataset, settings, looked)
         frame = evaluate(model, pictures, ATTACKS, threat, attacker=attacker).outcomes
-        rights = [{attack_name: bool(row[f"{attack_name}_correct"]) for attack_name in ATTACKS} for row in frame.to_dict("records")]
+        rights = [
+            {attack_name: bool(row[f"{attack_name}_correct"]) for attack_name in ATTACKS} for row in frame.to_dict("records")
+        ]
         hidden = [shows_people(pictures.class_names[label]) for label in frame.label.tolist()]
         kinds[dataset] = [None if hide else choice.kind_of(right) for hide, right in zip(hidden, rights, strict=True)]
         outcomes += [(name, dataset, sample, right) for sample, right in zip(frame.sample_id.tolist(), rights, strict=True)]
@@ -121,7 +131,9 @@ def attacked(model, name, settings, looked, places):
 
 def load(model, name, settings, looked):
     """(the first `looked` pictures of a data set, threat model, labelled pictures that the text attack needs or None), as in an evaluation."""
-    threat = preset(default_threat(model, **{key: settings[key] for key in THREAT_FIELDS if key in settings}), settings["preset"])
+    threat = preset(
+        default_threat(model, **{key: settings[key] for key in THREAT_FIELDS if key in settings}), settings["preset"]
+    )
     reading = {"prompts": settings["prompts"], "transform": settings["transform"], "image_size": model.image_size[0]}
     learns = needs_attacker(ATTACKS, threat) and settings["split"] != "train"  # never from what is shown
     attacker = attacker_dataset(name, threat, **reading) if learns else None
@@ -133,13 +145,21 @@ def compare(outcomes, models, asked, output):
 
     Returns {"outcomes": number compared, "models": their names, "differ": one dict an outcome that is another here}.
     """
-    here = {(name, dataset, sample, attack_name): right for name, dataset, sample, rights in outcomes for attack_name, right in rights.items()}
+    here = {
+        (name, dataset, sample, attack_name): right
+        for name, dataset, sample, rights in outcomes
+        for attack_name, right in rights.items()
+    }
     cells = {(name, dataset) for name, dataset, _, _ in here}
     stored = {cell: stored_outcomes(*cell, models[cell[0]], asked, output) for cell in cells} if output is not None else {}
     known = {key: before for key in here if (before := stored.get(key[:2], {}).get(key[2:])) is not None}
     names = list(dict.fromkeys(name for name, *_ in known))
     keys = ("model", "dataset", "sample_id", "attack")
-    differ = [dict(zip(keys, key, strict=True)) | {"stored": before, "here": here[key]} for key, before in known.items() if before != here[key]]
+    differ = [
+        dict(zip(keys, key, strict=True)) | {"stored": before, "here": here[key]}
+        for key, before in known.items()
+        if before != here[key]
+    ]
     return {"outcomes": len(known), "models": names, "differ": differ}
 
 
@@ -153,14 +173,22 @@ def stored_outcomes(name, dataset, path, asked, output):
         return {}
     frame = pd.read_parquet(file).set_index("sample_id")
     columns = {attack_name: f"{attack_name}_correct" for attack_name in ATTACKS if f"{attack_name}_correct" in frame}
-    return {(int(sample), attack_name): bool(right) for attack_name, column in columns.items() for sample, right in frame[column].items()}
+    return {
+        (int(sample), attack_name): bool(right)
+        for attack_name, column in columns.items()
+        for sample, right in frame[column].items()
+    }
 
 
 def describe(name, path, model, found):
     """A model, its threat model and where its weights come from."""
     threat = next(iter(found.values())).threat
     who = {"name": name, "defense": model.metadata.get("defense", "none"), "trained_on": model.metadata.get("trained_on", "")}
-    who |= {"base_model": model.metadata.get("base_model") or model.name, "weights": model_hash(path), "fingerprint": model.fingerprint()}
+    who |= {
+        "base_model": model.metadata.get("base_model") or model.name,
+        "weights": model_hash(path),
+        "fingerprint": model.fingerprint(),
+    }
     return who | {"threat": threat.asdict(), "description": threat.describe()}
 
 
@@ -195,7 +223,10 @@ def example(dataset, place, row, kind):
 
 def drawings(one, row):
     """Of one picture, for each attack that changes it: the adversarial picture and the perturbation, uint8 [H, W, 3] each."""
-    pairs = [(sheets.pixels(pictures[row]), sheets.perturbation(pictures[row], one.clean[row])) for pictures in one.adversarial.values()]
+    pairs = [
+        (sheets.pixels(pictures[row]), sheets.perturbation(pictures[row], one.clean[row]))
+        for pictures in one.adversarial.values()
+    ]
     return [picture for pair in pairs for picture in pair]
 
 
@@ -214,7 +245,12 @@ def write(content, drawn, folder):
     content["sheets"] = {}
     for name, picture in drawn.items():
         path = write_atomic(folder / f"{safe_name(name)}.webp", lambda path, picture=picture: sheets.save(picture, path))
-        content["sheets"][name] = {"file": path.name, "width": picture.shape[1], "height": picture.shape[0], "sha256": file_hash(path)}
+        content["sheets"][name] = {
+            "file": path.name,
+            "width": picture.shape[1],
+            "height": picture.shape[0],
+            "sha256": file_hash(path),
+        }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_atomic(folder / "gallery.json", lambda path: path.write_text(text, encoding="utf8"))
     for path in folder.glob("*.webp"):

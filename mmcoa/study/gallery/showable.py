@@ -7,14 +7,19 @@ SHOWABLE = {
     "openmoji/": "Emoji glyphs: OpenMoji, the open-source emoji and icon project (openmoji.org), CC BY-SA 4.0",
     "photos/caltech101": "Photographs: Li, Andreeto, Ranzato and Perona, Caltech-101, 2022, CC BY 4.0",
 }
-PEOPLE = ("faces", "faces easy")  # classes of Caltech-101 that show people who can be recognised: allowed, but nobody has to be shown
+PEOPLE = (
+    "faces",
+    "faces easy",
+)  # classes of Caltech-101 that show people who can be recognised: allowed, but nobody has to be shown
 
 
 def attribution(dataset):
     """Who made the pictures of a data set. Raises `UserError` where they may not be shown."""
     if not may_show(dataset):
         allowed = ", ".join(name + "*" * name.endswith("/") for name in SHOWABLE)
-        raise UserError(f"pictures of '{dataset}' may not be shown: their licence does not allow it, or is not known; those of {allowed} may")
+        raise UserError(
+            f"pictures of '{dataset}' may not be shown: their licence does not allow it, or is not known; those of {allowed} may"
+        )
     return next(text for name, text in SHOWABLE.items() if matches(dataset, name))
 
 

@@ -1,0 +1,252 @@
+"""The command line: arguments to functions, nothing else. `mmcoa --help`."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmcoa.cli import candidates as cli_candidates
+from mmcoa.cli import data as cli_data
+from mmcoa.cli import study as cli_study
+from mmcoa.cli import training as cli_training
+from mmcoa.console import console, fail, print_rows, print_table, progress_bar, write_json
+from mmcoa.errors import UserError, storage_problem, unknown
+
+HELP = "Attack, defend and evaluate CLIP through its images, its prompts or both; run studies and build their reports."
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=HELP)
+app.add_typer(cli_candidates.app, name="candidates")
+app.add_typer(cli_data.app, name="data")
+UsageError = typer.BadParameter.__base__  # typer may bring its own copy of click: take the class from there
+
+Model = Annotated[
+    str, typer.Option(help="openmoji-clip, a checkpoint folder, ARCH/PRETRAINED of open_clip, or hf-hub:OWNER/NAME")
+]
+Data = Annotated[str, typer.Option(help="name of a data set (`mmcoa datasets`) or wds:FOLDER")]
+Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $MMCOA_DATA, else the user's cache")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Seed = Annotated[int, typer.Option(help="seed of everything random")]
+
+
+@app.command()
+def models():
+    """List the models that load by name. Example: mmcoa models"""
+    print_table(
+        ["model", "what"],
+        [
+            ["openmoji-clip", "embedded; 2.3 M parameters, 64 px, trained on OpenMoji by notebooks/pretrain.ipynb"],
+            ["openmoji-resnet", "embedded; 4.5 M parameters, 64 px, a ResNet as its image tower, trained likewise"],
+            ["DIR", "a checkpoint folder written by `mmcoa train`"],
+            ["ARCH/PRETRAINED", "any pair of open_clip, such as ViT-B-32/openai (downloads the weights)"],
+            ["hf-hub:OWNER/NAME", "an open_clip model on the Hugging Face hub (downloads the weights)"],
+        ],
+    )
+
+
+@app.command()
+def datasets():
+    """List the data sets. Example: mmcoa datasets"""
+    from mmcoa.cli.data import datasets_table
+
+    print_table(*datasets_table())
+
+
+@app.command()
+def attacks():
+    """List the attacks. Example: mmcoa attacks"""
+    from mmcoa.attacks.catalog import ATTACKS
+
+    print_table(["attack", "what", "source"], [[a.name, a.summary, a.source] for a in ATTACKS.values()])
+
+
+@app.command()
+def defenses():
+    """List the defences. Example: mmcoa defenses"""
+    from mmcoa import defenses as package
+
+    print_table(["defence", "what"], [["none", "the pre-trained model"], *([n, package.describe(n)] for n in package.names())])
+
+
+@app.command()
+def evaluate(
+    model: Model = "openmoji-clip",
+    dataset: Data = "openmoji/birds",
+    split: Annotated[str, typer.Option(help="split to evaluate")] = "test",
+    samples: Annotated[int | None, typer.Option(help="at most so many samples, balanced over classes")] = None,
+    attack: Annotated[list[str] | None, typer.Option(help="repeat for several; see `mmcoa attacks`")] = None,
+    epsilon: Annotated[
+        list[str] | None,
+        typer.Option(help="radius in pixel units of [0,1], such as 2/255; repeat for several; default: the model's"),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="steps of PGD, CW and the feature attacks")] = 10,
+    restarts: Annotated[int, typer.Option(help="random starts of the image attack; the worst counts")] = 1,
+    norm: Annotated[str, typer.Option(help="linf or l2")] = "linf",
+    preset: Annotated[str, typer.Option(help="protocol, or reference: step = epsilon, last iterate")] = "protocol",
+    targets: Annotated[int, typer.Option(help="aim at each of so many likeliest wrong classes; 0: away from the label")] = 0,
+    apgd_steps: Annotated[int, typer.Option(help="steps of APGD, also inside auto")] = 50,
+    queries: Annotated[int, typer.Option(help="queries of the Square attack, also inside auto")] = 1000,
+    attacked_space: Annotated[str, typer.Option(help="native pixels, or model: after the resize")] = "native",
+    candidates: Annotated[
+        str,
+        typer.Option(
+            help="table:eval, table:synonyms, table:train, neighbours, characters, mlm[:MODEL], wordnet[:FOLDER] or FILE.json"
+        ),
+    ] = "table:eval",
+    words: Annotated[int, typer.Option(help="words that the text attack may change in each prompt")] = 1,
+    beam: Annotated[int, typer.Option(help="prompts that its beam search keeps, for more than one word")] = 10,
+    attackable: Annotated[
+        str, typer.Option(help="content: all content words, or class_name: those of the class name alone")
+    ] = "content",
+    text_score: Annotated[
+        str, typer.Option(help="embedding: cosine distance, or margin: labelled pictures of the train split")
+    ] = "embedding",
+    min_similarity: Annotated[
+        float | None, typer.Option(help="least cosine of clean and changed prompt, by the frozen model")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
+    prompts: Annotated[
+        str, typer.Option(help="reference: the paper's rule, or openclip: the ensemble CLIP was published with")
+    ] = "reference",
+    transform: Annotated[
+        str, typer.Option(help="pictures of varying size: reference (256, crop 224), or openclip (CLIP's own)")
+    ] = "reference",
+    root: Root = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="leave damaged pictures out, and count them")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="classes that share a prompt are an error")] = False,
+    resize: Annotated[str, typer.Option(help="openclip (anti-aliased) or reference")] = "openclip",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16 for the search; what it breaks is verified in fp32")] = "fp32",
+    batch_size: Annotated[
+        int | None, typer.Option(help="samples attacked at once; no influence on results; default: 64, on a GPU 256")
+    ] = None,
+    check_samples: Annotated[int, typer.Option(help="samples for the self-checks, at most 200; 0: no self-checks")] = 200,
+    seed: Seed = 0,
+    device: Device = "auto",
+    output: Annotated[
+        Path | None, typer.Option(help="rows as JSON, with per-sample outcomes beside it; a killed run goes on")
+    ] = None,
+):
+    """Clean and robust accuracy.
+
+    Example: mmcoa evaluate --model openmoji-clip --dataset openmoji/birds --attack clean --attack image --output rows.json
+    """
+    from mmcoa.attacks.catalog import find
+
+    names = attack or ["clean", "image", "text", "multimodal"]
+    for name in names:
+        find(name)
+    from mmcoa.datasets import attacker_dataset, check_split, load_dataset
+    from mmcoa.datasets import find as find_dataset
+    from mmcoa.datasets.place import use_root
+    from mmcoa.evaluation.loop import evaluate as run_evaluation
+    from mmcoa.model.loading import load_model
+    from mmcoa.runtime import tune_allocator
+    from mmcoa.threat import default_threat
+    from mmcoa.threat import preset as with_preset
+
+    tune_allocator()
+    use_root(root)
+    check_split(find_dataset(dataset), split)
+    loaded = load_model(model, device, resize, precision)
+    reading = dict(template=template, prompts=prompts, transform=transform, image_size=loaded.image_size[0])
+    reading |= dict(skip_unreadable=skip_unreadable)
+    data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
+    settings = dict(
+        steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries, attacked_space=attacked_space,
+        candidate_source=candidates, text_budget=words, beam=beam, attackable=attackable, text_score=text_score,
+        min_similarity=min_similarity, seed=seed,
+    )  # fmt: skip
+    threats = [
+        with_preset(default_threat(loaded, epsilon=value, **settings), preset) for value in dict.fromkeys(epsilon or [None])
+    ]
+    attacker = attacker_dataset(dataset, threats[0], **reading) if split != "train" else None
+    check = data.prefix(min(check_samples, 200)) if check_samples > 0 else None
+    resume = output.with_name(f".{output.name}.unfinished") if output else None
+    with progress_bar(f"{data.name} {split}", len(data) * len(threats)) as advance:
+        rows = run_evaluation(
+            loaded, data, names, threats, batch_size, progress=lambda done, total: advance(done), attacker=attacker,
+            resume=resume, check=check,
+        )  # fmt: skip
+    console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}")
+    if data.skipped:
+        console.print(f"note: {data.skipped} unreadable pictures left out of n")
+    print_rows(rows)
+    for note in rows.notes:
+        console.print(f"note: {note}")
+    if output:
+        write_json(output, list(rows))
+        rows.outcomes.to_parquet(output.with_suffix(".parquet"), index=False)
+        console.print(f"rows in {output}, per-sample outcomes in {output.with_suffix('.parquet')}", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="per-sample outcomes (.parquet) that `mmcoa evaluate --output` wrote")],
+    second: Annotated[Path, typer.Argument(help="the same of another model, on the same samples")],
+):
+    """Two models on the same samples, attack by attack (McNemar's exact test). Example: mmcoa compare clip.parquet mmcoa.parquet"""
+    from mmcoa.evaluation.outcomes import paired, read_outcomes
+
+    rows = paired(read_outcomes(first), read_outcomes(second))
+    columns = ["attack", "epsilon", "both right", "only first", "only second", "neither", "first - second", "p"]
+    keys = ["attack", "epsilon", "both", "only_a", "only_b", "neither", "difference", "p"]
+    print_table(columns, [[f"{row[key]:.2g}" if key == "p" else row[key] for key in keys] for row in rows])
+    console.print("difference in points; p: McNemar, exact, samples taken as independent (the text attack moves whole classes)")
+
+
+@app.command()
+def bench(
+    only: Annotated[
+        str | None, typer.Option(help="image, text, training, step, epoch, evaluation, memory or reading; default: all")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="folder of the table")] = Path("results/speed"),
+    device: Device = "auto",
+):
+    """Measure speed, side by side with code written as public code is.
+
+    Example: mmcoa bench --only text
+    """
+    import subprocess
+
+    script = Path("benchmarks/speed.py")
+    if not script.is_file():
+        raise UserError(f"no {script} here ({Path.cwd()}); run this in the project's folder")
+    command = [sys.executable, str(script), "--output", str(output), "--device", device, *(["--only", only] if only else [])]
+    raise typer.Exit(subprocess.run(command).returncode)
+
+
+for command in (*cli_training.COMMANDS, *cli_study.COMMANDS):
+    app.command()(command)
+
+
+def main(arguments=None):
+    """Entry point: a user's mistake is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except UsageError as error:
+        code = fail(with_nearest(error.format_message()), 2)
+    except (UserError, FloatingPointError) as error:  # the latter: a loss that is not finite
+        code = fail(str(error), 2)
+    except OSError as error:
+        if (text := storage_problem(error)) is None:
+            raise
+        code = fail(text, 2)
+    except (KeyboardInterrupt, typer.Abort):
+        code = fail("interrupted; the same command goes on from here", 130)
+    sys.exit(code or 0)
+
+
+def with_nearest(message):
+    """A usage message; the nearest commands are added where it names an unknown one."""
+    match = re.match(r"No such command '(.*?)'", message)
+    return (
+        str(unknown("command", match[1], [command.callback.__name__ for command in app.registered_commands]))
+        if match
+        else message
+    )
+
+
+if __name__ == "__main__":
+    main()

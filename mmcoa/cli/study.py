@@ -1,0 +1,170 @@
+"""`mmcoa run`, `status`, `results`, `verify`, `adopt`, `gallery`, `book`, `claims`: commands about whole studies."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmcoa.console import console, print_table
+from mmcoa.errors import unknown
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+
+
+def run(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    jobs: Annotated[int | None, typer.Option(help="processes at once; default: 1, on Slurm what --cluster says")] = None,
+    executor: Annotated[str, typer.Option(help="local or slurm")] = "local",
+    cluster: Annotated[
+        Path | None, typer.Option(help="with --executor slurm: a cluster's settings, as in mmcoa/study/cluster/slurm.yaml")
+    ] = None,
+    per_gpu: Annotated[int, typer.Option(help="processes that share a GPU: small models leave most of a large one idle")] = 1,
+    only: Annotated[
+        str | None, typer.Option(help="one process or cell alone, as a failure names it, and what it needs")
+    ] = None,
+    report: Annotated[bool, typer.Option("--report", help="build the study's report when all its cells are done")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the plan and stop")] = False,
+    commands: Annotated[bool, typer.Option("--commands", help="with --dry-run: each cell's papermill command")] = False,
+):
+    """Run a study, or go on with it: finished cells are skipped. Example: mmcoa run quick"""
+    from mmcoa.study.runner import run as run_study
+
+    options = dict(
+        jobs=jobs,
+        executor=executor,
+        cluster=cluster,
+        only=only,
+        report=report,
+        per_gpu=per_gpu,
+        dry_run=dry_run,
+        commands=commands,
+    )
+    raise typer.Exit(run_study(profile, **options))
+
+
+def status(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    once: Annotated[bool, typer.Option("--once", help="on a terminal: print it once, no live view")] = False,
+):
+    """What is done, running, failed and to do, hours spent, time left; live on a terminal. Example: mmcoa status quick"""
+    from mmcoa.study.status import show
+
+    show(profile, once=once)
+
+
+def results(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    where: Annotated[
+        list[str] | None, typer.Option(help="COLUMN=VALUE; repeat for several, values of one column are alternatives")
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="columns to print, with commas; default: the usual ones")] = None,
+):
+    """Result rows of a study. Example: mmcoa results openmoji --where attack=image --where dataset=openmoji/birds"""
+    from mmcoa.study.query import COLUMNS, rows, shown
+
+    frame = rows(profile, where or ())
+    names = tuple(columns.split(",")) if columns else COLUMNS
+    for name in names:
+        if name not in frame.columns:
+            raise unknown("column", name, list(frame.columns))
+    print_table(*shown(frame, names))
+    console.print(f"{len(frame)} rows; accuracy in percent, 95 % Wilson intervals over samples")
+
+
+def verify(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    cells: Annotated[int, typer.Option(help="finished cells to run again, chosen at random")] = 3,
+    seed: Annotated[int | None, typer.Option(help="of the choice; default: another one each time")] = None,
+    device: Device = "auto",
+):
+    """Run some finished cells again and compare with what is stored. Example: mmcoa verify quick --cells 3"""
+    from mmcoa.runtime import tune_allocator
+    from mmcoa.study.verify import verify as run_again
+
+    tune_allocator()
+    rows = run_again(profile, cells, seed, device, echo=console.print)
+    columns = ["cell", "attack", "n", "stored", "again", "moved", "place", "verdict"]
+    print_table(columns, [[*(row[key] for key in columns[:-1]), "ok" if row["passed"] else "DIFFERS"] for row in rows])
+    console.print(
+        "stored, again: samples right; moved: samples whose outcome changed; place: same hardware and versions as the record, or other"
+    )
+    if not all(row["passed"] for row in rows):
+        raise typer.Exit(1)
+
+
+def adopt(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    cells: Annotated[
+        int, typer.Option(help="evaluations to run again, at least; each data set, sweep and method is among them")
+    ] = 12,
+    trainings: Annotated[int, typer.Option(help="models to train again")] = 2,
+    seed: Annotated[int, typer.Option(help="of the choice")] = 0,
+    device: Device = "auto",
+):
+    """Keep results across a change of code, if cells that are run again come out the same. Example: mmcoa adopt openmoji --cells 24"""
+    from mmcoa.runtime import tune_allocator
+    from mmcoa.study.adopt import adopt as adopt_results
+
+    tune_allocator()
+    marked = adopt_results(profile, cells, trainings, seed, device, echo=console.print)
+    console.print(f"{marked} records are today's; each says what was run again")
+
+
+def gallery(
+    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a model of the study, such as mmcoa-seed0, beside the undefended one; repeat for several; default: tecoa, image_only and mmcoa, seed 0"
+        ),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; default: the profile's")] = None,
+):
+    """Attack single pictures of a study and keep what there is to see, for the page "Gallery". Example: mmcoa gallery openmoji"""
+    from mmcoa.study.gallery.command import gallery as make_gallery
+
+    make_gallery(profile, models or (), device, echo=lambda line: console.print(line, soft_wrap=True))
+
+
+def book(
+    profiles: Annotated[
+        list[str], typer.Argument(help="names of profiles whose results exist; several make the parts of one book")
+    ],
+    summary: Annotated[bool, typer.Option("--summary/--no-summary", help="print the summary table")] = True,
+    pdf: Annotated[bool, typer.Option("--pdf", help="print it as one PDF too; needs Chromium or Chrome")] = False,
+    allow_holes: Annotated[
+        bool, typer.Option("--allow-holes", help="build it although results are missing; pages name them")
+    ] = False,
+):
+    """Build the report of one or several studies. Example: mmcoa book quick"""
+    from mmcoa.report.build import build_book
+    from mmcoa.report.pdf import find_browser
+    from mmcoa.report.publish import add_pdf
+    from mmcoa.report.tables import summary as summary_table
+
+    if pdf:
+        find_browser()  # what is missing is said before anything is built
+    path = build_book(profiles, holes=allow_holes)
+    printed = add_pdf(path.parent, path.parents[2]) if pdf else None
+    for profile in profiles if summary else []:
+        frame = summary_table(profile, holes=allow_holes)
+        print_table([str(c) for c in frame.columns], frame.to_numpy().tolist())
+    console.print(f"report: {path}", soft_wrap=True)
+    if printed:
+        console.print(f"PDF: {printed}", soft_wrap=True)
+
+
+def claims(profile: Annotated[str, typer.Argument(help="name of a profile whose results exist")]):
+    """The paper's claims C1 to C5, judged on a study's results. Example: mmcoa claims openmoji"""
+    from mmcoa.report.claim_report import command
+
+    verdicts, parts, lines = command(profile)
+    print_table(*verdicts)
+    console.print()
+    print_table(*parts)
+    console.print()
+    for line in lines:
+        console.print(line)
+
+
+COMMANDS = (run, status, results, verify, adopt, gallery, book, claims)

@@ -1,0 +1,1 @@
+"""Clean and robust accuracy sample by sample: the loop, its outcomes, rows, self-checks and intervals."""

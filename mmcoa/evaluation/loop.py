@@ -1,0 +1,256 @@
+"""Clean and robust accuracy, sample by sample.
+
+    rows = mmcoa.evaluate(model, dataset, attacks=["clean", "image", "text", "multimodal"])
+
+A sample that the model gets wrong without any attack counts as wrong under every attack (the adversary may do nothing),
+and is not attacked (trap I8); one that is broken leaves the search. Text features are encoded once. Pictures come batch by
+batch, so memory does not grow with the data set, and finished batches are kept on disk where `resume` names a folder.
+"""
+
+import functools
+import itertools
+import time
+from collections import defaultdict
+from dataclasses import replace
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from mmcoa.attacks.catalog import find, usable_parts
+from mmcoa.attacks.multimodal import Batch, alternate, whole_searches
+from mmcoa.attacks.scores import LabelledFeatures
+from mmcoa.attacks.text import TextAttack, attack_prompts
+from mmcoa.errors import UserError
+from mmcoa.evaluation.outcomes import Journal
+from mmcoa.evaluation.rows import SCHEMA_VERSION, make_row
+from mmcoa.evaluation.self_checks import self_check, verdict
+from mmcoa.model.clip import check_prompts
+from mmcoa.model.loading import frozen_model
+from mmcoa.runtime import package_hash, release_memory
+from mmcoa.threat import default_threat
+
+DEFAULT = ("clean", "image", "text", "multimodal")
+BATCH = {"cpu": 64, "cuda": 256}  # a GPU's time goes by the number of batches until they fill it
+
+
+class Evaluation(list):
+    """Result rows (dicts, one an attack and threat model), with what is behind them.
+
+    outcomes: DataFrame, one row a sample and epsilon; columns: outcomes.py.
+    changes: one dict a class prompt, what the text attack did (empty where it was not run), and `epsilon` for each of several
+        threat models.
+    checks: one dict a self-check: attack, check, value, limit, passed, n, verdict.
+    notes: what a reader must know, such as that an attack was left out.
+    """
+
+    def __init__(self, rows, outcomes, changes, checks=(), notes=()):
+        super().__init__(rows)
+        self.outcomes, self.changes, self.checks, self.notes = outcomes, changes, list(checks), list(notes)
+
+
+def evaluate(
+    model, dataset, attacks=DEFAULT, threat=None, batch_size=None, progress=None, attacker=None, resume=None, check=None
+):  # fmt: skip
+    """Accuracy of a model on a data set under attacks.
+
+    Arguments
+        model: `ImageTextModel`; weights are not changed.
+        dataset: `Dataset`.
+        attacks: names of `mmcoa.attacks.catalog`.
+        threat: `ThreatModel`, or a list of them, evaluated one after the other; default `default_threat(model)`.
+        batch_size: samples attacked at once, None: as many as fill the device; it does not influence the outcomes.
+        progress: called with (samples done, samples in all), counted over all threat models.
+        attacker: labelled pictures (`Dataset`) for `joint` and for the score `margin`: `mmcoa.datasets.attacker_dataset`.
+            Without it `multimodal` leaves `joint` out.
+        resume: folder for finished batches; a killed evaluation of the same model, data and threat goes on there.
+        check: `Dataset` on whose first 200 samples the gradient-masking self-checks are run; None: rows say `not run`.
+
+    Returns an `Evaluation`. Raises `UserError` for an unknown attack, an empty data set, labels or prompts that do not fit.
+    """
+    threats = list(threat) if isinstance(threat, list | tuple) else [threat or default_threat(model)]
+    asked = [find(name) for name in dict.fromkeys(attacks)]
+    check_dataset(model, dataset)
+    model.requires_grad_(False)
+    batch_size = batch_size or BATCH.get(model.device.type, BATCH["cpu"])
+    done = []
+    for index, one in enumerate(threats):
+        advance = (
+            (lambda now, index=index: progress(index * len(dataset) + now, len(threats) * len(dataset))) if progress else None
+        )
+        folder = None if resume is None else resume if len(threats) == 1 else f"{resume}/{index}"
+        done.append(_evaluate(model, dataset, asked, one, batch_size, advance, attacker, folder, check))
+    if len(done) == 1:
+        return done[0]
+    changes = [change | {"epsilon": one.epsilon} for part, one in zip(done, threats, strict=True) for change in part.changes]
+    frames = [part.outcomes.assign(threat=index) for index, part in enumerate(done)]
+    checks, notes = ([item for part in done for item in getattr(part, name)] for name in ("checks", "notes"))
+    return Evaluation(
+        [row for part in done for row in part], pd.concat(frames, ignore_index=True), changes, checks, dict.fromkeys(notes)
+    )
+
+
+def check_dataset(model, dataset):
+    """`UserError` where there is nothing to evaluate, or labels or prompts do not fit."""
+    if not len(dataset) or not dataset.prompts:
+        raise UserError(
+            f"data set '{dataset.name}' has {len(dataset)} samples and {len(dataset.prompts)} classes: nothing to evaluate"
+        )
+    low, high = int(dataset.labels.min()), int(dataset.labels.max())
+    if low < 0 or high >= len(dataset.prompts):
+        wrong = low if low < 0 else high
+        raise UserError(
+            f"data set '{dataset.name}': label {wrong} is outside 0..{len(dataset.prompts) - 1}, the range of its class names"
+        )
+    for prompts in dataset.prompt_sets():
+        check_prompts(model, prompts)
+
+
+def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check):
+    attacker = None if dataset.ensemble else attacker  # `joint` and `margin` search one prompt a class
+    parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
+    leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
+    notes = refuse_or_note(asked, leaves, parts, dataset, attacker, threat)
+    hashes = {"model": model.fingerprint(), "dataset": dataset.fingerprint()}
+    if attacker is not None and (threat.text_score == "margin" or any(leaf.judged == "joint" for leaf in leaves)):
+        hashes["attacker"] = attacker.fingerprint()
+    identity = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
+    journal = Journal(resume, {**identity, "schema": SCHEMA_VERSION, "code": package_hash()})
+    features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)
+    whole = whole_searches(leaves)
+    while journal.done < len(dataset):
+        index = slice(journal.done, min(journal.done + batch_size, len(dataset)))
+        images = dataset.images[index].to(model.device).float() / 255
+        if threat.attacked_space == "model":
+            images = model.resized(images)
+        batch = Batch(model, images, dataset.labels[index].to(model.device), dataset.ids[index], features, threat, whole)
+        frame = batch_outcomes(batch, asked, parts)
+        journal.add(frame.assign(epsilon=threat.epsilon), dict(batch.seconds))
+        release_memory()
+        if progress:
+            progress(journal.done)
+    outcomes = journal.outcomes()
+    checks, verdicts = [], {}
+    for attack in asked:
+        found = (
+            run_checks(model, check, parts.get(attack.name) or (attack.name,), threat, attacker) if check is not None else []
+        )
+        checks += [item for item in found if item not in checks]
+        verdicts[attack.name] = (verdict(found), max((item["n"] for item in found), default=0)) if found else ("not run", 0)
+        if attack.name == "clean":
+            verdicts[attack.name] = ("", 0)  # nothing is searched
+    shares = {kind: text.share_changed for kind, text in texts.items()}
+    spent = {a.name: _seconds(a, parts, journal.seconds, before) for a in asked}
+    rows = [
+        make_row(model, dataset, a, parts.get(a.name, ()), threat, outcomes, shares, spent[a.name], hashes, verdicts[a.name])
+        for a in asked
+    ]
+    changes = [
+        {"class_name": name, "attack": kind, **change}
+        for kind, text in texts.items()
+        for name, change in zip(itertools.cycle(dataset.class_names), text.changes, strict=False)
+    ]
+    journal.discard()
+    return Evaluation(rows, outcomes, changes, checks, notes)
+
+
+def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
+    """Notes about attacks that this data set cannot have; `UserError` where such a one was asked for by name."""
+    wants_text = any(leaf.text for leaf in leaves)
+    lacking = "with one prompt a class, not an ensemble" if dataset.ensemble else f"which '{dataset.name}' does not have here"
+    if attacker is None and (any(a.name == "joint" for a in asked) or (threat.text_score == "margin" and wants_text)):
+        what = "attack 'joint'" if any(a.name == "joint" for a in asked) else "score 'margin'"
+        raise UserError(f"{what} learns from labelled pictures of a train split, {lacking}")
+    for attack in asked:
+        needed = {"apgd-dlr": 3, "apgd-dlr-t": 4}.get(attack.name, 0)
+        if len(dataset.class_names) < needed:
+            raise UserError(
+                f"attack '{attack.name}' needs {needed} classes, '{dataset.name}' has {len(dataset.class_names)}; use apgd-ce or auto"
+            )
+    notes = []
+    for attack in asked:
+        left_out = [name for name in attack.parts if name not in parts[attack.name]]
+        if left_out:
+            why = (
+                "an ensemble of prompts"
+                if dataset.ensemble
+                else "no train split"
+                if left_out == ["joint"]
+                else f"{len(dataset.class_names)} classes"
+            )
+            notes.append(f"{attack.name} on {dataset.name}: without {', '.join(left_out)} ({why})")
+    return notes
+
+
+def prompt_features(model, dataset, leaves, threat, attacker):
+    """({"clean", "text", "joint": unit embeddings [C, D]}, {"text", "joint": TextAttack}, {kind: seconds}), what is needed of them."""
+    with torch.no_grad():
+        features = {"clean": class_embeddings(model, dataset.prompt_sets())}
+    texts, seconds = {}, defaultdict(float)
+    needed = {prompts for leaf in leaves for prompts in (leaf.sees, leaf.judged)}
+    frozen = functools.partial(frozen_model, model)
+    for kind in ("text", "joint"):
+        if kind not in needed:
+            continue
+        began = time.monotonic()
+        if kind == "joint":
+            text, ended = alternate(model, dataset.prompts, attacker, threat, frozen, dataset.class_names)
+            found = [replace(text, changes=[change | ended for change in text.changes])]
+        else:
+            pictures = labelled(model, attacker, threat)
+            found = [
+                attack_prompts(model, prompts, threat, frozen, dataset.class_names, pictures)
+                for prompts in dataset.prompt_sets()
+            ]
+        with torch.no_grad():
+            features[kind] = class_embeddings(model, [text.prompts for text in found])
+        texts[kind] = TextAttack(*([item for text in found for item in getattr(text, name)] for name in ("prompts", "changes")))
+        seconds[kind] = time.monotonic() - began
+    return features, texts, seconds
+
+
+def class_embeddings(model, prompt_sets):
+    """Unit embeddings [C, D]: of one prompt a class, or the normalised mean over an ensemble, as CLIP's own."""
+    if len(prompt_sets) == 1:
+        return model.encode_text(prompt_sets[0])
+    return F.normalize(torch.stack([model.encode_text(prompts) for prompts in prompt_sets]).mean(dim=0), dim=-1)
+
+
+def labelled(model, attacker, threat):
+    """The attacker's pictures as `LabelledFeatures` where the score needs them."""
+    if threat.text_score != "margin" or attacker is None:
+        return None
+    images = attacker.images[: threat.attacker_images].to(model.device).float() / 255
+    with torch.no_grad():
+        return LabelledFeatures(model.encode_image(images), attacker.labels[: len(images)].to(model.device))
+
+
+def batch_outcomes(batch, asked, parts):
+    """Columns of outcomes.py for one batch."""
+    columns = {"sample_id": batch.ids.cpu().numpy(), "label": batch.labels.cpu().numpy()}
+    for attack in sorted(asked, key=lambda attack: bool(attack.parts)):  # a worst case uses what was searched for its parts
+        outcome = batch.run(attack, parts.get(attack.name))
+        columns[f"{attack.name}_prediction"] = outcome.prediction.cpu().numpy().astype("int32")
+        columns[f"{attack.name}_margin"] = outcome.margin.float().cpu().numpy()
+        columns[f"{attack.name}_correct"] = batch.right(outcome).cpu().numpy()
+        if outcome.broken_by is not None:
+            columns[f"{attack.name}_broken_by"] = outcome.broken_by
+    return pd.DataFrame(columns)
+
+
+def run_checks(model, check, names, threat, attacker):
+    """Self-checks of the attacks that `names` are made of; different attacks share those of one search."""
+    found = []
+    for name in names:
+        found += [item for item in self_check(model, check.prefix(200), name, threat, attacker) if item not in found]
+    return found
+
+
+def _seconds(attack, parts, seconds, before):
+    """Time of an attack on all samples, and of the prompts that it is made with; of a worst case, what its parts took too.
+
+    Attacks that share a search count it once, for the one that came first.
+    """
+    names = {attack.name, *parts.get(attack.name, ())}
+    kinds = {find(name).judged for name in parts.get(attack.name) or (attack.name,)}
+    return sum(seconds.get(name, 0.0) for name in names) + sum(before[kind] for kind in kinds)

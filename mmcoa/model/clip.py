@@ -1,0 +1,171 @@
+"""CLIP as a differentiable map from pixels in [0,1] and strings to unit embeddings.
+
+Resize and normalisation live inside the model, so that an attack's epsilon is in pixel units of [0,1] whatever the model.
+Architectures and weights come from open_clip; a checkpoint written here loads there (`local-dir:DIR`) without our code.
+"""
+
+import contextlib
+import functools
+import hashlib
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmcoa.errors import UserError, unknown
+from mmcoa.model import towers
+
+# `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
+RESIZE = {"openclip": dict(mode="bicubic", antialias=True), "reference": dict(mode="bicubic", antialias=False)}
+PRECISIONS = ("fp32", "bf16")
+
+
+def check_pixels(images):
+    """Raise `UserError` unless `images` is a float tensor [N, 3, H, W] with values in [0, 1]."""
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise UserError(f"images must be float [N, 3, H, W], got {images.dtype} {tuple(images.shape)}")
+    if len(images) and not (images.min() >= 0 and images.max() <= 1):
+        low, high = images.min().item(), images.max().item()
+        raise UserError(f"images must lie in [0, 1], got values from {low:.3g} to {high:.3g}; divide 8-bit pixels by 255")
+
+
+class ImageTextModel(nn.Module):
+    """An open_clip model behind two functions: pixels -> embedding, strings -> embedding.
+
+    Arguments
+        clip: open_clip model with `encode_image`, `encode_text`, `logit_scale`.
+        tokenizer: open_clip tokenizer, list of strings -> int64 [C, L].
+        name: what the results call this model.
+        config: {"model_cfg": open_clip's architecture, "preprocess_cfg": its `size`, `mean`, `std`}.
+        resize: `openclip` (anti-aliased bicubic) or `reference` (plain bicubic).
+        metadata: what a checkpoint's mmcoa.json says (defence, training, defaults).
+        precision: `bf16` runs the image tower under autocast (training: both towers), outputs are float32; never float16, whose small gradients
+            vanish (trap I3).
+    """
+
+    def __init__(self, clip, tokenizer, name, config, resize="openclip", metadata=None, precision="fp32"):
+        super().__init__()
+        if resize not in RESIZE:
+            raise unknown("resize preset", resize, RESIZE)
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        self.clip, self.tokenizer, self.name, self.resize, self.precision = clip, tokenizer, name, resize, precision
+        self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
+        self.config, self.metadata = config, metadata or {}
+        preprocess = config["preprocess_cfg"]
+        size = preprocess["size"]
+        self.image_size = (size, size) if isinstance(size, int) else tuple(size)[-2:]
+        for key in ("mean", "std"):
+            self.register_buffer(key, torch.tensor(preprocess[key]).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def device(self):
+        return self.mean.device
+
+    @property
+    def scale(self):
+        """exp(logit_scale), a scalar tensor."""
+        return self.clip.logit_scale.exp()
+
+    def resized(self, pixels):
+        """Pixels [N, 3, H, W] at the model's input size, still in [0, 1] (bicubic overshoot is cut)."""
+        if tuple(pixels.shape[-2:]) == self.image_size:
+            return pixels
+        return F.interpolate(pixels, size=self.image_size, align_corners=False, **RESIZE[self.resize]).clamp(0, 1)
+
+    def encode_image(self, pixels):
+        """Pixels float [N, 3, H, W] in [0, 1] -> unit embeddings [N, D], differentiable. Raises `UserError` off range."""
+        if not pixels.requires_grad:  # inside an attack the projection guarantees the range; do not check 10 times
+            check_pixels(pixels)
+        return F.normalize(self.encode_image_raw(pixels), dim=-1)
+
+    def encode_image_raw(self, pixels):
+        """Embeddings [N, D] before normalisation (what FARE compares)."""
+        pixels = (self.resized(pixels) - self.mean) / self.std
+        visual = self.clip.visual
+        encode = functools.partial(towers.encode_image, visual) if towers.image_is_plain(visual) else self.clip.encode_image
+        if self.precision == "fp32":
+            return encode(pixels)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return encode(pixels).float()
+
+    @contextlib.contextmanager
+    def exactly(self):
+        """Within: fp32, whatever the model's precision. What counts as broken is decided there."""
+        kept, self.precision = self.precision, "fp32"
+        try:
+            yield self
+        finally:
+            self.precision = kept
+
+    def encode_text(self, prompts):
+        """List of C strings -> unit embeddings [C, D], differentiable in the weights."""
+        if not len(prompts):
+            raise UserError("empty list of prompts: a data set needs at least one class")
+        return self.encode_tokens(self.tokenizer(list(prompts)).to(self.device))
+
+    def encode_text_raw(self, prompts):
+        """Embeddings [C, D] before normalisation (what LEAF compares)."""
+        return self._embed(self.tokenizer(list(prompts)).to(self.device))
+
+    def encode_tokens(self, tokens):
+        """Token ids int64 [C, L] -> unit embeddings [C, D]."""
+        return F.normalize(self._embed(tokens), dim=-1)
+
+    def _embed(self, tokens):
+        """Token ids int64 [C, L] -> embeddings [C, D] in the text tower's precision."""
+        encode = functools.partial(towers.encode_text, self.clip) if towers.text_is_plain(self.clip) else self.clip.encode_text
+        if self.text_precision == "fp32":
+            return encode(tokens)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return encode(tokens).float()
+
+    def logits(self, pixels, text_features):
+        """Pixels [N, 3, H, W], unit text embeddings [C, D] -> logits [N, C] = s <f(x), g(t)>."""
+        return self.scale * self.encode_image(pixels) @ text_features.T
+
+    @torch.no_grad()
+    def fingerprint(self):
+        """First 16 hex digits of a hash over the weights: equal weights, equal fingerprint."""
+        digest = hashlib.sha256()
+        for key, value in sorted(plain_state(self.clip).items()):
+            digest.update(key.encode())
+            digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def image_parameters(model):
+    """Parameters of the image tower."""
+    return list(model.clip.visual.parameters())
+
+
+def text_parameters(model):
+    """Parameters of the text tower, logit scale left out."""
+    visual = {id(p) for p in model.clip.visual.parameters()}
+    return [p for name, p in model.clip.named_parameters() if id(p) not in visual and name not in ("logit_scale", "logit_bias")]
+
+
+@torch.no_grad()
+def plain_state(clip):
+    """State dict of the plain model: low-rank changes (trainable.py) added to their matrices."""
+    state = {}
+    for key, value in clip.state_dict().items():
+        path, parametrized, rest = key.partition(".parametrizations.")
+        if not parametrized:
+            state[key] = value.detach()
+        elif rest.endswith(".original"):
+            name = rest.removesuffix(".original")
+            state[f"{path}.{name}"] = getattr(clip.get_submodule(path), name).detach()
+    return state
+
+
+def check_prompts(model, prompts):
+    """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count."""
+    tokens = model.tokenizer(list(prompts))
+    length = tokens.shape[1]
+    for index in (tokens.argmax(dim=1) == length - 1).nonzero()[:, 0].tolist():  # the end token stands last: perhaps cut
+        needed = int(model.tokenizer([prompts[index]], context_length=4 * length).argmax()) + 1
+        if needed > length:
+            raise UserError(
+                f"prompt of {needed} tokens, more than the {length} of '{model.name}': '{prompts[index][:60]}...'; shorten it"
+            )

@@ -1,0 +1,115 @@
+"""A checkpoint as a folder for transformers: `CLIPModel.from_pretrained(FOLDER)` gives the same embeddings.
+
+For the standard architecture: open_clip's plain ViT image tower and causal text tower. (For open_clip itself nothing needs to
+be converted: a checkpoint folder is `open_clip.create_model("local-dir:FOLDER")`.)
+"""
+
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+from mmcoa.errors import UserError
+from mmcoa.model.clip import plain_state
+
+
+def to_transformers(model):
+    """`ImageTextModel` -> transformers `CLIPModel` with the same weights. Raises `UserError` for other architectures."""
+    clip = model.clip
+    plain = isinstance(clip, open_clip.CLIP) and isinstance(clip.visual, VisionTransformer) and clip.text_pool_type == "argmax"
+    blocks = [*clip.visual.transformer.resblocks, *clip.transformer.resblocks] if plain else []
+    if not plain or clip.visual.pool_type != "tok" or not all(type(block) is ResidualAttentionBlock for block in blocks):
+        raise UserError(
+            f"'{model.name}' is no CLIP with a plain ViT and a causal text tower; only that converts to transformers"
+        )
+    config = model.config["model_cfg"]
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    activation = "quick_gelu" if config.get("quick_gelu") else "gelu"
+    width, patch = clip.visual.conv1.out_channels, clip.visual.conv1.kernel_size[0]
+    end = int(model.tokenizer([""]).max())  # the end token has the largest id
+    shared = {"hidden_act": activation, "layer_norm_eps": 1e-5, "attention_dropout": 0.0}
+    converted = CLIPModel(
+        CLIPConfig(
+            projection_dim=config["embed_dim"],
+            vision_config={
+                "hidden_size": width, "intermediate_size": clip.visual.transformer.resblocks[0].mlp.c_fc.out_features,
+                "num_hidden_layers": vision["layers"], "num_attention_heads": clip.visual.transformer.resblocks[0].attn.num_heads,
+                "image_size": vision["image_size"], "patch_size": patch, "projection_dim": config["embed_dim"], **shared,
+            },
+            text_config={
+                "hidden_size": text["width"], "intermediate_size": clip.transformer.resblocks[0].mlp.c_fc.out_features,
+                "num_hidden_layers": text["layers"], "num_attention_heads": text["heads"], "vocab_size": text["vocab_size"],
+                "max_position_embeddings": text["context_length"], "eos_token_id": end, "bos_token_id": end - 1, "pad_token_id": 0,
+                "projection_dim": config["embed_dim"], **shared,
+            },
+        )
+    ).eval()  # fmt: skip
+    state = {name: value.float().cpu() for name, value in plain_state(clip).items()}
+    missing = converted.load_state_dict(renamed(state), strict=False).missing_keys
+    missing = [name for name in missing if not name.endswith("position_ids")]
+    if missing:
+        raise UserError(f"'{model.name}' has no weights for {missing[0]}; it does not convert to transformers")
+    return converted
+
+
+def renamed(state):
+    """State dict of open_clip -> that of transformers."""
+    found = {
+        "logit_scale": state["logit_scale"],
+        "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
+        "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
+        "text_projection.weight": state["text_projection"].T.contiguous(),
+        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
+        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
+        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
+        "visual_projection.weight": state["visual.proj"].T.contiguous(),
+    }
+    norms = {
+        "ln_final": "text_model.final_layer_norm",
+        "visual.ln_pre": "vision_model.pre_layrnorm",
+        "visual.ln_post": "vision_model.post_layernorm",
+    }
+    inside = {
+        "ln_1": "layer_norm1",
+        "ln_2": "layer_norm2",
+        "attn.out_proj": "self_attn.out_proj",
+        "mlp.c_fc": "mlp.fc1",
+        "mlp.c_proj": "mlp.fc2",
+    }
+    for name, value in state.items():
+        module, _, kind = name.rpartition(".")
+        if module in norms:
+            found[f"{norms[module]}.{kind}"] = value
+        tower, block, rest = name.partition("transformer.resblocks.")
+        if not block:
+            continue
+        number, _, part = rest.partition(".")
+        target = f"{'vision' if tower else 'text'}_model.encoder.layers.{number}"
+        if part.startswith("attn.in_proj"):
+            for which, third in zip("qkv", value.chunk(3), strict=True):
+                found[f"{target}.self_attn.{which}_proj.{kind.removeprefix('in_proj_')}"] = third.contiguous()
+        else:
+            found[f"{target}.{inside[part.rpartition('.')[0]]}.{kind}"] = value
+    return found
+
+
+@torch.no_grad()
+def export(model, folder):
+    """Write model, image processor and tokenizer of an `ImageTextModel` as a transformers folder; returns it."""
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; name another folder")
+    converted = to_transformers(model)
+    size = max(model.image_size)
+    preprocess = model.config["preprocess_cfg"]
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": size}, crop_size={"height": size, "width": size}, image_mean=list(preprocess["mean"]),
+        image_std=list(preprocess["std"]),
+    )  # fmt: skip
+    converted.save_pretrained(folder, safe_serialization=True)
+    processor.save_pretrained(folder)
+    if hasattr(model.tokenizer, "save_pretrained"):
+        model.tokenizer.save_pretrained(folder)
+    return folder

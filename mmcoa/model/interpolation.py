@@ -1,0 +1,41 @@
+"""Weights between a frozen and a tuned model (WiSE-FT, Wortsman et al., CVPR 2022): trades clean for robust accuracy."""
+
+import torch
+
+from mmcoa.errors import UserError
+from mmcoa.model.clip import plain_state
+from mmcoa.model.loading import load_model, save_checkpoint
+
+
+@torch.no_grad()
+def interpolate(frozen, tuned, alpha):
+    """State dict (1 - alpha) frozen + alpha tuned of two `ImageTextModel`s of one architecture; buffers of integers from `tuned`.
+
+    Raises `UserError` where alpha is outside [0, 1] or the architectures differ.
+    """
+    if not 0 <= alpha <= 1:
+        raise UserError(f"alpha must lie in [0, 1] (0: the frozen model, 1: the tuned one), got {alpha:g}")
+    first, second = plain_state(frozen.clip), plain_state(tuned.clip)
+    shapes = [{key: tuple(value.shape) for key, value in state.items()} for state in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise UserError(f"'{frozen.name}' and '{tuned.name}' are of different architectures: there is nothing between them")
+    return {
+        key: torch.lerp(first[key].float(), value.float(), alpha).to(value.dtype) if value.is_floating_point() else value
+        for key, value in second.items()
+    }
+
+
+def interpolate_checkpoints(tuned, output, alpha, base=None):
+    """Write the checkpoint folder `output` between the model `tuned` (a folder) and its base; returns the folder.
+
+    base: name of the frozen model; default: the one that the tuned model's mmcoa.json names.
+    """
+    model = load_model(tuned)
+    base = base or model.metadata.get("base_model")
+    if not base:
+        raise UserError(f"{tuned} does not say what it was tuned from; give --base")
+    model.clip.load_state_dict(interpolate(load_model(base), model, alpha))
+    metadata = {**model.metadata, "name": f"{model.name}-alpha{alpha:g}", "base_model": base, "alpha": alpha}
+    for key in ("training", "held_out", "seconds", "images"):  # true of the tuned model alone
+        metadata.pop(key, None)
+    return save_checkpoint(model, output, metadata)

@@ -1,0 +1,1 @@
+"""Adversarial fine-tuning and pre-training: one loop, and what it reads and writes."""

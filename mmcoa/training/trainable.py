@@ -1,0 +1,113 @@
+"""What is trained: which towers, how many of their last blocks, all of a matrix or a low-rank change to it.
+
+LoRA (Hu et al., ICLR 2022) is a parametrization of torch: each matrix W reads as W + (alpha / rank) B A while only A and B
+are trained, whoever uses it (attention, the shared-prefix text encoder, an attack). `clip.plain_state` is the plain model again.
+"""
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from mmcoa.errors import UserError, unknown
+from mmcoa.model.clip import image_parameters, text_parameters
+
+TOWERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}
+MATRICES = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")  # of a transformer block
+
+
+def towers(trains, default):
+    """Names of the trained towers: `image`, `text`, `both`; None: the defence's own, `default`."""
+    if trains is None:
+        return tuple(default)
+    if trains not in TOWERS:
+        raise unknown("part to train", trains, TOWERS)
+    return TOWERS[trains]
+
+
+def make_trainable(model, towers, last_blocks=None, lora_rank=None, seed=0):
+    """Freeze the model but for what is trained, and return these parameters. The logit scale goes with the text tower.
+
+    Arguments
+        towers: names out of `image`, `text`.
+        last_blocks: train only the last k blocks of each tower (of a ResNet: stages) and what follows them.
+        lora_rank: train low-rank changes of rank r to the matrices of these blocks, and nothing else.
+
+    Raises `UserError` where the model has fewer blocks, or no transformer blocks for LoRA.
+    """
+    model.requires_grad_(False)
+    if lora_rank is not None:
+        blocks = [block for tower in towers for block in last(model, tower, last_blocks)[0]]
+        return add_low_rank(model, blocks, lora_rank, seed)
+    if last_blocks is None:
+        parameters = [p for tower in towers for p in (image_parameters if tower == "image" else text_parameters)(model)]
+    else:
+        ends = [last(model, tower, last_blocks) for tower in towers]
+        parameters = [p for blocks, after in ends for module in blocks for p in module.parameters()]
+        parameters += [
+            p for _, after in ends for part in after for p in (part.parameters() if isinstance(part, nn.Module) else [part])
+        ]
+    parameters += [model.clip.logit_scale] if "text" in towers else []
+    return [p.requires_grad_(True) for p in parameters]
+
+
+def last(model, tower, count=None):
+    """(the last `count` blocks of a tower, all for None; modules and parameters that follow them)."""
+    visual, text = model.clip.visual, getattr(model.clip, "text", model.clip)
+    if tower == "text":
+        blocks, after = getattr(getattr(text, "transformer", None), "resblocks", None), [text, "ln_final", "text_projection"]
+    elif hasattr(visual, "layer4"):
+        blocks, after = [visual.layer1, visual.layer2, visual.layer3, visual.layer4], [visual, "attnpool"]
+    else:
+        blocks, after = getattr(getattr(visual, "transformer", None), "resblocks", None), [visual, "ln_post", "proj"]
+    if blocks is None:
+        raise UserError(f"'{model.name}' has no list of blocks in its {tower} tower; train the whole tower")
+    if count is not None and not 1 <= count <= len(blocks):
+        raise UserError(
+            f"last_blocks must lie in 1..{len(blocks)}, the blocks of the {tower} tower of '{model.name}'; got {count}"
+        )
+    holder, *names = after
+    found = [getattr(holder, name, None) for name in names]
+    return list(blocks)[len(blocks) - (count or len(blocks)) :], [part for part in found if part is not None]
+
+
+class LowRank(nn.Module):
+    """weight [out, in] -> weight + (alpha / rank) up @ down; zero change at the start."""
+
+    def __init__(self, weight, rank, generator):
+        super().__init__()
+        down = torch.randn(rank, weight.shape[1], generator=generator) / weight.shape[1] ** 0.5
+        self.down = nn.Parameter(down.to(weight))
+        self.up = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
+        self.scale = 2.0  # alpha / rank, as usual alpha = 2 rank
+
+    def forward(self, weight):
+        return weight + self.scale * self.up @ self.down
+
+
+def add_low_rank(model, blocks, rank, seed):
+    """Parametrize the matrices of transformer blocks; returns the new parameters."""
+    generator, added = torch.Generator().manual_seed(seed), []
+    for block in blocks:
+        for name in MATRICES:
+            path, _, attribute = name.rpartition(".")
+            try:
+                owner = block.get_submodule(path)
+                weight = getattr(owner, attribute)
+            except AttributeError as error:
+                raise UserError(
+                    f"LoRA needs transformer blocks, which a tower of '{model.name}' lacks; use last_blocks"
+                ) from error
+            if not 1 <= rank <= min(weight.shape):
+                raise UserError(f"lora_rank must lie in 1..{min(weight.shape)} for '{model.name}', got {rank}")
+            change = LowRank(weight, rank, generator)
+            parametrize.register_parametrization(owner, attribute, change)
+            added += [change.down, change.up]
+    return added
+
+
+def merge(model):
+    """Turn low-rank changes into plain weights, in place."""
+    for module in list(model.clip.modules()):
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)

@@ -1,0 +1,303 @@
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+import mmcoa
+from mmcoa.attacks.catalog import ATTACKS
+from mmcoa.datasets import attacker_dataset
+from mmcoa.errors import UserError
+from mmcoa.evaluation.loop import evaluate
+from mmcoa.evaluation.outcomes import Journal
+from mmcoa.evaluation.statistics import wilson
+from mmcoa.threat import ThreatModel, default_threat
+
+EVERY = ["clean", "image", "fgsm", "text", "independent", "sequential", "multimodal"]
+COLUMNS = {
+    "model", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", "attack", "accuracy", "correct", "n",
+    "ci_low", "ci_high", "epsilon", "norm", "step_size", "steps", "restarts", "attacked_space", "candidate_source", "text_budget",
+    "share_changed", "prompts", "transform", "skipped", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "schema_version",
+    "keep", "targets", "queries", "beam", "text_score", "attackable", "min_similarity", "precision", "check", "check_n",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def evaluation(embedded, birds):
+    return evaluate(embedded, birds, EVERY, ThreatModel(epsilon="1/255", steps=5))
+
+
+def test_rows_have_every_column_and_agree_with_the_outcomes(evaluation):
+    assert [row["attack"] for row in evaluation] == EVERY
+    for row in evaluation:
+        assert set(row) == COLUMNS
+        correct = evaluation.outcomes[f"{row['attack']}_correct"]
+        assert row["correct"] == correct.sum() and row["n"] == len(correct) == 42
+        assert row["accuracy"] == pytest.approx(100 * correct.mean())
+        assert (row["ci_low"], row["ci_high"]) == wilson(row["correct"], row["n"])
+        assert row["ci_low"] <= row["accuracy"] <= row["ci_high"]
+    assert len({row["config_hash"] for row in evaluation}) == len(EVERY)
+
+
+def test_attacks_bite_and_the_worst_case_is_the_worst(evaluation):
+    accuracy = {row["attack"]: row["accuracy"] for row in evaluation}
+    assert accuracy["clean"] > accuracy["image"] and accuracy["clean"] > accuracy["text"]
+    assert accuracy["image"] <= accuracy["fgsm"] + 3
+    outcomes = evaluation.outcomes
+    parts = [outcomes[f"{name}_correct"] for name in ("clean", "image", "text", "independent", "sequential")]
+    pd.testing.assert_series_equal(outcomes["multimodal_correct"], pd.concat(parts, axis=1).all(axis=1), check_names=False)
+
+
+def test_a_sample_wrong_without_attack_is_wrong_under_every_attack(evaluation):
+    wrong = ~evaluation.outcomes["clean_correct"]
+    for name in EVERY[1:]:
+        assert not (evaluation.outcomes[f"{name}_correct"] & wrong).any()
+
+
+def test_clean_accuracy_is_that_of_plain_open_clip(embedded, birds):
+    open_clip = pytest.importorskip("open_clip")
+    images, labels = birds.images.float() / 255, birds.labels
+    with torch.no_grad():
+        z = torch.nn.functional.normalize(embedded.clip.encode_image((images - 0.5) / 0.25), dim=-1)
+        t = torch.nn.functional.normalize(embedded.clip.encode_text(embedded.tokenizer(birds.prompts)), dim=-1)
+    assert isinstance(embedded.clip, open_clip.CLIP)
+    expected = (z @ t.T).argmax(1)
+    outcomes = evaluate(embedded, birds, ["clean"]).outcomes
+    assert outcomes["clean_prediction"].tolist() == expected.tolist()
+    assert outcomes["clean_correct"].tolist() == (expected == labels).tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_batch_size_does_not_change_the_outcomes(tiny, small_birds, batch_size):
+    threat = ThreatModel(epsilon="4/255", steps=3)
+    attacks = ["clean", "image", "sequential"]
+    whole = evaluate(tiny, small_birds, attacks, threat, batch_size=64).outcomes
+    pd.testing.assert_frame_equal(whole, evaluate(tiny, small_birds, attacks, threat, batch_size=batch_size).outcomes)
+
+
+def test_the_same_call_gives_the_same_outcomes_and_another_seed_other_starts(tiny, small_birds):
+    first, second = (evaluate(tiny, small_birds, EVERY, ThreatModel(steps=2)) for _ in range(2))
+    pd.testing.assert_frame_equal(first.outcomes, second.outcomes)
+    other = evaluate(tiny, small_birds, ["image"], ThreatModel(steps=2, seed=1))
+    assert other[0]["config_hash"] != first[1]["config_hash"]
+
+
+def test_the_attacked_space_may_be_the_models(tiny, birds):
+    few = birds.prefix(8)
+    native, model = (
+        evaluate(tiny, few, ["image"], ThreatModel(steps=2, attacked_space=space))[0] for space in ("native", "model")
+    )
+    assert (native["attacked_space"], model["attacked_space"]) == ("native", "model")
+    assert native["config_hash"] != model["config_hash"]
+
+
+def test_the_task_follows_from_what_the_model_was_trained_on(tiny, small_birds):
+    assert evaluate(tiny, small_birds, ["clean"])[0]["task"] == "zero_shot"
+    for trained_on, task in (("openmoji/birds", "in_distribution"), ("openmoji/tools", "out_of_distribution")):
+        tiny.metadata = {"trained_on": trained_on, "defense": "tecoa", "base_model": "x", "train_seed": 3}
+        row = evaluate(tiny, small_birds, ["clean"])[0]
+        assert (row["task"], row["defense"], row["train_seed"]) == (task, "tecoa", 3)
+
+
+def test_text_changes_are_kept(evaluation, birds):
+    assert [change["class_name"] for change in evaluation.changes] == birds.class_names
+    assert evaluation[3]["share_changed"] > 90 and evaluation[0]["share_changed"] == 0
+
+
+def test_defaults_belong_to_the_model(embedded, tiny):
+    assert default_threat(embedded).epsilon == pytest.approx(2 / 255)
+    assert default_threat(tiny).epsilon == pytest.approx(1 / 255)
+    assert default_threat(tiny, epsilon="3/255", steps=None).steps == 10
+
+
+SMALL = ThreatModel(epsilon="4/255", steps=3, apgd_steps=4, queries=8, targets=2, attacker_images=21)
+
+
+@pytest.fixture(scope="module")
+def attacker():
+    """Train pictures for `joint`, at 16 px."""
+    data = attacker_dataset("openmoji/birds", SMALL)
+    pixels = torch.nn.functional.interpolate(data.images.float(), size=16, mode="area").round().to(torch.uint8)
+    return replace(data, images=pixels)
+
+
+def test_every_attack_of_the_catalogue_runs_and_none_helps_the_defender(tiny, small_birds, attacker):
+    everything = evaluate(tiny, small_birds, list(ATTACKS), SMALL, attacker=attacker)
+    assert [row["attack"] for row in everything] == list(ATTACKS)
+    accuracy = {row["attack"]: row["accuracy"] for row in everything}
+    outcomes = everything.outcomes
+    for name, attack in ATTACKS.items():
+        assert (outcomes[f"{name}_correct"] <= outcomes["clean_correct"]).all()
+        assert (outcomes[f"{name}_correct"] <= (outcomes[f"{name}_prediction"] == outcomes["label"])).all()
+        for part in attack.parts:
+            assert (outcomes[f"{name}_correct"] <= outcomes[f"{part}_correct"]).all()
+        if attack.parts:
+            broken = outcomes[~outcomes[f"{name}_correct"]]
+            assert (
+                set(broken[f"{name}_broken_by"]) <= {"clean", *attack.parts}
+                and (outcomes[f"{name}_broken_by"] == "").sum() == accuracy[name] * 21 / 100
+            )
+    assert accuracy["multimodal"] <= min(accuracy[name] for name in ATTACKS["multimodal"].parts)
+    assert (outcomes["pgd_prediction"] == outcomes["image_prediction"]).all()
+
+
+@pytest.mark.parametrize("name,parts", [("multimodal", 6), ("auto", 3)])
+def test_a_worst_case_alone_is_that_of_its_parts(tiny, small_birds, attacker, name, parts):
+    """Asked for alone, each part attacks only what still stands; the outcome must be the same."""
+    assert len(ATTACKS[name].parts) == parts
+    alone = evaluate(tiny, small_birds, [name], SMALL, attacker=attacker).outcomes
+    together = evaluate(tiny, small_birds, [*ATTACKS[name].parts, name], SMALL, attacker=attacker).outcomes
+    assert alone[f"{name}_correct"].tolist() == together[f"{name}_correct"].tolist()
+    every = together[[f"{part}_correct" for part in ATTACKS[name].parts]].all(axis=1)
+    assert together[f"{name}_correct"].tolist() == every.tolist()
+
+
+def test_two_and_three_classes_have_a_guard(tiny, small_birds):
+    """Trap I6: no targeted DLR below four classes, no DLR below three; `auto` does without and says so."""
+    for classes, parts in ((2, {"apgd-ce", "square"}), (3, {"apgd-ce", "apgd-dlr", "square"})):
+        keep = small_birds.labels < classes
+        few = replace(
+            small_birds, images=small_birds.images[keep], labels=small_birds.labels[keep], ids=small_birds.ids[keep],
+            class_names=small_birds.class_names[:classes], prompts=small_birds.prompts[:classes],
+        )  # fmt: skip
+        rows = evaluate(tiny, few, ["auto"], SMALL)
+        assert set(rows.outcomes["auto_broken_by"]) <= {"", "clean", *parts}
+        assert "without apgd-dlr-t" in rows.notes[0]
+        with pytest.raises(UserError, match="needs 4 classes"):
+            evaluate(tiny, few, ["apgd-dlr-t"], SMALL)
+
+
+def test_one_class_and_one_sample(tiny, small_birds):
+    one = replace(small_birds.prefix(1), labels=small_birds.labels[:1] * 0, class_names=["bird"], prompts=["a photo of a bird"])
+    rows = evaluate(tiny, one, ["clean", "image", "text", "multimodal"], SMALL)
+    assert [row["accuracy"] for row in rows] == [100] * 4  # there is no wrong class
+
+
+def test_a_killed_evaluation_goes_on_with_the_same_numbers(tiny, small_birds, tmp_path):
+    attacks, folder = ["clean", "image", "text", "sequential", "multimodal"], tmp_path / "parts"
+    unbroken = evaluate(tiny, small_birds, attacks, SMALL, batch_size=4)
+    seen = []
+
+    def die(done, total):
+        seen.append(done)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tiny, small_birds, attacks, SMALL, batch_size=4, progress=die, resume=folder)
+    assert len(list(folder.glob("*.npz"))) == 3
+    (folder / "000000008-000000012.npz").write_bytes(b"half a file")  # damaged: done again
+    went_on = []
+    again = evaluate(
+        tiny, small_birds, attacks, SMALL, batch_size=4, progress=lambda done, total: went_on.append(done), resume=folder
+    )
+    assert went_on[0] == 12 and went_on[-1] == 21  # the first eight samples were not attacked again
+    pd.testing.assert_frame_equal(again.outcomes, unbroken.outcomes)
+    assert [row["correct"] for row in again] == [row["correct"] for row in unbroken]
+    assert not folder.exists()
+
+
+def test_parts_of_another_evaluation_are_not_read(tiny, small_birds, tmp_path):
+    folder = tmp_path / "parts"
+    journal = Journal(folder, {"threat": 1})
+    journal.add(pd.DataFrame({"sample_id": [0, 1], "word": ["a", "bcd"], "right": [True, False]}), {"image": 1.5})
+    again = Journal(folder, {"threat": 1})
+    pd.testing.assert_frame_equal(again.outcomes(), journal.outcomes())
+    assert again.done == 2 and again.seconds == {"image": 1.5}
+    assert Journal(folder, {"threat": 2}).done == 0
+    (folder / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match="other files"):
+        Journal(folder, {"threat": 3})
+
+
+def test_streamed_pictures_give_the_same_outcomes(embedded, shared_data):
+    name = f"wds:{shared_data}/wds_cifar10"
+    attacks = ["clean", "image"]
+    whole, streamed = (mmcoa.load_dataset(name, samples=40, stream=stream) for stream in (False, True))
+    assert whole.fingerprint() == streamed.fingerprint() and not isinstance(streamed.images, torch.Tensor)
+    threat = ThreatModel(epsilon="1/255", steps=2)
+    frames = [evaluate(embedded, data, attacks, threat, batch_size=16).outcomes for data in (whole, streamed)]
+    pd.testing.assert_frame_equal(*frames)
+    assert len(streamed.prefix(7).images[0:7]) == 7
+
+
+def test_several_epsilons_in_one_call(tiny, small_birds, tmp_path):
+    threats = [SMALL.changed(epsilon=value) for value in ("1/255", "8/255")]
+    both = evaluate(tiny, small_birds, ["clean", "image"], threats, resume=tmp_path / "parts")
+    assert [(row["attack"], round(row["epsilon"] * 255)) for row in both] == [
+        ("clean", 0),
+        ("image", 1),
+        ("clean", 0),
+        ("image", 8),
+    ]
+    for threat, index in ((threats[0], 1), (threats[1], 3)):
+        alone = evaluate(tiny, small_birds, ["clean", "image"], threat)
+        assert alone[1]["correct"] == both[index]["correct"] and alone[1]["config_hash"] == both[index]["config_hash"]
+    assert both[3]["correct"] <= both[1]["correct"]
+    assert both.outcomes.groupby("epsilon").size().tolist() == [21, 21]
+
+
+def test_the_reference_preset_is_another_search(tiny, small_birds):
+    rows = evaluate(tiny, small_birds, ["image", "pgd-reference"], SMALL)
+    assert (rows[0]["keep"], rows[1]["keep"]) == ("best", "last")
+    assert rows[1]["step_size"] == pytest.approx(SMALL.epsilon) and rows[0]["step_size"] == pytest.approx(SMALL.epsilon / 4)
+
+
+def test_bf16_searches_and_fp32_decides(embedded, birds):
+    """At most half a point apart (a sample of 42 is 2.4 points: so equal here), and every break holds in fp32."""
+    threat = ThreatModel(epsilon="1/255", steps=5)
+    exact = evaluate(embedded, birds, ["clean", "image", "sequential"], threat)
+    rough = mmcoa.load_model("openmoji-clip", precision="bf16").requires_grad_(False)
+    fast = evaluate(rough, birds, ["clean", "image", "sequential"], threat)
+    assert [row["precision"] for row in fast] == ["", "bf16", "bf16"]
+    assert fast.outcomes["clean_margin"].tolist() == exact.outcomes["clean_margin"].tolist()
+    for a, b in zip(exact, fast, strict=True):
+        assert abs(a["correct"] - b["correct"]) <= 1
+    pixels = birds.images[:4].float() / 255
+    assert rough.encode_image(pixels).dtype == torch.float32
+    assert not torch.equal(rough.encode_image(pixels), embedded.encode_image(pixels))
+    with pytest.raises(UserError, match="nearest: bf16"):
+        mmcoa.load_model("openmoji-clip", precision="bf61")
+
+
+def test_what_does_not_fit_is_refused(tiny, small_birds):
+    with pytest.raises(UserError, match="label 21 is outside 0..20"):
+        evaluate(tiny, replace(small_birds, labels=small_birds.labels.clone().fill_(21)), ["clean"])
+    with pytest.raises(UserError, match="tokens, more than the"):
+        evaluate(tiny, replace(small_birds, prompts=["a photo of a bird " * 30, *small_birds.prompts[1:]]), ["clean"])
+    with pytest.raises(UserError, match="train split"):
+        evaluate(tiny, small_birds, ["joint"], SMALL)
+    with pytest.raises(UserError, match="train split"):
+        evaluate(tiny, small_birds, ["text"], replace(SMALL, text_score="margin"))
+    rows = evaluate(tiny, small_birds, ["multimodal"], SMALL)
+    assert "without joint" in rows.notes[0] and "joint" not in set(rows.outcomes["multimodal_broken_by"])
+    grey = replace(small_birds, images=small_birds.images[:, :1])
+    with pytest.raises(UserError, match=r"\[N, 3, H, W\]"):
+        evaluate(tiny, grey, ["clean"])
+
+
+def test_bad_input(tiny, small_birds):
+    with pytest.raises(UserError, match="nearest: image"):
+        mmcoa.evaluate(tiny, small_birds, ["imagee"])
+    with pytest.raises(UserError, match="nothing to evaluate"):
+        mmcoa.evaluate(tiny, small_birds.prefix(0), ["clean"])
+    with pytest.raises(UserError, match="empty list of prompts"):
+        tiny.encode_text([])
+
+
+def test_an_ensemble_of_prompts(tiny, small_birds):
+    """The class embedding is the mean over the templates; the text attack changes a word of each; what needs one prompt is left out."""
+    others = tuple(f"a drawing of a {name}" for name in small_birds.class_names)
+    data = replace(small_birds, ensemble=(tuple(small_birds.prompts), others), prompt_preset="openclip")
+    found = mmcoa.evaluate(tiny, data, ["clean", "text", "multimodal"], SMALL, attacker=small_birds)
+    images = data.images.float() / 255
+    embeddings = torch.stack([tiny.encode_text(data.prompts), tiny.encode_text(others)]).mean(dim=0)
+    right = (tiny.encode_image(images) @ (embeddings / embeddings.norm(dim=1, keepdim=True)).T).argmax(dim=1) == data.labels
+    assert found.outcomes.clean_correct.tolist() == right.tolist()
+    assert found[0]["prompts"] == "openclip"
+    prompts = [change["prompt"] for change in found.changes if change["attack"] == "text"]
+    assert prompts == [*data.prompts, *others]
+    assert [change["class_name"] for change in found.changes] == small_birds.class_names * 2
+    assert any("without joint (an ensemble of prompts)" in note for note in found.notes)
+    with pytest.raises(UserError, match="with one prompt a class, not an ensemble"):
+        mmcoa.evaluate(tiny, data, ["joint"], SMALL, attacker=small_birds)
