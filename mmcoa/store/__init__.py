@@ -1,0 +1,1 @@
+"""Results on disk: one atomic record a finished cell while a study runs, and the packed tables that git keeps."""
