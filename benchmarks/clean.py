@@ -15,7 +15,7 @@ import mmcoa
 def theirs(folder, checkpoint, split="test", transform=None, samples=None):
     """(logits float [N, C], labels int64 [N]) in file order.
 
-    Arguments
+    Arguments:
         folder: WebDataset folder in the clip-benchmark layout.
         checkpoint: folder that open_clip loads as `local-dir:`.
         transform: PIL picture -> normalised pixels [3, S, S]; default open_clip's own, which resizes 8-bit pictures.

@@ -130,7 +130,7 @@ def _vocabulary(tokenizer):
 class CandidateTable:
     """Candidates of a source, and where each came from.
 
-    Arguments
+    Arguments:
         source: see the module's text.
         frozen: function without arguments that returns the `ImageTextModel` whose token embedding gives the neighbours
             (the frozen model, not the attacked one); None: unknown words have no candidates.

@@ -37,7 +37,7 @@ class Outcome:
 class Batch:
     """One batch under attack. Only samples that still stand are attacked, and each search runs once, whoever needs it.
 
-    Arguments
+    Arguments:
         images: float [N, 3, H, W] in [0, 1]; labels: int64 [N]; ids: int64 [N], name the samples.
         features: {"clean": unit embeddings [C, D], "text": after the text attack, "joint": after the alternation}.
         whole: keys of the searches whose best iterate counts beyond breaking the prompts that it saw.
@@ -150,7 +150,7 @@ def alternate(model, prompts, attacker, threat, frozen=None, class_names=None):
     Each round the text attack takes the prompts that flip most of the attacker's pictures as they are now perturbed, and the
     image attack perturbs these pictures against the new prompts; it ends when no prompt changes, or after five rounds.
 
-    Arguments
+    Arguments:
         attacker: `Dataset` of the pictures; their prompts are not used.
 
     Returns (`TextAttack`, {"rounds": int, "converged": bool}).

@@ -18,7 +18,7 @@ BROKEN = 1e-3  # margin, in logits, from which a sample counts as broken during 
 def pgd(model, images, labels, text_features, threat, sample_ids=None, stop=False, loss=cross_entropy):
     """Projected gradient ascent on a loss over all class prompts (Madry et al., ICLR 2018).
 
-    Arguments
+    Arguments:
         images: float [N, 3, H, W] in [0, 1].
         labels: int64 [N] into the rows of `text_features`.
         text_features: unit embeddings [C, D] of the prompts that the attacker sees.

@@ -61,7 +61,7 @@ class EmbeddingScore:
 class MarginScore:
     """Share of pictures that are wrong once a prompt is changed, plus less than one picture's share for small mean margins.
 
-    Arguments
+    Arguments:
         attacker: `LabelledFeatures`, labels into the columns of `current`.
         current: embeddings of all prompts as they are at the moment, [C, D].
         clean: embeddings of the P prompts under attack, [P, D]; a prompt may stay as it is.

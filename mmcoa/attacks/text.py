@@ -121,7 +121,7 @@ class Floor:
 def enumerate_variants(prompts, table, positions=None, taken=None, floor=None):
     """All allowed one-word `Variants` of prompts: never another class's prompt (trap X5).
 
-    Arguments
+    Arguments:
         table: function (lower-case word, prompt, position) -> (candidates, source), such as a `CandidateTable`.
         positions: per prompt, the positions that may change; default: all content words.
         taken: prompts of all classes; default: `prompts`.
@@ -158,7 +158,7 @@ class TextAttack:
 def search(model, variants, threat=None, score=None):
     """`TextAttack`: for each prompt the variant of the largest score; a prompt stays as it is where none scores more.
 
-    Arguments
+    Arguments:
         variants: one-word `Variants` of the prompts.
         threat: its `text_budget` and `beam` are used; default: one word.
         score: see scores.py; default: the cosine distance from the clean prompts.
@@ -204,7 +204,7 @@ def _beam(level, scores, beam):
 def attack_prompts(model, prompts, threat, frozen=None, class_names=None, attacker=None, current=None, greedy=True):
     """Attack all prompts of a data set at once; classes that share a prompt share the result.
 
-    Arguments
+    Arguments:
         model: the attacked `ImageTextModel`.
         prompts: list of C strings, one a class.
         threat: `ThreatModel`: candidate source, budget, beam, score, attackable words, least similarity.

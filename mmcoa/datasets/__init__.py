@@ -49,7 +49,7 @@ def load_dataset(
 ):
     """Load one split of a data set.
 
-    Arguments
+    Arguments:
         name: a record's name, or `wds:FOLDER`, `wds:URL`.
         samples: at most so many; default all.
         shots: at most so many of each class (few-shot training).

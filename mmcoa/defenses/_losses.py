@@ -13,7 +13,7 @@ POSITIVES = ("class", "index")
 def contrastive(image_features, text_features, labels, scale, positives="class"):
     """Symmetric contrastive loss CE(image -> text) + CE(text -> image), a scalar (arXiv 2404.19287; CLIP's loss times 2).
 
-    Arguments
+    Arguments:
         image_features: unit embeddings [B, D]; of several processes, each gives its share and the loss is that of all.
         text_features: unit embeddings [U, D] of the distinct prompts that the batch contains.
         labels: int64 [B], which of them belongs to which image of the whole batch.

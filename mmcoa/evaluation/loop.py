@@ -54,7 +54,7 @@ def evaluate(
 ):  # fmt: skip
     """Accuracy of a model on a data set under attacks.
 
-    Arguments
+    Arguments:
         model: `ImageTextModel`; weights are not changed.
         dataset: `Dataset`.
         attacks: names of `mmcoa.attacks.catalog`.

@@ -57,7 +57,7 @@ def task_of(trained_on, dataset):
 def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, hashes, check):
     """One result row.
 
-    Arguments
+    Arguments:
         parts: names of the attacks of which `attack` is the worst case here, empty for others.
         outcomes: per-sample outcomes (outcomes.py); shares: {"text" or "joint": percent of prompts changed}.
         seconds: {attack: seconds}; hashes: of model and data set; check: (verdict, samples) of the self-checks.

@@ -32,7 +32,7 @@ UNBOUNDED_STEPS = 20  # at least, for the attack without a bound
 def self_check(model, dataset, name, threat, attacker=None):
     """Checks of the searches that an attack is made of.
 
-    Arguments
+    Arguments:
         dataset: the samples that are used, all of them.
         name: of an attack without parts.
 

@@ -14,7 +14,7 @@ def wilson(correct, n):
 def macro_interval(outcomes, resamples=2000, seed=0, level=0.95):
     """Macro mean over data sets and its bootstrap interval, in percent: (mean, low, high).
 
-    Arguments
+    Arguments:
         outcomes: list with one item a data set: (correct, label), arrays of one length; `correct` may be the difference of
             two models or attacks on the same samples, values -1, 0, 1: then the interval is a paired one.
         resamples: bootstrap resamples.
@@ -46,7 +46,7 @@ def macro_interval(outcomes, resamples=2000, seed=0, level=0.95):
 def mcnemar(correct_a, correct_b):
     """Two models (or attacks) on the same samples: counts, difference in points and the exact p of McNemar's test.
 
-    Arguments
+    Arguments:
         correct_a, correct_b: bool [N], right or not, in the same order of samples.
 
     Returns {"both", "only_a", "only_b", "neither", "n", "difference", "p"}; difference = accuracy of a minus b, in points. The

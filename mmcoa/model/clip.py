@@ -32,7 +32,7 @@ def check_pixels(images):
 class ImageTextModel(nn.Module):
     """An open_clip model behind two functions: pixels -> embedding, strings -> embedding.
 
-    Arguments
+    Arguments:
         clip: open_clip model with `encode_image`, `encode_text`, `logit_scale`.
         tokenizer: open_clip tokenizer, list of strings -> int64 [C, L].
         name: what the results call this model.

@@ -30,7 +30,7 @@ def embedded_folder(name):
 def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     """Load a model by name.
 
-    Arguments
+    Arguments:
         name: `openmoji-clip` or `openmoji-resnet` (embedded); a checkpoint folder; `ARCH/PRETRAINED` of open_clip such as `ViT-B-32/openai`;
             or `hf-hub:OWNER/NAME`.
         device: `cpu`, `cuda`, ... or `auto`.

@@ -33,7 +33,7 @@ MADE = ("_build", "_toc.yml", "tables", "figures", "*.ipynb", "study_*.js", "stu
 def build_book(profiles, output=None, results=Path("results"), variant=None, holes=False):
     """Build the book of one or several studies and return the path of its first page.
 
-    Arguments
+    Arguments:
         profiles: a shipped profile's name or the path of a profile, or a list of them, in the order of the book's parts.
         output: folder of the book; default book/ for published profiles, where the pages of those that are not named are kept
             as they are, and book/_build/PROFILE for others.

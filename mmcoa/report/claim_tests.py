@@ -74,7 +74,7 @@ class Ask:
 def contrast(found, task, groups, make, levels, only=None):
     """Compare groups of methods on each data set where each of them has a model that enters.
 
-    Arguments
+    Arguments:
         found: `claim_pairs.Found`.
         groups: tuple of tuples of methods; a group is the mean over those of its methods that the study has.
         make: one function (attack -> float [seeds, N]) a group -> difference [seeds, N].

@@ -154,7 +154,7 @@ def same(compared, labels, differ):
 def page(content, pictures):
     """The gallery as HTML.
 
-    Arguments
+    Arguments:
         pictures: folder of the sheets, relative to the page.
 
     Raises `UserError` for a picture that may not be shown.

@@ -14,7 +14,7 @@ KEYS = ["dataset", "sample_id", "label"]
 def effect(ours, theirs, attack):
     """What sets our model apart from theirs under one attack, macro mean over data sets.
 
-    Arguments
+    Arguments:
         ours, theirs: outcomes, data frames with `dataset`, `sample_id`, `label`, `train_seed` and `ATTACK_correct`.
 
     Returns {accuracy (ours, percent), points (ours minus theirs), low, high, n (pictures), seeds (tuple)}, from the pictures and
@@ -54,7 +54,7 @@ def level(outcomes, attack):
 def interval(sets, resamples=2000, seed=0, level=0.95):
     """Macro mean over data sets of a paired difference and its bootstrap interval, in points: (mean, low, high).
 
-    Arguments
+    Arguments:
         sets: list with one item a data set: (difference, label), float [seeds, N] in [-1, 1] and [N]; the same seeds in each.
 
     A resample draws training seeds, and in each data set classes, with replacement. All seeds are judged on the same pictures,

@@ -77,7 +77,7 @@ def paper(path=FOLDER / "paper.csv"):
 def read(path, columns, once=()):
     """A file of published numbers as a frame: percentages are numbers, NaN for `–`; all else is text.
 
-    Arguments
+    Arguments:
         columns: {name: meaning}, all of them, in any order.
         once: columns whose values together may stand in one row alone.
 

@@ -12,7 +12,7 @@ RESAMPLES = 2000
 class Resampler:
     """The draws for a list of data sets: classes within each, then data sets, with replacement.
 
-    Arguments
+    Arguments:
         labels: one int array [N_d] a data set, the class of each picture.
     """
 

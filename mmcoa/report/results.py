@@ -100,7 +100,7 @@ class Study:
 def load(profile, results="results", holes=False):
     """Read `results/PROFILE`.
 
-    Arguments
+    Arguments:
         profile: a shipped profile's name or the path of a profile.
         results: folder of all results.
         holes: read what there is although results are missing or stale; `Study.holes` says which.

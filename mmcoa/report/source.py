@@ -93,7 +93,7 @@ def claim(folder, page):
 def finish(folder, origins, results, notebooks, book=None):
     """Complete SOURCE.json when all notebooks have run.
 
-    Arguments
+    Arguments:
         folder: of the tables.
         origins: `Origin`s of the studies that the pages show.
         results: folder of all results; notebooks: folder of the report notebooks.

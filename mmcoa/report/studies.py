@@ -46,7 +46,7 @@ def labels(text):
 def rewritten(text, part, names, pages=LATER):
     """Markdown of a page as the page of a later study.
 
-    Arguments
+    Arguments:
         names: labels of all pages of a study; a reference to any other label stays.
         pages: pages that the study has; a link to any other page stays.
     """
@@ -83,7 +83,7 @@ def linked(text, parts, pages=LATER):
 def contents(template, parts, exists):
     """The book's table of contents.
 
-    Arguments
+    Arguments:
         template: dict, as in book/_toc_template.yml: a part with `each_study` stands for one part a study.
         exists: page's name -> whether the book has it. What it lacks is left out.
     """

@@ -158,7 +158,7 @@ def run_evaluate_cells(
 ):
     """Evaluate one model on one or many data sets, then at the points of each sweep, and return all result rows.
 
-    Arguments
+    Arguments:
         sweeps: dicts as under `sweeps` in a profile, without `models`.
         name: the model's id in the study.
         output: results/PROFILE. Each cell's record and per-sample outcomes are written there as it is finished, and a cell

@@ -190,7 +190,7 @@ def replaced(runner, path):
 def main(path, processes=1, hold=0, share=1, attempt=1):
     """Run the notebook of a SPEC.json; leaves runs/PROFILE/failed/NAME.json where it fails. Returns the exit code.
 
-    Arguments
+    Arguments:
         processes: so many train the cell first, see launch.py; the notebook then shows what they made.
         hold: GPUs to hold meanwhile, of which each is for `share` processes; see gpus.py.
         attempt: the how-manieth try it is. What a cell of the notebook raised in the one before is final: raised again at once.

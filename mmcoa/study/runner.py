@@ -30,7 +30,7 @@ def run(
 ):  # fmt: skip
     """Run what is missing of a profile. Returns the exit code: 0 all done, 1 some cell failed, 130 interrupted.
 
-    Arguments
+    Arguments:
         profile: name of a shipped profile or path of a YAML file.
         jobs: processes at once; None: one here, on Slurm as many as the cluster's file says. Those that run here at once
             share the cores out and have a GPU each where there are any. per_gpu: so many share one, as small models should.

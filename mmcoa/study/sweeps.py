@@ -75,7 +75,7 @@ class Point:
 def points(main, sweeps):
     """All evaluations of one model.
 
-    Arguments
+    Arguments:
         main: settings of the main evaluation (dict, with `datasets` and `attacks`).
         sweeps: list of `Sweep`; what one does not say is as in the main evaluation.
     """

@@ -37,7 +37,7 @@ def fine_tune(
 ):
     """Train defence `defense` from model `model` on data set `dataset`; write the checkpoint folder `output`.
 
-    Arguments
+    Arguments:
         samples, shots: train on so many pictures, or on so many of each class; a class with fewer is an error.
         epochs: passes over the chosen samples; excludes `steps`.
         epsilon, inner_steps, candidate_source: of the inner attacks; results are judged on another candidate table.

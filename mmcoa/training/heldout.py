@@ -18,7 +18,7 @@ MEASURED = ("clean", "image", "text", "robust")
 def split(dataset, count, shots=None, samples=None, seed=0):
     """(part to train on, part held out), disjoint, both drawn class by class; the same for every defence.
 
-    Arguments
+    Arguments:
         dataset: a train split.
         count: samples to hold out; at most a fifth of what is there, of a few-shot run no more than it trains on.
         shots: train on so many of each class; samples: on so many at most.

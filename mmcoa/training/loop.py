@@ -90,7 +90,7 @@ def train(
 ):  # fmt: skip
     """Train `model` in place and write a checkpoint folder.
 
-    Arguments
+    Arguments:
         model: `ImageTextModel`.
         source: step -> `Batch`, the same in every process.
         config: `TrainConfig`; its `defense` names a module of `mmcoa.defenses`.

@@ -101,7 +101,7 @@ def write_card(folder):
 def publish(model, folder, rows, training, glyphs, hardware=None):
     """Write checkpoint, mmcoa.json and README.md of a pre-trained model into `folder`; returns the folder.
 
-    Arguments
+    Arguments:
         model: the trained `ImageTextModel`; its weights are rounded to half precision in place.
         rows: clean result rows, one a data set; the held-out group is the last.
         training: mmcoa.json of the training run.

@@ -33,7 +33,7 @@ def pretrain(
 ):  # fmt: skip
     """Train a CLIP with the contrastive loss on captioned pictures; write the checkpoint folder `output` and return it.
 
-    Arguments
+    Arguments:
         name: what results call the model.
         data: names of data sets, whose train splits are joined, or `openmoji`: views of all glyphs but the held-out group.
         architecture: `vit` or `resnet`, the image tower.

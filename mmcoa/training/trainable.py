@@ -27,7 +27,7 @@ def towers(trains, default):
 def make_trainable(model, towers, last_blocks=None, lora_rank=None, seed=0):
     """Freeze the model but for what is trained, and return these parameters. The logit scale goes with the text tower.
 
-    Arguments
+    Arguments:
         towers: names out of `image`, `text`.
         last_blocks: train only the last k blocks of each tower (of a ResNet: stages) and what follows them.
         lora_rank: train low-rank changes of rank r to the matrices of these blocks, and nothing else.

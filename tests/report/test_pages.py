@@ -76,7 +76,7 @@ def test_the_house_style_becomes_markup(docstrings):
         """First line, `a
         b` and x_ * y (trap T1).
 
-        Arguments
+        Arguments:
             one: of `ThreatModel`, continued
                 here.
             two, three: `x`s.

@@ -58,7 +58,7 @@ class Attacked:
 def attack(model, dataset, threat, attacker=None):
     """`Attacked` for all pictures of a data set.
 
-    Arguments
+    Arguments:
         attacker: labelled pictures (`Dataset`) where the text attack's score is `margin`.
     """
     check_dataset(model, dataset)

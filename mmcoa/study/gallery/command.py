@@ -18,7 +18,7 @@ SIZES = {"examples": 15, "pictures": 24}
 def gallery(profile, models=(), device=None, results=Path("results"), runs=Path("runs"), notebooks=NOTEBOOKS, echo=print):
     """Make the gallery of a profile, unless the one that is stored is made of the same; returns the path of gallery.json.
 
-    Arguments
+    Arguments:
         models: ids of the study's models, or entries of the profile for their seed 0; default: those of `DEFENSES`.
         device: default: the profile's.
 

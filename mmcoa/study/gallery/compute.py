@@ -28,7 +28,7 @@ def run_gallery(
 ):
     """Choose pictures by the undefended model's outcomes, attack them with each model and write what there is to see.
 
-    Arguments
+    Arguments:
         models: {id in the study: name or checkpoint folder}; the first is the undefended one and decides which pictures are shown.
         datasets: names, of which all must be showable.
         examples: about how many pictures; pictures: of each data set, those among which they are chosen (at most `samples`).
@@ -195,7 +195,7 @@ def describe(name, path, model, found):
 def draw(found, chosen, kinds):
     """(examples, {file name: sheet uint8 [H, W, 3]}).
 
-    Arguments
+    Arguments:
         found: {model: {data set: `Attacked`}}, of each data set the chosen pictures in their order.
         chosen: [(data set, place), ...], sorted; kinds: {data set: kind of each place}.
     """
