@@ -113,3 +113,8 @@ def usable_parts(attack, classes, joint=True):
         stand_in = ("apgd-dlr",) if classes == 3 else ()
         parts = tuple(other for part in parts for other in (stand_in if part == "apgd-dlr-t" else (part,)))
     return tuple(part for part in parts if joint or part != "joint")
+
+
+def versions(names):
+    """SHIM until the attacks branch is merged."""
+    return {leaf: 1 for name in names for leaf in (find(name).parts or (name,))}

@@ -1,4 +1,4 @@
-"""`mmcoa run`, `status`, `results`, `verify`, `adopt`, `gallery`, `book`, `claims`: commands about whole studies."""
+"""`mmcoa run`, `status`, `results`, `pack`, `verify`, `gallery`, `book`, `claims`: commands about whole studies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -92,22 +92,14 @@ def verify(
         raise typer.Exit(1)
 
 
-def adopt(
-    profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")],
-    cells: Annotated[
-        int, typer.Option(help="evaluations to run again, at least; each data set, sweep and method is among them")
-    ] = 12,
-    trainings: Annotated[int, typer.Option(help="models to train again")] = 2,
-    seed: Annotated[int, typer.Option(help="of the choice")] = 0,
-    device: Device = "auto",
-):
-    """Keep results across a change of code, if cells that are run again come out the same. Example: mmcoa adopt openmoji --cells 24"""
-    from mmcoa.runtime import tune_allocator
-    from mmcoa.study.adopt import adopt as adopt_results
+def pack(profile: Annotated[str, typer.Argument(help="name of a shipped profile, or a YAML file")]):
+    """Write a study's tables from its records, as the end of a run does. Example: mmcoa pack quick"""
+    from mmcoa.study.pack import pack as pack_study
+    from mmcoa.study.profiles import load_profile
 
-    tune_allocator()
-    marked = adopt_results(profile, cells, trainings, seed, device, echo=console.print)
-    console.print(f"{marked} records are today's; each says what was run again")
+    changed, missing = pack_study(profile)
+    lacks = f"; {missing} cells have no current result: mmcoa run {profile}" if missing else ""
+    console.print(f"{len(changed)} files of results/{load_profile(profile).name} changed{lacks}", soft_wrap=True)
 
 
 def gallery(
@@ -167,4 +159,4 @@ def claims(profile: Annotated[str, typer.Argument(help="name of a profile whose 
         console.print(line)
 
 
-COMMANDS = (run, status, results, verify, adopt, gallery, book, claims)
+COMMANDS = (run, status, results, pack, verify, gallery, book, claims)

@@ -16,7 +16,7 @@ def find(name):
 
 
 def _module(reader):
-    """A reader, by name: only the results of data sets that it reads depend on its code (study/sources.py)."""
+    """A reader, by name."""
     return importlib.import_module(f"mmcoa.datasets.{reader}")
 
 

@@ -39,18 +39,8 @@ TYPES = {
     **{"edits": EDITS, "score": pyarrow.float32(), "similarity": pyarrow.float32(), "converged": pyarrow.bool_()},
     **{"variants": pyarrow.int32(), "collisions_avoided": pyarrow.int32(), "rounds": pyarrow.int16()},
 }
-TEXT = (
-    "sweep",
-    "sweep_value",
-    "threat_text",
-    "check",
-    "commit",
-    "hardware",
-    "trained_on",
-    "with",
-    "notes",
-    "parts",
-)  # empty, not missing
+# Of the CSVs: text even where it looks like a number, and empty rather than missing.
+TEXT = (*POINT, "cell", "threat_text", "check", "commit", "hardware", "trained_on", "with", "notes", "parts", "torch", "python")
 
 
 @dataclass(frozen=True)
@@ -94,7 +84,14 @@ def _of_entries(folder, entries):
 
 def _read_csv(path):
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
+        frame = pd.read_csv(
+            path,
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+            dtype=dict.fromkeys(TEXT, str),
+            float_precision="round_trip",
+        )
     except FileNotFoundError as error:
         raise UserError(f"no results: {path} is missing; compute them with: mmcoa run {path.parent.name}") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
@@ -120,7 +117,10 @@ def write(folder, packed):
         elif field.name == "logs":
             changed += _write(folder / "logs.parquet", _parquet(pyarrow.Table.from_pandas(frame, preserve_index=False)))
         else:
-            changed += _write(folder / f"{field.name}.csv", frame.to_csv(index=False, lineterminator="\n").encode())
+            frame = frame if len(frame.columns) else frame.reindex(columns=list(POINT))  # a table without lines has a head
+            changed += _write(
+                folder / f"{field.name}.csv", frame.convert_dtypes().to_csv(index=False, lineterminator="\n").encode()
+            )
     return changed
 
 

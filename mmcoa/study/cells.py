@@ -1,42 +1,50 @@
 """Cells: the units of a study. A pretrain cell makes the base model where the study trains its own; a train cell makes one
 defended model; an evaluate cell is one model on one data set, under the main settings or at one point of a sweep.
 
-A cell's hash covers its parameters, the code that computes it and its inputs (weights, data, candidate table); the hash of the
-cell that made a model is an input of those that use it. Equal hash, equal result: the hash alone decides whether a record is current.
+A cell's identity covers its parameters, its inputs (weights, data, candidate words) and the versions of what computes it; the
+identity of the cell that made a model is an input of those that use it. Equal identity, equal result: the identity alone
+decides whether a result is current. Source text is no part of it, and neither is a parameter that stands at its default, so
+that a setting that is added leaves old results as they are. (A default that changes is a change of behaviour: a new version.)
 """
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
-from mmcoa import defenses
+from mmcoa import defenses, identity
 from mmcoa.errors import unknown
-from mmcoa.study.profiles import load_profile, runs_of, sweeps_of, train_settings
-from mmcoa.study.settings import safe_name, written
-from mmcoa.study.sources import candidates_code, candidates_hash, code_hash, dataset_hash, digest, model_hash
-from mmcoa.study.sweeps import points
-from mmcoa.study.weights import kept
+from mmcoa.store.files import digest
+from mmcoa.study.settings import EVALUATE_DEFAULTS, PRETRAIN_DEFAULTS, TRAIN_DEFAULTS, safe_name, written
 
-SCHEMA_VERSION = 2
+SINCE = 1  # of this way to make identities
 
 
 @dataclass(frozen=True)
 class Cell:
-    """`kind`: pretrain, train or evaluate; `model`: id within the study; `parameters`: all that shapes the result.
+    """`kind`: pretrain, train or evaluate; `model`: id within the study; `entry`: line of the profile's `models` that it belongs to.
 
-    `sweep`, `sweep_value`: the point of a sweep that an evaluate cell is; empty for the main evaluation.
+    parameters: all that shapes the result, as the notebook's function takes it; inputs: identities of what it reads;
+    versions: of what computes it. `sweep`, `sweep_value`: the point of a sweep that an evaluate cell is; empty for the main
+    evaluation.
     """
 
     id: str
     kind: str
     model: str
+    entry: str
     parameters: dict
     inputs: dict
+    versions: dict
+    identity: str
     sweep: str = ""
     sweep_value: str = ""
 
-    @property
-    def hash(self):
-        return digest([SCHEMA_VERSION, self.kind, self.model, self.parameters, self.inputs])
+    def asdict(self):
+        """JSON value from which `Cell(**value)` is the cell again."""
+        return asdict(self)
+
+
+def _identity(kind, parameters, defaults, inputs, versions):
+    told = {name: value for name, value in parameters.items() if name not in defaults or value != defaults[name]}
+    return digest([SINCE, kind, told, inputs, versions])
 
 
 def _canonical(parameters):
@@ -49,128 +57,50 @@ def pretrain_cell(name, data, **parameters):
     """The cell that trains a base model from scratch; parameters as in notebooks/pretrain.ipynb."""
     names = [] if data == "openmoji" else data
     inputs = {
-        "code": code_hash("mmcoa.training.pretrain"),
-        "datasets": {each: dataset_hash(each) for each in names},
-        "candidates": candidates_hash("table:train"),  # captions meet both halves, which lie in one file
+        "datasets": {each: identity.dataset(each) for each in names or ["openmoji/others"]},  # all glyphs lie on one sheet
+        "candidates": identity.candidates("table:train"),  # captions meet both halves, which lie in one file
     }
-    return Cell(f"pretrain__{name}", "pretrain", name, {"data": data, **parameters}, inputs)
+    parameters, parts = {"data": data, **parameters}, identity.pretraining_versions()
+    own = _identity("pretrain", parameters, PRETRAIN_DEFAULTS, inputs, parts)
+    return Cell(f"pretrain__{name}", "pretrain", name, "", parameters, inputs, parts, own)
 
 
-def train_cell(name, model, weights=None, **parameters):
-    """The cell that fine-tunes base model `model` into `name`; parameters as in notebooks/finetune.ipynb.
+def train_cell(name, entry, weights, **parameters):
+    """The cell that fine-tunes a model into `name`.
 
-    weights: hash of the base model's weights; None: of what lies in the folder.
+    Arguments:
+        weights: identity of the model that it starts from.
+        parameters: as in notebooks/finetune.ipynb.
     """
     parameters = _canonical(parameters)
     if parameters["defense"] not in defenses.names():
         raise unknown("defence", parameters["defense"], defenses.names())
-    source, fault = parameters["candidate_source"], ["mmcoa.training.faults"] if parameters.get("fault") else []
     inputs = {
-        "code": code_hash(
-            "mmcoa.training.finetune", f"mmcoa.defenses.{parameters['defense']}", *candidates_code(source), *fault
-        ),
-        "model": weights or model_hash(model),
-        "dataset": dataset_hash(parameters["dataset"]),
-        "candidates": candidates_hash(source),
-    }
-    return Cell(f"train__{name}", "train", name, parameters, inputs)
-
-
-def evaluate_cell(name, weights, dataset, point, resize="openclip"):
-    """The cell that evaluates model `name`, whose weights have the hash `weights`, on one data set at one `Point`."""
-    parameters = _canonical({"dataset": dataset, **point.settings, "resize": resize})
-    source, check = parameters["candidate_source"], parameters["check_dataset"]
-    inputs = {
-        "code": code_hash("mmcoa.evaluation.loop", "mmcoa.datasets", *candidates_code(source)),
         "model": weights,
-        "dataset": dataset_hash(dataset),
-        "candidates": candidates_hash(source),
-        "check_dataset": dataset_hash(check) if check else None,
+        "dataset": identity.dataset(parameters["dataset"]),
+        "candidates": identity.candidates(parameters["candidate_source"]),
     }
-    name_of_cell = "__".join(filter(None, (name, safe_name(dataset), point.suffix)))
-    return Cell(name_of_cell, "evaluate", name, parameters, inputs, point.sweep, point.value)
+    parts = identity.training_versions(parameters["defense"])
+    own = _identity("train", parameters, TRAIN_DEFAULTS, inputs, parts)
+    return Cell(f"train__{name}", "train", name, entry, parameters, inputs, parts, own)
 
 
-def evaluate_cells(name, weights, main, sweeps, resize="openclip"):
-    """All evaluate cells of a model: the main evaluation, then each sweep (see `sweeps.points`)."""
-    return [
-        evaluate_cell(name, weights, dataset, point, resize) for point in points(main, sweeps) for dataset in point.datasets
-    ]
+def evaluate_cell(name, entry, weights, dataset, point, resize="openclip"):
+    """The cell that evaluates model `name`, whose weights have the identity `weights`, on one data set at one `Point`."""
+    parameters = _canonical({"dataset": dataset, **point.settings, "resize": resize})
+    check = parameters["check_dataset"]
+    inputs = {
+        "model": weights,
+        "dataset": identity.dataset(dataset),
+        "candidates": identity.candidates(parameters["candidate_source"]),
+        **({"check_dataset": identity.dataset(check)} if check else {}),
+    }
+    parts = identity.evaluation_versions(parameters["attacks"])
+    own = _identity("evaluate", parameters, {**EVALUATE_DEFAULTS, "resize": "openclip"}, inputs, parts)
+    cell_id = "__".join(filter(None, (name, safe_name(dataset), point.suffix)))
+    return Cell(cell_id, "evaluate", name, entry, parameters, inputs, parts, own, point.sweep, point.value)
 
 
-@dataclass(frozen=True)
-class StudyModel:
-    """One model of a study: its cells, and what the notebooks are told.
-
-    `train`: the cell that fine-tunes it, None for the base model; `base`: the cell that trains the base model from scratch,
-    None where that is not the study's own.
-    """
-
-    name: str
-    train: Cell | None
-    evaluate: list
-    train_parameters: dict | None
-    evaluate_parameters: dict
-    base: Cell | None = None
-
-    @property
-    def path(self):
-        """Where its weights are: a checkpoint folder or a name."""
-        return self.evaluate_parameters["model"]
-
-    @property
-    def made_by(self):
-        """The cell whose hash its checkpoint carries; None for a base model from elsewhere."""
-        return self.train or self.base
-
-
-def base_of(profile, runs=Path("runs"), results=Path("results")):
-    """(path or name of the base model, its pretrain cell or None, what the notebook is told or None)."""
-    if profile.pretrain is None:
-        return profile.base_model, None, None
-    name, settings = profile.base_model, profile.pretrain.model_dump()
-    path, folder = str(Path(runs) / profile.name / "models" / name), Path(results) / profile.name
-    cell = pretrain_cell(name, **settings)
-    told = {**settings, "device": profile.device, "name": name, "output": path, "results": str(folder)}
-    return str(kept(folder, cell) or path), cell, told
-
-
-def study_models(profile, runs=Path("runs"), results=Path("results")):
-    """All models of a profile, in its order."""
-    profile = load_profile(profile)
-    folder, output = Path(runs) / profile.name / "models", str(Path(results) / profile.name)
-    main = profile.evaluate.model_dump()
-    told = {"dataset": main["datasets"]} | {key: value for key, value in main.items() if key != "datasets"}
-    models, (base, pretrained, _) = [], base_of(profile, runs, results)
-    base_weights = pretrained.hash if pretrained else model_hash(base)
-    for entry in profile.models:
-        for name, seed, own in runs_of(profile, entry):
-            sweeps = sweeps_of(profile, entry, seed)
-            train = train_parameters = None
-            judged = {"datasets": [own] if own else main["datasets"]}
-            path, weights = base, base_weights
-            if seed is not None:
-                settings = {"defense": entry.defense, **train_settings(profile, entry), "seed": seed}
-                settings |= {"dataset": own} if own else {}
-                train = train_cell(name, base, base_weights, **settings)
-                path, weights = str(folder / name), train.hash
-                train_parameters = {"model": base, **settings, "device": profile.device}
-                train_parameters |= {"name": name, "output": path, "results": output}
-            cells = evaluate_cells(name, weights, main | judged, sweeps, profile.resize)
-            evaluate_parameters = {
-                "model": path,
-                **told,
-                "dataset": judged["datasets"],
-                "sweeps": [sweep.as_given() for sweep in sweeps],
-                "resize": profile.resize,
-            }
-            evaluate_parameters |= {"device": profile.device, "name": name, "output": output}
-            models.append(StudyModel(name, train, cells, train_parameters, evaluate_parameters, pretrained))
-    return models
-
-
-def expand(profile, runs=Path("runs"), results=Path("results")):
-    """All cells of a profile: the base model's pretrain cell, then each model's train cell and its evaluate cells."""
-    models = study_models(profile, runs, results)
-    first = [models[0].base] if models[0].base else []
-    return first + [cell for model in models for cell in ([model.train] if model.train else []) + model.evaluate]
+def evaluate_cells(name, entry, weights, points, resize="openclip"):
+    """All evaluate cells of a model: one a `Point` (sweeps.py) and data set."""
+    return [evaluate_cell(name, entry, weights, dataset, point, resize) for point in points for dataset in point.datasets]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmcoa.attacks.catalog import find, usable_parts
 from mmcoa.datasets.records import records
-from mmcoa.study.sources import asset
+from mmcoa.identity import asset
 
 # Achieved operations a second in fp32, from results/speed (AMD EPYC, 2 cores): PGD step, ViT-B-32, batch 64: 64 pictures there and
 # back in 6.55 s; PGD of the embedded model: 414 pictures a second there and back.

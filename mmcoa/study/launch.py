@@ -1,4 +1,4 @@
-"""Train one cell in several processes: `accelerate launch` of cell.py, whose checkpoint the notebook then finds and shows."""
+"""Train one cell in several processes: `accelerate launch` of compute.py, whose checkpoint the notebook then finds and shows."""
 
 import os
 import re
@@ -26,7 +26,7 @@ RAISED = re.compile(r"^(?:\[rank\d+\]: ?)?((?:error|[A-Za-z_.]*(?:Error|Exceptio
 
 def command(spec, processes):
     """Words of the command that trains the cell of a SPEC.json."""
-    return [sys.executable, *LAUNCH, "--num_processes", str(processes), "-m", "mmcoa.study.cell", str(spec)]
+    return [sys.executable, *LAUNCH, "--num_processes", str(processes), "-m", "mmcoa.study.compute", str(spec)]
 
 
 def train(spec, processes, log):

@@ -24,9 +24,9 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 from mmcoa.errors import UserError, storage_problem, unknown
+from mmcoa.store.files import write_json
 from mmcoa.study import gpus, launch, preflight
 from mmcoa.study.processes import alive, claim, kill_tree
-from mmcoa.study.records import write_atomic
 
 RUNNER = "MMCOA_RUNNER"  # environment: the runner's claim; a run whose runner was killed ends itself
 
@@ -175,7 +175,7 @@ def fail(path, reason, notebook, final):
     """Leave a reason in runs/PROFILE/failed/NAME.json; `final`: another try would end the same way."""
     print(f"error: {reason}", file=sys.stderr)
     with contextlib.suppress(OSError):  # a full disk; the runner looks at it too
-        write_atomic(path, lambda p: p.write_text(json.dumps({"reason": reason, "notebook": str(notebook), "final": final})))
+        write_json(path, {"reason": reason, "notebook": str(notebook), "final": final})
 
 
 def replaced(runner, path):
@@ -196,24 +196,22 @@ def main(path, processes=1, hold=0, share=1, attempt=1):
         attempt: the how-manieth try it is. What a cell of the notebook raised in the one before is final: raised again at once.
     """
     spec = json.loads(Path(path).read_text(encoding="utf8"))
-    running, failed = (Path(spec["state"]) / kind / f"{spec['name']}.json" for kind in ("running", "failed"))
+    running, failed = (Path(spec["runs"]) / kind / f"{spec['name']}.json" for kind in ("running", "failed"))
     if attempt > 1 and failed.is_file() and (before := json.loads(failed.read_text())).get("final"):
         print(f"error, not tried again: {before['reason']}", file=sys.stderr)
         return 1
-    end_with_runner(spec["state"])
+    end_with_runner(spec["runs"])
     failed.unlink(missing_ok=True)
     try:
-        if full := preflight.crowded(
-            *(spec[key] for key in ("results", "state") if key in spec)
-        ):  # those after the one that filled the disk end at once
+        if full := preflight.crowded(spec["results"], spec["runs"]):  # those after the one that filled the disk end at once
             raise UserError("; ".join(full))
         with last_words(running, failed, spec["notebook"]), gpus.hold(hold, share=share):
-            write_atomic(running, lambda p: p.write_text(json.dumps(claim())))
+            write_json(running, claim())
             if processes > 1:
-                log = Path(spec["state"]) / "logs" / f"{spec['name']}.training.log"
+                log = Path(spec["runs"]) / "logs" / f"{spec['name']}.training.log"
                 if reason := launch.train(path, processes, log):
                     raise NotebookFailed(one_line(reason), log)
-            run_notebook(spec["notebook"], spec["output"], spec["parameters"])
+            run_notebook(spec["notebook"], spec["executed"], {"plan": str(path)})
     except (NotebookFailed, UserError) as error:
         fail(failed, str(error), getattr(error, "notebook", spec["notebook"]), getattr(error, "final", True))
         return 1

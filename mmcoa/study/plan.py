@@ -1,4 +1,8 @@
-"""What is left to do: processes, each one papermill run, that hold at least one missing or stale cell."""
+"""The plan of a study: its processes, each one papermill run of one or more cells, and what of them is left to do.
+
+A plan is made once. Whoever runs a process is handed its cells (write_specs), and `again` compares the same cells with what
+is stored now.
+"""
 
 import json
 import shlex
@@ -6,49 +10,103 @@ import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mmcoa import identity
 from mmcoa.errors import UserError, unknown
-from mmcoa.study.cells import base_of, study_models
-from mmcoa.study.profiles import load_profile
-from mmcoa.study.records import is_current, read_record, seconds_of, write_atomic
-from mmcoa.study.sources import checkpoint_cell
+from mmcoa.store import base_models
+from mmcoa.store.files import write_json
+from mmcoa.study.cells import Cell, evaluate_cells, pretrain_cell, train_cell
+from mmcoa.study.profiles import entry_name, load_profile, runs_of, sweeps_of, train_settings
+from mmcoa.study.stored import Stored
+from mmcoa.study.sweeps import points
 
 NOTEBOOKS = Path("notebooks")
+KINDS = {"pretrain": "pretrain", "train": "finetune", "evaluate": "evaluate"}  # kind of process -> notebook
 
 
 @dataclass(frozen=True)
 class Process:
-    """One papermill run: a pretrain or train cell, or one model's evaluate cells, sweeps and all (what is current is skipped inside)."""
+    """One papermill run: a pretrain or train cell, or one model's evaluate cells, sweeps and all (what is current is skipped inside).
+
+    model: path or name of the model that it starts from (train) or judges (evaluate); made_by: identity of the study's cell whose
+    checkpoint must lie there, None where the model comes from elsewhere; output: checkpoint folder that it writes, None for
+    an evaluation; maker: name of the process that writes `model`, None where no process of the study does.
+    """
 
     name: str
     kind: str
-    cells: list
-    notebook: Path
-    output: Path
-    parameters: dict
-    needs: list = field(default_factory=list)  # names of processes that must be done before
+    cells: tuple
+    model: str | None
+    made_by: str | None
+    output: str | None
+    maker: str | None
+
+    @property
+    def has_model(self):
+        """Whether the model that it needs lies where it is looked for."""
+        return self.made_by is None or identity.checkpoint_cell(self.model) == self.made_by
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`pending`: processes to run, in order; `todo`: their cells without a current record; `cells`: all of the profile."""
+    """`processes`: all of a study, in order; `pending`: those to run; `todo`: their cells without a current result."""
 
     profile: object
     results: Path
     runs: Path
-    cells: list
-    todo: list
-    pending: list
-    seconds: dict  # what kind_of says -> mean seconds of the records that there are
+    notebooks: Path
+    processes: tuple
+    stored: Stored
+    pending: list = field(default_factory=list)
+    todo: list = field(default_factory=list)
+
+    @property
+    def cells(self):
+        return [cell for process in self.processes for cell in process.cells]
 
     def is_done(self, cell):
-        return is_current(read_record(self.results, cell.id), cell.hash)
+        return self.stored.is_current(cell)
+
+    def needs(self, process):
+        """Names of the pending processes that must be done before this one."""
+        return [other.name for other in self.pending if other.name == process.maker]
+
+    def again(self):
+        """The same plan, compared with what is stored now. A process that failed or was killed last time is pending too."""
+        todo = {cell.id for cell in self.cells if not self.is_done(cell)}
+        pending = {p.name for p in self.processes if any(cell.id in todo for cell in p.cells) or self.ended_badly(p)}
+        # Weights that git does not keep are made again where they are needed; from the last process to the first.
+        for process in reversed(self.processes):
+            if process.name in pending and not process.has_model:
+                maker = next(other for other in self.processes if other.name == process.maker)
+                todo.add(maker.cells[0].id)
+                pending.add(maker.name)
+        return replace(
+            self,
+            pending=sorted((p for p in self.processes if p.name in pending), key=lambda p: list(KINDS).index(p.kind)),
+            todo=[cell for cell in self.cells if cell.id in todo],
+        )
 
     def seconds_left(self, cells, jobs=1, timed=None):
-        """Estimate for the cells given, None where none of a kind has been timed yet. `timed`: means that go before the plan's."""
-        mean = self.seconds | (timed or {})
+        """Estimate for the cells given, None where none of a kind has been timed yet. `timed`: means that go before what is stored."""
+        mean = self.mean_seconds() | (timed or {})
         # A sweep of which no cell is done yet is taken for as fast as the main evaluation.
         each = [mean.get(kind_of(cell), mean.get(cell.kind)) for cell in cells]
         return None if None in each else sum(each) / jobs
+
+    def mean_seconds(self, wanted=lambda seen: True):
+        """{what `kind_of` says: mean seconds} of the stored cells that can be read and are wanted."""
+        timed = {}
+        for cell in self.cells:
+            if (seen := self.stored.look(cell)) and not seen.damage and wanted(seen):
+                timed.setdefault(kind_of(cell), []).append(seen.seconds)
+        return {kind: sum(values) / len(values) for kind, values in timed.items()}
+
+    def notebook(self, process):
+        return self.notebooks / f"{KINDS[process.kind]}.ipynb"
+
+    def executed(self, process):
+        """Where the executed notebook of a process goes."""
+        return self.runs / "notebooks" / f"{process.name}.ipynb"
 
     def spec(self, process):
         """Where the process's SPEC.json lies."""
@@ -68,52 +126,39 @@ class Plan:
 
 
 def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOTEBOOKS):
-    """Compare a profile's cells with the records on disk. A process that failed or was killed last time is pending too."""
+    """All processes and cells of a profile, and what of them is to do."""
     profile = load_profile(profile)
-    folders = Path(results) / profile.name, Path(runs) / profile.name
-    plan = Plan(profile, *folders, [], [], [], {})
-    timed = {}
-    base_path, pretrain, told = base_of(profile, runs, results)
-    base = _process("pretrain", profile.base_model, [pretrain], "pretrain", plan, notebooks, told) if pretrain else None
-    if base:
-        record = read_record(plan.results, pretrain.id)
-        base_stale = not is_current(record, pretrain.hash)
-        timed.update({kind_of(pretrain): [seconds_of(record)]} if record else {})
-        plan.cells.append(pretrain)
-    for model in study_models(profile, runs, results):
-        cells = ([model.train] if model.train else []) + model.evaluate
-        records = {cell.id: read_record(plan.results, cell.id) for cell in cells}
-        for cell in cells:
-            if record := records[cell.id]:
-                timed.setdefault(kind_of(cell), []).append(seconds_of(record))
-        stale = [cell for cell in cells if not is_current(records[cell.id], cell.hash)]
-        train = (
-            _process("train", model.name, [model.train], "finetune", plan, notebooks, model.train_parameters)
-            if model.train
-            else None
-        )
-        evaluate = _process("evaluate", model.name, model.evaluate, "evaluate", plan, notebooks, model.evaluate_parameters)
-        evaluate_pending = any(cell.kind == "evaluate" for cell in stale) or plan.ended_badly(evaluate)
-        if train:
-            lacks_weights = evaluate_pending and checkpoint_cell(model.train_parameters["output"]) != model.train.hash
-            if model.train in stale or lacks_weights or plan.ended_badly(train):
-                plan.pending.append(train)
-                evaluate.needs.append(train.name)
-                stale = [model.train, *stale] if lacks_weights and model.train not in stale else stale
-        if evaluate_pending:
-            plan.pending.append(evaluate)
-        plan.cells.extend(cells)
-        plan.todo.extend(stale)
-    from_base = [process for process in plan.pending if process.kind == "train" or process.parameters["model"] == base_path]
-    lacks_base = base and from_base and checkpoint_cell(base_path) != pretrain.hash
-    if base and (base_stale or lacks_base or plan.ended_badly(base)):
-        plan.pending.append(base)
-        plan.todo[:0] = [pretrain] if base_stale or lacks_base else []
-        for process in from_base:
-            process.needs.append(base.name)
-    plan.seconds.update({kind: sum(values) / len(values) for kind, values in timed.items()})
-    plan.pending.sort(key=lambda process: ("pretrain", "train", "evaluate").index(process.kind))
-    return plan
+    results, runs = Path(results) / profile.name, Path(runs) / profile.name
+    plan = Plan(profile, results, runs, Path(notebooks), tuple(_processes(profile, results, runs)), Stored(runs, results))
+    return plan.again()
+
+
+def _processes(profile, results, runs):
+    """The base model's pretrain process where the study has one, all trainings, all evaluations."""
+    base, weights, made_by, maker = profile.base_model, None, None, None
+    if profile.pretrain is not None:
+        cell = pretrain_cell(profile.base_model, **profile.pretrain.model_dump())
+        base, maker = str(runs / "models" / profile.base_model), f"pretrain__{profile.base_model}"
+        if identity.checkpoint_cell(kept := base_models.place(results, profile.base_model)) == cell.identity:
+            base = str(kept)
+        weights = made_by = cell.identity
+        yield Process(maker, "pretrain", (cell,), None, None, base, None)
+    weights = weights or identity.model(base)
+    main = profile.evaluate.model_dump()
+    for entry in profile.models:
+        for name, seed, own in runs_of(profile, entry):
+            told = (name, entry_name(entry))
+            judged = points(main | ({"datasets": [own]} if own else {}), sweeps_of(profile, entry, seed))
+            model, carries, made_in, judged_weights = base, made_by, maker, weights
+            if seed is not None:
+                settings = {"defense": entry.defense, **train_settings(profile, entry), "seed": seed}
+                settings |= {"dataset": own} if own else {}
+                cell, output = train_cell(*told, weights, **settings), str(runs / "models" / name)
+                yield Process(f"train__{name}", "train", (cell,), base, made_by, output, maker)
+                model, carries, made_in, judged_weights = output, cell.identity, f"train__{name}", cell.identity
+            cells = evaluate_cells(*told, judged_weights, judged, profile.resize)
+            if cells:
+                yield Process(f"evaluate__{name}", "evaluate", tuple(cells), model, carries, None, made_in)
 
 
 def narrowed(plan, only):
@@ -121,16 +166,15 @@ def narrowed(plan, only):
 
     Raises `UserError` for a name that the profile does not have, and where nothing of it is to do.
     """
-    known = {cell.id for cell in plan.cells} | {f"evaluate__{cell.model}" for cell in plan.cells if cell.kind == "evaluate"}
+    known = [name for process in plan.processes for name in (process.name, *(cell.id for cell in process.cells))]
     if only not in known:
-        raise unknown("cell", only, known)
-    chosen = [process for process in plan.pending if only == process.name or only in (cell.id for cell in process.cells)]
-    if not chosen:
+        raise unknown("cell", only, list(dict.fromkeys(known)))
+    wanted = {p.name for p in plan.pending if only == p.name or only in (cell.id for cell in p.cells)}
+    if not wanted:
         raise UserError(f"'{only}' is done; nothing of it is to do")
-    names = {chosen[0].name}
-    for process in reversed(plan.pending):  # sorted: what a process needs stands before it
-        names |= set(process.needs) if process.name in names else set()
-    pending = [process for process in plan.pending if process.name in names]
+    for process in reversed(plan.pending):  # in order: what a process needs stands before it
+        wanted |= set(plan.needs(process)) if process.name in wanted else set()
+    pending = [process for process in plan.pending if process.name in wanted]
     cells = {cell.id for process in pending for cell in process.cells}
     return replace(plan, pending=pending, todo=[cell for cell in plan.todo if cell.id in cells])
 
@@ -140,32 +184,33 @@ def kind_of(cell):
     return f"{cell.kind} {cell.sweep}".strip()
 
 
-def _process(kind, model, cells, notebook, plan, notebooks, parameters):
-    name = f"{kind}__{model}"
-    return Process(
-        name, kind, cells, Path(notebooks) / f"{notebook}.ipynb", plan.results / "notebooks" / f"{name}.ipynb", parameters
-    )
-
-
 def write_specs(plan):
-    """One SPEC.json a pending process: what papermill_run and cell.py read."""
+    """One SPEC.json a pending process: its cells as planned, and where they read and write. Notebooks are handed its path."""
     for process in plan.pending:
-        spec = {"name": process.name, "kind": process.kind, "notebook": str(process.notebook), "output": str(process.output)}
-        spec |= {"state": str(plan.runs), "results": str(plan.results), "parameters": process.parameters}
-        write_atomic(plan.spec(process), lambda path, spec=spec: path.write_text(json.dumps(spec, indent=1)))
+        spec = {"name": process.name, "kind": process.kind, "notebook": str(plan.notebook(process))}
+        spec |= {"executed": str(plan.executed(process)), "runs": str(plan.runs), "results": str(plan.results)}
+        spec |= {"model": process.model, "output": process.output, "device": plan.profile.device}
+        spec |= {"cells": [cell.asdict() for cell in process.cells]}
+        write_json(plan.spec(process), spec, indent=1)
 
 
-def papermill_command(process):
-    """The process as a shell command: papermill by hand, with every parameter."""
+def read_spec(path):
+    """(spec, its cells) of a SPEC.json. Raises `UserError` where it is none."""
+
+    try:
+        spec = json.loads(Path(path).read_text(encoding="utf8"))
+        return spec, [Cell(**cell) for cell in spec["cells"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: expected a process of a study's plan, as in runs/STUDY/specs/ ({error})") from error
+
+
+def papermill_command(plan, process):
+    """The process as a shell command: papermill by hand, handed the plan's cells."""
     script = Path(sys.executable).parent / "papermill"
     script = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
-    words = [str(script), str(process.notebook), str(process.output), "-k", "python3"]
-    for key, value in process.parameters.items():
-        if isinstance(value, list):
-            words += ["-y", json.dumps({key: value})]
-        else:  # -r keeps a string a string that papermill would read as a number
-            words += ["-r" if isinstance(value, str) else "-p", key, str(value)]
-    return f"mkdir -p {shlex.quote(str(process.output.parent))} && {shlex.join(words)}"
+    words = [str(script), str(plan.notebook(process)), str(plan.executed(process)), "-k", "python3"]
+    words += ["-r", "plan", str(plan.spec(process))]
+    return f"mkdir -p {shlex.quote(str(plan.executed(process).parent))} && {shlex.join(words)}"
 
 
 def duration(seconds):

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from mmcoa.datasets.place import NO_ROOT, data_root, locate
 from mmcoa.datasets.records import records
 from mmcoa.errors import UserError, storage_problem, unknown
-from mmcoa.study.sources import asset
+from mmcoa.identity import asset
 
 ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the least
 

@@ -5,9 +5,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mmcoa import identity
 from mmcoa.study.plan import duration, kind_of
-from mmcoa.study.records import read_record
-from mmcoa.study.sources import checkpoint_cell
 from mmcoa.study.status import running_processes
 
 POLL = 0.5  # seconds
@@ -60,9 +59,7 @@ class Watch:
         self.seen = None
         # A model that is trained again because its weights are gone keeps its record: it is done when the weights are back.
         trained = [process for process in plan.pending if process.kind != "evaluate"]
-        self.again = {
-            cell.id: process.parameters["output"] for process in trained for cell in process.cells if plan.is_done(cell)
-        }
+        self.again = {cell.id: process.output for process in trained for cell in process.cells if plan.is_done(cell)}
 
     @property
     def done(self):
@@ -77,7 +74,7 @@ class Watch:
         for cell in list(self.waiting.values()):
             if self.is_done(cell):
                 del self.waiting[cell.id]
-                seconds = read_record(self.plan.results, cell.id)["provenance"]["seconds"]
+                seconds = self.plan.stored.look(cell).seconds
                 self.timed.setdefault(kind_of(cell), []).append(seconds)
                 lines.append(
                     f"[{self.done}/{self.total}] {cell.id}: {seconds:.1f} s; time left: {duration(self.seconds_left())}"
@@ -85,13 +82,13 @@ class Watch:
         return lines
 
     def is_done(self, cell):
-        if cell.id in self.again and checkpoint_cell(self.again[cell.id]) != cell.hash:
+        if cell.id in self.again and identity.checkpoint_cell(self.again[cell.id]) != cell.identity:
             return False
         return self.plan.is_done(cell)
 
     def records_changed(self):
         """When a record was last renamed into the folder of records; None where there is none yet."""
-        folder = self.plan.results / "records"
+        folder = self.plan.runs / "cells"
         return folder.stat().st_mtime_ns if folder.is_dir() else None
 
     def seconds_left(self):

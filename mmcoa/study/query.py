@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from mmcoa.errors import UserError, unknown
+from mmcoa.study.pack import pack
 from mmcoa.study.profiles import load_profile
-from mmcoa.study.records import compile_rows
 
 COLUMNS = ("model", "dataset", "attack", "sweep", "sweep_value", "accuracy", "ci_low", "ci_high", "correct", "n")
 
@@ -17,7 +17,9 @@ def rows(profile, where=(), results=Path("results"), runs=Path("runs")):
     Several conditions on one column are alternatives. Raises `UserError` for a malformed condition or an unknown column.
     """
     folder = Path(results) / load_profile(profile).name
-    path, _ = compile_rows(profile, results, runs) if (folder / "records").is_dir() else (folder / "rows.csv", 0)
+    if (Path(runs) / folder.name / "cells").is_dir():
+        pack(profile, results, runs)
+    path = folder / "rows.csv"
     if not path.is_file():
         raise UserError(f"no results of '{profile}' in {folder}; start with: mmcoa run {profile}")
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)

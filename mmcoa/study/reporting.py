@@ -1,73 +1,26 @@
-"""The last cell of a study's graph: its report, built once all other cells are done.
+"""The last process of a study's graph: its results are packed and its report is built, once all other processes are done.
 
-python -m mmcoa.study.reporting PROFILE RUNS RESULTS        # as the Snakefile does
+python -m mmcoa.study.reporting PROFILE RESULTS RUNS        # as the Snakefile does
 """
 
-import hashlib
-import json
 import sys
 from pathlib import Path
 
+from mmcoa.console import fail
 from mmcoa.errors import UserError
-from mmcoa.study.gallery.identity import path_of
-from mmcoa.study.plan import make_plan
-from mmcoa.study.records import write_atomic
-from mmcoa.study.sources import PACKAGE, code_hash, digest
-
-SOURCES = (
-    ("book", ("*.md", "_config.yml", "_toc_template.yml", "*.bib", "_ext/*", "_static/*")),
-    ("notebooks", ("report_*.ipynb",)),
-)
 
 
-def report_hash(plan):
-    """Hash of all that a report shows and is made by: cells, the gallery, code of mmcoa.report, pages, notebooks."""
-    code = code_hash(
-        *(f"mmcoa.report.{path.stem}" for path in sorted((PACKAGE / "report").glob("*.py")) if path.stem != "__init__")
-    )
-    sources = [
-        path
-        for folder, patterns in SOURCES
-        for pattern in patterns
-        for path in sorted(Path(folder).glob(pattern))
-        if path.is_file()
-    ]
-    files = [path for path in (*sources, path_of(plan.results)) if path.is_file()]  # gallery.json says what its pictures are
-    return digest(
-        {
-            "cells": {cell.id: cell.hash for cell in plan.cells},
-            "code": code,
-            "files": {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
-        }
-    )
-
-
-def marker(plan):
-    """Where a report that was built leaves its hash, and where its first page is."""
-    return plan.runs / "report.json"
-
-
-def is_current(plan):
-    """Whether the study's report was built from what is there now, and is still there."""
-    try:
-        made = json.loads(marker(plan).read_text())
-        return made["hash"] == report_hash(plan) and Path(made["page"]).is_file()
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def build(profile, runs=Path("runs"), results=Path("results")):
-    """Build the report of a finished study; returns its first page. Raises `UserError` where the study is not finished or a page fails."""
+def build(profile, results=Path("results"), runs=Path("runs")):
+    """Pack a finished study and build its report; returns its first page. Pages that stay as they are, are not made again."""
     from mmcoa.report.build import build_book
+    from mmcoa.study.pack import pack
 
-    plan = make_plan(profile, results, runs)
-    made = {"hash": report_hash(plan), "page": str(build_book(profile, results=results))}
-    write_atomic(marker(plan), lambda path: path.write_text(json.dumps(made)))
-    return made["page"]
+    pack(profile, results, runs)
+    return build_book(profile, results=results)
 
 
 if __name__ == "__main__":
     try:
-        print(build(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+        print(f"report: {build(sys.argv[1], *map(Path, sys.argv[2:4]))}")
     except UserError as problem:
-        sys.exit(f"error: {problem}")
+        sys.exit(fail(str(problem), 2))

@@ -9,16 +9,15 @@ import contextlib
 import json
 import signal
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import filelock
 
 from mmcoa.errors import UserError
-from mmcoa.study import cost, preflight, reporting, workflow
-from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, narrowed, papermill_command
+from mmcoa.store.files import write_json
+from mmcoa.study import cost, preflight, workflow
+from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, narrowed, papermill_command, write_specs
 from mmcoa.study.processes import alive, claim, kill_tree
-from mmcoa.study.records import compile_rows, read_record, write_atomic
 from mmcoa.study.status import failures
 
 INTERRUPTED = 130
@@ -43,47 +42,45 @@ def run(
     Raises `UserError` for a mistake in the profile or in `cluster`, for what its cells need and is not here (preflight.py), and where another
     runner is at work on it.
     """
+    from mmcoa.study.pack import pack_plan  # pandas, for which a status does not wait
+
     workflow.check(executor, cluster, per_gpu)
     jobs = workflow.jobs_at_once(jobs, executor, cluster)
-    plan = chosen(make_plan(profile, results, runs, notebooks), only)
+    whole = make_plan(profile, results, runs, notebooks)
+    plan = chosen(whole, only)
     if dry_run or commands:
         for line in describe(plan, jobs) if dry_run else []:
             echo(line)
-        if dry_run and report:
-            echo(
-                "  report: "
-                + ("up to date" if not plan.pending and reporting.is_current(plan) else "to build, after all cells")
-            )
+        if commands:
+            write_specs(plan)  # what the commands read
         for process in plan.pending if commands else []:
-            echo(papermill_command(process))
+            echo(papermill_command(plan, process))
         return 0
     for process in plan.pending:
-        if not process.notebook.is_file():
-            raise UserError(f"no notebook {process.notebook}; run from the project's root folder, which holds notebooks/")
+        if not plan.notebook(process).is_file():
+            raise UserError(f"no notebook {plan.notebook(process)}; run from the project's root folder, which holds notebooks/")
     name = profile if isinstance(profile, str | Path) else plan.profile.name
     command = f"mmcoa run {name}" + " --report" * report
     with only_runner(plan.runs):
-        plan = chosen(make_plan(profile, results, runs, notebooks), only)  # another runner may have finished while we waited
-        wanted = report and not reporting.is_current(plan)
-        if not plan.pending and not wanted:
-            path, _ = compile_rows(profile, results, runs)
-            echo(
-                f"{plan.profile.name}: all {len(plan.cells)} cells are done; rows in {path}"
-                + "; its report is up to date" * report
-            )
+        whole = whole.again()  # another runner may have finished while we waited
+        plan = chosen(whole, only)
+        if not plan.pending and not report:
+            pack_plan(whole)
+            echo(f"{plan.profile.name}: all {len(plan.cells)} cells are done; packed in {plan.results}")
             return 0
         preflight.check(plan)
         try:
             with sigterm_as_interrupt():
-                code = workflow.run(plan, jobs, executor, echo, cluster, name if wanted else None, per_gpu)
+                code = workflow.run(plan, jobs, executor, echo, cluster, name if report else None, per_gpu)
         except KeyboardInterrupt:
             echo(f"interrupted; finished cells are kept, the same command continues: {command}")
             return INTERRUPTED
-        after = make_plan(profile, results, runs, notebooks)
-        if wanted and not after.pending:
-            say_report(after, command, echo)
+        whole = whole.again()
         started = {process.name for process in plan.pending}
-        return conclude(after, plan, code, command, echo, started if only else None)
+        code = conclude(whole, plan, code, command, echo, started if only else None)
+        if report and not whole.pending:
+            say_report(whole, command, echo)
+        return code
 
 
 def chosen(plan, only):
@@ -94,12 +91,12 @@ def chosen(plan, only):
 def say_report(plan, command, echo):
     """Where the report is, or why there is none."""
     log = plan.runs / "logs" / "report.log"
-    if reporting.is_current(plan):
-        echo(f"report: {json.loads(reporting.marker(plan).read_text())['page']}")
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
+    page = next((line for line in reversed(said) if line.startswith("report: ")), None)
+    if (plan.runs / "done" / "report").is_file() and page:
+        echo(page)
         return
-    said = log.read_text(errors="replace").split("\n") if log.is_file() else []
-    reason = next((line.removeprefix("error: ") for line in reversed(said) if line.strip()), "it ended without a word")
-    echo(f"failed: report: {reason}")
+    echo(f"failed: report: {said[-1].removeprefix('mmcoa: ') if said else 'it ended without a word'}")
     echo(f"  log:      {log}")
     echo(f"  retry:    {command}")
 
@@ -110,7 +107,7 @@ def describe(plan, jobs=1):
     yield f"{plan.profile.name}: {len(plan.cells)} cells, {len(plan.cells) - len(waiting)} done, {len(waiting)} to do"
     for process in plan.pending:
         left = [cell.id for cell in process.cells if cell.id in waiting]
-        after = f"  after {', '.join(process.needs)}" if process.needs else ""
+        after = f"  after {', '.join(needs)}" if (needs := plan.needs(process)) else ""
         yield f"  {process.name}: {len(left)} of {len(process.cells)} cells to do{after}"
         for cell in left if len(left) < len(process.cells) else []:
             yield f"    {cell}"
@@ -138,7 +135,7 @@ def only_runner(folder):
                 if left and left["host"] == claim()["host"] and alive(left):  # on another host the number is somebody else's
                     kill_tree(left["pid"])
                 workflow.cancel(folder)
-            write_atomic(owner, lambda path: path.write_text(json.dumps(claim())))
+            write_json(owner, claim())
             try:
                 yield
             finally:
@@ -171,37 +168,33 @@ def sigterm_as_interrupt():
 
 
 def conclude(after, before, code, command, echo, started=None):
-    """Say what failed and why, compile rows.csv, return the exit code. `started`: names of the processes that were to run, None: all."""
-    after = (
-        after if started is None else replace(after, pending=[process for process in after.pending if process.name in started])
-    )
-    failed = failures(after)
+    """Say what failed and why, pack what there is, return the exit code. `started`: names of the processes that were to run, None: all."""
+    from mmcoa.study.pack import pack_plan
+
+    pending = [process for process in after.pending if started is None or process.name in started]
+    failed = {name: failure for name, failure in failures(after).items() if name in {process.name for process in pending}}
     for name, failure in failed.items():
         echo(f"failed: {name}: {failure['reason']}")
         echo(f"  notebook: {failure['notebook']}")
         echo(f"  retry:    {command.removesuffix(' --report')} --only {name}")
-    lost = [process.name for process in after.pending if process.name not in failed]
-    for process in after.pending:
-        if process.name in lost and any(name in failed for name in process.needs):
-            echo(f"not run: {process.name}: needs {', '.join(process.needs)}")
-            lost.remove(process.name)
     logs = " and ".join(str(after.runs / name) for name in ("logs", "slurm", "snakemake.log") if (after.runs / name).exists())
-    for process in (process for process in after.pending if process.name in lost):
-        edited = any(read_record(after.results, cell.id) for cell in process.cells if cell in after.todo)
-        why = (
-            "its records are of other code or inputs than now: was a file edited while it ran?"
-            if edited
-            else "it ended without a result"
-        )
-        echo(f"failed: {process.name}: {why}; see {logs}")
+    for process in pending:
+        needs = after.needs(process)
+        if process.name in failed:
+            continue
+        if any(name in failed for name in needs):
+            echo(f"not run: {process.name}: needs {', '.join(needs)}")
+        else:
+            echo(f"failed: {process.name}: it ended without a result; see {logs}")
     for text in preflight.crowded(after.results, after.runs):
         echo(f"stopped: {text}, then: {command}")
+    changed, missing = pack_plan(after)
     done = len(after.cells) - len(after.todo)
-    path, missing = compile_rows(after.profile, after.results.parent, after.runs.parent)
+    what = f"; packed in {after.results}" if done else ""
     echo(
-        f"{after.profile.name}: {done} of {len(after.cells)} cells are done; rows in {path}"
-        + (f" ({missing} cells missing)" if missing else "")
+        f"{after.profile.name}: {done} of {len(after.cells)} cells are done{what}"
+        + (f" ({missing} missing)" if missing and done else "")
     )
-    if code and not after.pending:
+    if code and not pending:
         echo(f"Snakemake ended with code {code}; see {before.runs / 'snakemake.log'}")
-    return 1 if after.pending or code else 0
+    return 1 if pending or code else 0

@@ -236,6 +236,8 @@ class EvaluateSettings(ThreatSettings):
     check_samples: Annotated[Count, Field(le=200)] = 200
 
 
+PRETRAIN_DEFAULTS = {name: field.default for name, field in PretrainSettings.model_fields.items() if not field.is_required()}
+TRAIN_DEFAULTS = {name: field.default for name, field in TrainSettings.model_fields.items()} | {"seed": 0}
 EVALUATE_DEFAULTS = {name: field.default for name, field in EvaluateSettings.model_fields.items() if not field.is_required()}
 
 

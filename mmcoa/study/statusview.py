@@ -1,6 +1,6 @@
 """The state of a study in words: lines of text, and a view for a terminal that follows it.
 
-`state` is what `mmcoa.study.status.Study.state` returns; both forms say the same in the same words.
+`state` is what `mmcoa.study.status.Standing.state` returns; both forms say the same in the same words.
 """
 
 import socket
@@ -106,7 +106,7 @@ def facts(state):
     if state["stale"]:
         yield (
             "outdated",
-            f"{state['stale']} records are of other code, settings or inputs than today's; their cells count as to do",
+            f"{state['stale']} results are of other settings, inputs or versions than today's; their cells count as to do",
         )
     for text in state["damaged"]:
         yield "damaged", text.removeprefix("damaged record ")
@@ -121,7 +121,7 @@ def facts(state):
 
 
 def at_work(state):
-    """Whether a runner or a process runs; the runner alone compiles rows.csv after the last of them."""
+    """Whether a runner or a process runs; the runner packs the results after the last of them."""
     return bool(state["processes"]) or bool(state["runner"] and state["runner"]["alive"])
 
 

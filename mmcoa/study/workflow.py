@@ -14,12 +14,12 @@ import sys
 from importlib.resources import files
 
 from mmcoa.errors import UserError, unknown
+from mmcoa.store.files import write_atomic, write_json
 from mmcoa.study import gpus
 from mmcoa.study.cluster import read_cluster
 from mmcoa.study.plan import write_specs
 from mmcoa.study.processes import claim, kill_tree
 from mmcoa.study.progress import show_progress
-from mmcoa.study.records import write_atomic
 
 EXECUTORS = ("local", "slurm")
 CLUSTER_JOBS = 50  # Slurm jobs at once where nobody says how many
@@ -66,7 +66,7 @@ def run(plan, jobs, executor, echo, cluster=None, report=None, per_gpu=1):
     Returns Snakemake's exit code; on interruption nothing is left running.
     """
     config = settings(plan, jobs, executor, per_gpu) | ({"report": [str(report), str(plan.results.parent)]} if report else {})
-    place = write_atomic(plan.runs / "workflow.json", lambda path: path.write_text(json.dumps(config, indent=1)))
+    place = write_json(plan.runs / "workflow.json", config, indent=1)
     words = command(plan, place, config, jobs, executor, cluster)
     if cluster:
         accepted(words, cluster)
@@ -82,7 +82,7 @@ def run(plan, jobs, executor, echo, cluster=None, report=None, per_gpu=1):
         try:
             started = claim() | {"pid": child.pid}
             owner = claim() | {"workflow": started}
-            write_atomic(plan.runs / "runner.json", lambda path: path.write_text(json.dumps(owner)))
+            write_json(plan.runs / "runner.json", owner)
             show_progress(plan, child, jobs, echo)
         finally:
             if child.poll() is None:
@@ -114,7 +114,7 @@ def settings(plan, jobs, executor, per_gpu=1):
     processes = {}
     for process in plan.pending:
         several = plan.profile.gpus_per_training if process.kind == "train" else 1
-        needs = {"needs": process.needs, "processes": several, **NEEDS[process.kind]}
+        needs = {"needs": plan.needs(process), "processes": several, **NEEDS[process.kind]}
         processes[process.name] = needs | gpu_needs(plan.profile.device, several, executor, len(there))
     most = gpus_here(plan.profile.device, len(there))
     if local and (short := max((needs["gpu"] for needs in processes.values()), default=0)) > most:

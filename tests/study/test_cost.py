@@ -9,9 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mmcoa
 from mmcoa.study import cost, preflight
-from mmcoa.study.cells import expand
 from mmcoa.study.plan import make_plan
-from mmcoa.study.records import read_record, seconds_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,7 +33,7 @@ def test_published_models_by_their_configuration():
 
 def test_a_training_by_hand(write_profile):
     path = write_profile(base_model="openmoji-clip", models=[{"defense": "tecoa"}, {"defense": "mmcoa"}, {"defense": "clean"}])
-    cells = {cell.model: cell for cell in expand(path) if cell.kind == "train"}
+    cells = {cell.model: cell for cell in make_plan(path).cells if cell.kind == "train"}
     # 2 steps of 4 pictures: PGD-1 there and back, then two updates; prompts are updated, and for mmcoa each is tried in 20 versions
     assert cost.operations(cells["tecoa-seed0"], 1, 0) == 2 * 4 * (2 + 6)
     assert cost.operations(cells["clean-seed0"], 1, 0) == 2 * 4 * 6
@@ -45,11 +43,11 @@ def test_a_training_by_hand(write_profile):
 
 def test_an_evaluation_by_hand(write_profile):
     settings = {"datasets": ["openmoji/birds"], "samples": 10, "attacks": ["clean", "image", "text"], "steps": 5, "restarts": 2}
-    (cell,) = expand(write_profile(base_model="openmoji-clip", models=[{"defense": "none"}], evaluate=settings))
+    (cell,) = make_plan(write_profile(base_model="openmoji-clip", models=[{"defense": "none"}], evaluate=settings)).cells
     assert cost.operations(cell, 1, 0) == 10 * (3 + 2 * 5 * 2)  # three predictions; PGD-5 twice
     assert cost.operations(cell, 0, 1) == 21 * 20
     more = {**settings, "check_dataset": "openmoji/birds", "check_samples": 7}
-    (checked,) = expand(write_profile(base_model="openmoji-clip", models=[{"defense": "none"}], evaluate=more))
+    (checked,) = make_plan(write_profile(base_model="openmoji-clip", models=[{"defense": "none"}], evaluate=more)).cells
     assert cost.operations(checked, 1, 0) - cost.operations(cell, 1, 0) == 7 * cost.CHECKS * 20
     assert cost.operations(checked, 1, 0, checks=False) == cost.operations(cell, 1, 0)
 
@@ -66,7 +64,7 @@ def test_pictures_that_a_record_has():
 def test_estimates_are_within_a_factor_of_three_of_the_committed_records(profile, monkeypatch):
     monkeypatch.chdir(ROOT)
     plan = make_plan(profile)
-    measured = sum(seconds_of(read_record(plan.results, cell.id)) for cell in plan.cells)
+    measured = sum(plan.stored.look(cell).seconds for cell in plan.cells)
     estimated = cost.seconds(plan.profile, plan.cells)
     assert 1 / 3 < estimated / measured < 3
     assert cost.estimate(plan) == []  # nothing is to do

@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mmcoa.study.cell import run_evaluate_cells
 from PIL import Image
 
 from mmcoa.errors import UserError
+from mmcoa.identity import MARKER
 from mmcoa.model.loading import create_model, save_checkpoint
-from mmcoa.study.cell import run_evaluate_cells
 from mmcoa.study.gallery import choice, compute, sheets, showable
 from mmcoa.study.gallery.attacked import ATTACKS
 from mmcoa.study.gallery.command import chosen_models, gallery, said
 from mmcoa.study.gallery.identity import SETTINGS, is_current, path_of, read
 from mmcoa.study.gallery.showable import attribution, may_show
-from mmcoa.study.sources import MARKER
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 DATASETS = ["openmoji/birds", "openmoji/tools"]
@@ -288,7 +288,7 @@ def test_the_command_end_to_end(study):
     assert lines[0].startswith("left out, no current checkpoint here: tecoa-seed0 (mmcoa run")
     assert any("compared with no stored outcome" in line for line in lines)
     assert path == Path("results/mini/gallery/gallery.json") and read("results/mini")["settings"]["steps"] == 1
-    notebook = Path("results/mini/notebooks/gallery.ipynb")
+    notebook = Path("runs/mini/notebooks/gallery.ipynb")
     assert "none, openmoji/birds: 1 of 3" in notebook.read_text(encoding="utf8")
     notebook.unlink()
     lines.clear()

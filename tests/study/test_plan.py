@@ -2,26 +2,27 @@
 
 import json
 import shlex
+import shutil
 
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.study.plan import duration, make_plan, narrowed, papermill_command
+from mmcoa.identity import MARKER
+from mmcoa.store.records import write_record
+from mmcoa.study.plan import duration, make_plan, narrowed, papermill_command, read_spec, write_specs
 from mmcoa.study.processes import claim
-from mmcoa.study.records import write_record
-from mmcoa.study.sources import MARKER
 from mmcoa.study.status import summary
 
 PROVENANCE = {"seconds": 2.0}
 
 
 def finish(cell, plan):
-    write_record("results/mini", cell, PROVENANCE)
+    write_record("runs/mini", cell, PROVENANCE)
     if cell.kind == "train":
         folder = plan.runs / "models" / cell.model
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "mmcoa.json").write_text("{}")
-        (folder / MARKER).write_text(json.dumps({"cell": cell.id, "hash": cell.hash}))
+        (folder / MARKER).write_text(json.dumps({"cell": cell.id, "identity": cell.identity}))
 
 
 def pending(profile):
@@ -40,7 +41,7 @@ def finished(write_profile):
 def test_everything_at_first_and_nothing_at_last(write_profile):
     plan = make_plan(write_profile())
     assert [p.name for p in plan.pending] == ["train__tecoa-seed0", "evaluate__none", "evaluate__tecoa-seed0"]
-    assert plan.pending[2].needs == ["train__tecoa-seed0"] and plan.pending[1].needs == []
+    assert [plan.needs(p) for p in plan.pending] == [[], [], ["train__tecoa-seed0"]]
     assert plan.seconds_left(plan.todo) is None
     for cell in plan.cells:
         finish(cell, plan)
@@ -49,7 +50,7 @@ def test_everything_at_first_and_nothing_at_last(write_profile):
 
 
 def test_one_missing_record_makes_one_process(finished):
-    (finished.results / "records" / "none__openmoji-tools.json").unlink()
+    (finished.runs / "cells" / "none__openmoji-tools.json").unlink()
     plan = make_plan("mini.yaml")
     assert [process.name for process in plan.pending] == ["evaluate__none"]
     assert [cell.id for cell in plan.todo] == ["none__openmoji-tools"]
@@ -63,7 +64,7 @@ def test_time_left_knows_that_sweeps_are_not_as_long_as_the_main_evaluation(writ
     plan = make_plan(profile)
     for cell in plan.cells:
         if cell.id in ("train__tecoa-seed0", "none__openmoji-birds", "none__openmoji-birds__words-content"):
-            write_record("results/mini", cell, {"seconds": {"words": 5.0}.get(cell.sweep, 30.0)})
+            write_record("runs/mini", cell, {"seconds": {"words": 5.0}.get(cell.sweep, 30.0)})
     plan = make_plan(profile)
     assert plan.seconds_left([cell for cell in plan.todo if cell.sweep == "words"]) == 7 * 5.0
     assert plan.seconds_left([cell for cell in plan.todo if cell.sweep == "more"]) == 4 * 30.0  # none of them is done yet
@@ -72,7 +73,7 @@ def test_time_left_knows_that_sweeps_are_not_as_long_as_the_main_evaluation(writ
 def test_weights_that_git_does_not_keep_are_made_again_only_where_needed(finished):
     (finished.runs / "models" / "tecoa-seed0" / "mmcoa.json").unlink()
     assert pending("mini.yaml") == []
-    (finished.results / "records" / "tecoa-seed0__openmoji-tools.json").unlink()
+    (finished.runs / "cells" / "tecoa-seed0__openmoji-tools.json").unlink()
     assert pending("mini.yaml") == ["train__tecoa-seed0", "evaluate__tecoa-seed0"]
 
 
@@ -87,7 +88,7 @@ def test_a_notebook_that_was_killed_after_its_records_is_pending(finished):
 def test_a_notebook_that_failed_after_its_records_is_pending(finished):
     path = finished.runs / "failed" / "evaluate__none.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"reason": "KeyError: 'x'", "notebook": "results/mini/notebooks/evaluate__none.failed.ipynb"}))
+    path.write_text(json.dumps({"reason": "KeyError: 'x'", "notebook": "runs/mini/notebooks/evaluate__none.failed.ipynb"}))
     assert pending("mini.yaml") == ["evaluate__none"]
     assert summary("mini.yaml")["failures"]["evaluate__none"]["reason"] == "KeyError: 'x'"
 
@@ -106,24 +107,41 @@ def test_status_counts_cells_by_state(write_profile):
     assert summary("mini.yaml")["running"] == 0
 
 
-def test_printed_commands_carry_every_parameter(write_profile):
-    from papermill.cli import _resolve_type
-
-    sweeps = [{"name": "least", "check_dataset": None, "vary": {"min_similarity": [None, 0.9]}}]
-    for process in make_plan(write_profile(sweeps=sweeps, evaluate__epsilon="2/255")).pending:
-        make_folder, command = papermill_command(process).split(" && ")
-        assert make_folder == "mkdir -p results/mini/notebooks"
+def test_printed_commands_hand_the_notebook_its_part_of_the_plan(write_profile):
+    plan = make_plan(write_profile())
+    write_specs(plan)
+    for process in plan.pending:
+        make_folder, command = papermill_command(plan, process).split(" && ")
+        assert make_folder == "mkdir -p runs/mini/notebooks"
         words = shlex.split(command)
-        assert words[1:5] == [f"notebooks/{process.notebook.name}", str(process.output), "-k", "python3"]
-        read, rest = {}, words[5:]
-        while rest:
-            flag = rest.pop(0)
-            if flag == "-y":
-                read |= json.loads(rest.pop(0))
-            else:
-                key, value = rest.pop(0), rest.pop(0)
-                read[key] = value if flag == "-r" else _resolve_type(value)
-        assert read == process.parameters
+        assert words[1:5] == [str(plan.notebook(process)), str(plan.executed(process)), "-k", "python3"]
+        assert words[5:7] == ["-r", "plan"]
+        spec, cells = read_spec(words[7])
+        assert tuple(cells) == process.cells and (spec["model"], spec["output"]) == (process.model, process.output)
+
+
+def test_a_fresh_clone_plans_from_the_packed_results(finished):
+    """Without records and without weights nothing is to do; what is asked for anew needs its model trained again."""
+    (finished.results).mkdir(parents=True)
+    lines = ["cell,identity,device,started,seconds"]
+    lines += [f"{cell.id},{cell.identity},cpu,2026-01-01T00:00:00+00:00,3.0" for cell in finished.cells]
+    (finished.results / "cells.csv").write_text("\n".join(lines) + "\n")
+    shutil.rmtree(finished.runs)
+    plan = make_plan("mini.yaml")
+    assert plan.pending == [] and plan.mean_seconds() == {"train": 3.0, "evaluate": 3.0}
+    (finished.results / "cells.csv").write_text("\n".join(lines[:-1]) + "\n")
+    assert pending("mini.yaml") == ["train__tecoa-seed0", "evaluate__tecoa-seed0"]
+
+
+def test_a_record_goes_before_what_is_packed_only_where_it_is_current(finished):
+    cell = finished.cells[0]
+    finished.results.mkdir(parents=True)
+    (finished.results / "cells.csv").write_text(f"cell,identity,device,started,seconds\n{cell.id},{cell.identity},cpu,,7.0\n")
+    assert not make_plan("mini.yaml").stored.look(cell).packed
+    path = finished.runs / "cells" / f"{cell.id}.json"
+    path.write_text(path.read_text().replace(cell.identity, "0" * 64))
+    stored = make_plan("mini.yaml").stored
+    assert stored.look(cell).packed and stored.is_current(cell)
 
 
 def test_durations():

@@ -3,15 +3,15 @@
 import os
 from pathlib import Path
 
-from mmcoa.study.cell import claim_folder
+from mmcoa.store.records import write_record
+from mmcoa.study.compute import claim_folder
 from mmcoa.study.plan import make_plan
 from mmcoa.study.progress import Watch
-from mmcoa.study.records import write_record
 
 
 def finish(plan, cell, seconds, tick):
     """Write a record, at a tick of the file system's clock, which may be as coarse as two records are close."""
-    folder = write_record(plan.results, cell, {"seconds": seconds}).parent
+    folder = write_record(plan.runs, cell, {"seconds": seconds}).parent
     os.utime(folder, (tick, tick))
 
 
@@ -47,7 +47,7 @@ def test_a_model_whose_weights_are_gone_is_done_when_they_are_back(write_profile
     assert train.id in [cell.id for cell in plan.todo]
     watch = Watch(plan, {train.id: train}, jobs=1)
     assert watch.finished() == []
-    folder = Path(next(process for process in plan.pending if process.name == train.id).parameters["output"])
+    folder = Path(next(process for process in plan.pending if process.name == train.id).output)
     claim_folder(folder, train)
     assert watch.finished(last=True) == []  # being trained
     (folder / "mmcoa.json").write_text("{}")

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from mmcoa.errors import UserError
+from mmcoa.store.records import read_record, write_record
 from mmcoa.study.plan import make_plan
 from mmcoa.study.processes import alive, claim, kill_tree
-from mmcoa.study.records import read_record, write_record
 from mmcoa.study.runner import run
 
 RUN = [sys.executable, "-c", "import sys; from mmcoa.study.runner import run; sys.exit(run('mini.yaml'))"]
@@ -65,7 +65,7 @@ def test_another_runner_is_named(write_profile):
 def test_what_a_killed_runner_left_running_is_ended(write_profile):
     profile = write_profile()
     for cell in make_plan(profile).cells:
-        write_record("results/mini", cell, {"seconds": 1.0})
+        write_record("runs/mini", cell, {"seconds": 1.0})
     left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     Path("runs/mini").mkdir(parents=True)
     Path("runs/mini/runner.json").write_text(json.dumps({**claim(), "workflow": {**claim(), "pid": left.pid}}))
@@ -78,7 +78,7 @@ def test_a_process_of_another_host_is_let_be(write_profile):
     """On a cluster, runs/ is shared by hosts: the number of the workflow that was killed there is another process here."""
     profile = write_profile()
     for cell in make_plan(profile).cells:
-        write_record("results/mini", cell, {"seconds": 1.0})
+        write_record("runs/mini", cell, {"seconds": 1.0})
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     Path("runs/mini").mkdir(parents=True)
     Path("runs/mini/runner.json").write_text(
@@ -104,14 +104,14 @@ def test_a_failed_cell_is_listed_and_never_done(write_profile):
     lines = []
     assert run(write_profile(), echo=lines.append) == 1
     assert "failed: train__tecoa-seed0: MemoryError: no room" in lines
-    assert "  notebook: results/mini/notebooks/train__tecoa-seed0.failed.ipynb" in lines
+    assert "  notebook: runs/mini/notebooks/train__tecoa-seed0.failed.ipynb" in lines
     assert "failed: evaluate__none: ValueError: models/tiny is bad" in lines
     assert "  retry:    mmcoa run mini.yaml --only evaluate__none" in lines
     assert "not run: evaluate__tecoa-seed0: needs train__tecoa-seed0" in lines
-    assert "mini: 0 of 5 cells are done; rows in results/mini/rows.csv (4 cells missing)" in lines
+    assert "mini: 0 of 5 cells are done" in lines
     assert len(make_plan("mini.yaml").pending) == 3
-    assert Path("results/mini/notebooks/evaluate__none.failed.ipynb").is_file()
-    assert not Path("results/mini/notebooks/evaluate__none.ipynb").exists()
+    assert Path("runs/mini/notebooks/evaluate__none.failed.ipynb").is_file()
+    assert not Path("runs/mini/notebooks/evaluate__none.ipynb").exists()
 
 
 def test_one_process_is_run_alone(write_profile):
@@ -147,7 +147,7 @@ def wait_for(condition, seconds=300):  # a bound for a stuck run, generous to a 
 
 def test_a_study_that_is_interrupted_and_killed_completes_with_the_same_command(write_profile, start):
     write_profile(models=[{"defense": "tecoa", "seeds": [0]}])
-    trained = Path("results/mini/records/train__tecoa-seed0.json")
+    trained = Path("runs/mini/cells/train__tecoa-seed0.json")
 
     runner = start()  # Ctrl-C while a notebook runs: exit code 130, nothing left running
     assert wait_for(lambda: list(Path("runs/mini/running").glob("*.json")))
@@ -167,17 +167,17 @@ def test_a_study_that_is_interrupted_and_killed_completes_with_the_same_command(
 
     done = subprocess.run(RUN, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[-1] == "mini: 3 of 3 cells are done; rows in results/mini/rows.csv"
+    assert done.stdout.splitlines()[-1] == "mini: 3 of 3 cells are done; packed in results/mini"
     assert trained.read_bytes() == before  # finished cells are not computed again
     assert len(Path("results/mini/rows.csv").read_text().splitlines()) == 1 + 2 * 3
-    assert sorted(p.name for p in Path("results/mini/notebooks").glob("[!.]*")) == [
+    assert sorted(p.name for p in Path("runs/mini/notebooks").glob("[!.]*")) == [
         "evaluate__tecoa-seed0.ipynb",
         "train__tecoa-seed0.ipynb",
     ]
-    record = read_record("results/mini", "tecoa-seed0__openmoji-birds")
-    stamp = Path("results/mini/records/tecoa-seed0__openmoji-birds.json").stat().st_mtime_ns
+    record = read_record("runs/mini", "tecoa-seed0__openmoji-birds")
+    stamp = Path("runs/mini/cells/tecoa-seed0__openmoji-birds.json").stat().st_mtime_ns
     assert record["rows"][0]["task"] == "in_distribution"
 
     done = subprocess.run(RUN, capture_output=True, text=True, timeout=600)
-    assert (done.returncode, done.stdout) == (0, "mini: all 3 cells are done; rows in results/mini/rows.csv\n")
-    assert Path("results/mini/records/tecoa-seed0__openmoji-birds.json").stat().st_mtime_ns == stamp
+    assert (done.returncode, done.stdout) == (0, "mini: all 3 cells are done; packed in results/mini\n")
+    assert Path("runs/mini/cells/tecoa-seed0__openmoji-birds.json").stat().st_mtime_ns == stamp

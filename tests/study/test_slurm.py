@@ -16,8 +16,8 @@ import psutil
 import pytest
 import yaml
 
+from mmcoa.store.records import read_record
 from mmcoa.study.processes import kill_tree
-from mmcoa.study.records import read_record
 
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "sinfo", "scontrol", "scancel", "squeue")
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"  # where the daemons are; not always on a user's PATH
@@ -165,7 +165,7 @@ def test_a_study_on_slurm(study):
     assert "failed: train__fare-seed0: ValueError: a fault, of the job of a runner: True" in lines, lines
     assert "not run: evaluate__fare-seed0: needs train__fare-seed0" in lines
     assert any(line.startswith("mini: 5 of 8 cells are done") for line in lines), lines
-    assert read_record("results/mini", "tecoa-seed0__openmoji-tools")["rows"]
+    assert read_record("runs/mini", "tecoa-seed0__openmoji-tools")["rows"]
     assert not list(Path("runs/mini/running").glob("*"))
     assert "not tried again: ValueError: a fault" in Path("runs/mini/logs/train__fare-seed0.log").read_text()
     # What the scheduler was asked for: (kind, minutes, memory, cores). The second try of what failed got more time.

@@ -5,18 +5,19 @@ import json
 import os
 import random
 import time
+import types
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from mmcoa.study import status, statusview
+from mmcoa.identity import MARKER
+from mmcoa.store.records import record_path, write_record
+from mmcoa.study import status, statusview, stored
 from mmcoa.study.plan import make_plan
 from mmcoa.study.processes import claim
-from mmcoa.study.records import record_path, write_record
-from mmcoa.study.sources import MARKER
-from mmcoa.study.status import Study, summary
+from mmcoa.study.status import Standing, summary
 
 RUNS, RESULTS = Path("runs/mini"), Path("results/mini")
 NOBODY = 2**22 + 1  # no process has this number
@@ -26,11 +27,11 @@ EVALUATED = ["none__openmoji-birds", "none__openmoji-tools", "tecoa-seed0__openm
 def finish(cells, seconds=2.0, device="cpu", **more):
     """Records of some cells, and the marker of a trained model's checkpoint."""
     for cell in cells:
-        write_record(RESULTS, cell, {"seconds": seconds, "device": device}, **more)
+        write_record(RUNS, cell, {"seconds": seconds, "device": device}, **more)
         if cell.kind == "train":
             folder = RUNS / "models" / cell.model
             leave(folder / "mmcoa.json", {})
-            leave(folder / MARKER, {"cell": cell.id, "hash": cell.hash})
+            leave(folder / MARKER, {"cell": cell.id, "identity": cell.identity})
 
 
 def leave(path, value):
@@ -55,7 +56,7 @@ def drawn(state, width=100):
 
 @pytest.fixture
 def study(write_profile):
-    return Study(write_profile())
+    return Standing(write_profile())
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_hours_are_those_of_the_device_and_its_gpus(study):
     )  # a sitting before this one
     finish([cells[EVALUATED[0]]], 1800, "cpu")
     finish([cells[EVALUATED[1]]], 900, "cuda")
-    write_record(RESULTS, cells[EVALUATED[2]], {"seconds": 900, "device": "cuda", "gpus": 2})
+    write_record(RUNS, cells[EVALUATED[2]], {"seconds": 900, "device": "cuda", "gpus": 2})
     state = study.state()
     assert state["kinds"]["train"] == {"cells": 1, "done": 1, "gpu_hours": 8.0, "cpu_hours": 0.0}
     assert state["kinds"]["evaluate"] == {"cells": 4, "done": 3, "gpu_hours": 0.75, "cpu_hours": 0.5}
@@ -114,7 +115,7 @@ def test_hours_and_counts_leave_outdated_records_out(finished, write_profile):
     state = summary(write_profile(evaluate__steps=2))
     assert (state["done"], state["todo"], state["stale"]) == (1, 4, 4)
     assert state["cpu_hours"] == pytest.approx(2 / 3600) and state["seconds_left"] == 4 * 2.0
-    assert "4 records are of other code, settings or inputs" in text(state)
+    assert "4 results are of other settings, inputs or versions" in text(state)
 
 
 def test_the_last_record_is_dated_by_itself_not_by_its_file(finished):
@@ -123,8 +124,8 @@ def test_the_last_record_is_dated_by_itself_not_by_its_file(finished):
         "device": "cpu",
         "started": datetime.fromtimestamp(time.time() + 3600, UTC).isoformat(timespec="seconds"),
     }
-    write_record(RESULTS, finished.cells[1], made)
-    os.utime(record_path(RESULTS, finished.cells[1].id), (0, 0))
+    write_record(RUNS, finished.cells[1], made)
+    os.utime(record_path(RUNS, finished.cells[1].id), (0, 0))
     last = finished.state()["last_record"]
     assert last["cell"] == finished.cells[1].id and last["when"] == pytest.approx(time.time() + 3660, abs=5)
 
@@ -158,7 +159,7 @@ def test_a_running_study(study, at_work):
 def test_time_left_trusts_the_machine_that_is_at_work(study, at_work):
     cells = {cell.id: cell for cell in study.cells}
     finish([cells["train__tecoa-seed0"], cells[EVALUATED[0]]], seconds=50.0)
-    for path in (RESULTS / "records").iterdir():
+    for path in (RUNS / "cells").iterdir():
         os.utime(path, (0, 0))
     assert study.state()["seconds_left"] == 3 * 50.0
     leave(RUNS / "runner.json", claim() | {"started": time.time() - 100, "workflow": claim()})
@@ -169,14 +170,12 @@ def test_time_left_trusts_the_machine_that_is_at_work(study, at_work):
 def test_the_last_error_is_the_latest_one(study):
     for age, name in ((100, "train__tecoa-seed0"), (0, "evaluate__none")):
         path = RUNS / "failed" / f"{name}.json"
-        leave(path, {"reason": f"KeyError: [{age}]", "notebook": f"results/mini/notebooks/{name}.failed.ipynb"})
+        leave(path, {"reason": f"KeyError: [{age}]", "notebook": f"runs/mini/notebooks/{name}.failed.ipynb"})
         os.utime(path, (time.time() - age, time.time() - age))
     state = study.state()
     assert (state["failed"], state["todo"]) == (3, 2) and state["last_error"]["name"] == "evaluate__none"
     shown = text(state)
-    assert (
-        "last error: KeyError: [0], in evaluate__none, 0 s ago; see results/mini/notebooks/evaluate__none.failed.ipynb" in shown
-    )
+    assert "last error: KeyError: [0], in evaluate__none, 0 s ago; see runs/mini/notebooks/evaluate__none.failed.ipynb" in shown
     assert "failed: KeyError: [100], in train__tecoa-seed0; see" in shown and "continue with: mmcoa run mini.yaml" in shown
     assert "KeyError: [0]" in drawn(state)  # not taken for markup
 
@@ -225,12 +224,12 @@ def test_a_run_that_was_refused_was_not_killed(study):
     "damage",
     [
         "{",
-        '{"hash": "x", "kind": "evaluate", "rows": [], "provenance": {}}',
-        '{"hash": 1, "kind": 1, "rows": [], "provenance": 3}',
+        '{"identity": "x", "kind": "evaluate", "rows": [], "provenance": {}}',
+        '{"identity": 1, "kind": 1, "rows": [], "provenance": 3}',
     ],
 )
 def test_a_damaged_record_is_named_and_its_cell_is_to_do(finished, damage):
-    path = record_path(RESULTS, EVALUATED[0])
+    path = record_path(RUNS, EVALUATED[0])
     path.write_text(damage)
     state = finished.state()
     assert (state["done"], state["todo"], len(state["damaged"])) == (4, 1, 1)
@@ -243,17 +242,17 @@ def test_a_damaged_record_is_named_and_its_cell_is_to_do(finished, damage):
 def test_what_is_to_do_is_what_the_plan_says(write_profile):
     """Also where weights are missing, and after failures and kills."""
     profile = write_profile(models=[{"defense": "none"}, {"defense": "tecoa", "seeds": [0, 1]}])
-    study, draw = Study(profile), random.Random(0)
+    study, draw = Standing(profile), random.Random(0)
     for _ in range(12):
         finish(study.cells)
         for path in [*RUNS.glob("failed/*"), *RUNS.glob("running/*")]:
             path.unlink()
         for cell in study.cells:
             if draw.random() < 0.2:
-                record_path(RESULTS, cell.id).unlink()
+                record_path(RUNS, cell.id).unlink()
             if cell.kind == "train" and draw.random() < 0.5:
                 (RUNS / "models" / cell.model / MARKER).unlink()
-        for name in study.processes:
+        for name in study.names:
             if draw.random() < 0.2:
                 leave(RUNS / draw.choice(["failed", "running"]) / f"{name}.json", dead(reason="E", notebook="n"))
         plan = make_plan(profile)
@@ -266,19 +265,19 @@ def test_what_is_to_do_is_what_the_plan_says(write_profile):
 def test_weights_of_a_base_model_of_the_study_itself(write_profile):
     pretrain = {"data": ["openmoji/birds"], "epochs": 1}
     profile = write_profile(base_model="own", pretrain=pretrain)
-    study = Study(profile)
+    study = Standing(profile)
     finish(study.cells)
-    assert next(iter(study.processes)) == "pretrain__own" and study.state()["done"] == 6
-    record_path(RESULTS, EVALUATED[1]).unlink()  # of the base model, whose weights are not here
+    assert next(iter(study.names)) == "pretrain__own" and study.state()["done"] == 6
+    record_path(RUNS, EVALUATED[1]).unlink()  # of the base model, whose weights are not here
     assert study.state()["done"] == 4 == 6 - len(make_plan(profile).todo)
 
 
 def test_a_state_reads_only_files_that_have_changed(finished, monkeypatch):
     finished.state()
     read = []
-    monkeypatch.setattr(status, "read_record", lambda folder, name: read.append(name))
+    monkeypatch.setattr(stored, "read_record", lambda folder, name: read.append(name))
     assert finished.state()["done"] == 5 and read == []
-    os.utime(record_path(RESULTS, EVALUATED[2]), (1, 1))
+    os.utime(record_path(RUNS, EVALUATED[2]), (1, 1))
     finished.state()
     assert read == [EVALUATED[2]]
 
@@ -288,7 +287,7 @@ def test_the_view_fits_its_terminal(study, width):
     finish(study.cells[:1] + study.cells[2:3])
     for number in range(30):
         name = f"evaluate__{number}-with-quite-a-long-name-of-a-model-seed0"
-        study.processes[name] = []
+        study.names[name] = types.SimpleNamespace(cells=())
         leave(RUNS / "running" / f"{name}.json", claim() | {"host": "a-node-of-a-cluster.example.org"})
     leave(
         RUNS / "failed" / "evaluate__none.json",

@@ -12,7 +12,7 @@ import pytest
 from mmcoa.cli import main as cli
 from mmcoa.errors import UserError, storage_problem
 from mmcoa.study import preflight
-from mmcoa.study.cell import run_spec
+from mmcoa.study.compute import run_spec
 from mmcoa.study.papermill_run import main
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.study.runner import run
@@ -75,24 +75,24 @@ def test_a_read_only_folder_is_found_before_the_first_cell(write_profile, small_
 
 def test_a_full_disk_stops_the_study_cleanly_and_it_goes_on_when_there_is_room(write_profile, small_disk, monkeypatch):
     path = write_profile(models=[{"defense": "none"}])
-    small_disk("results", 16)
+    small_disk("runs", 16)
     monkeypatch.setattr(preflight, "ROOM", 0)  # in this process: as if others had filled the disk after the start
     lines = []
     assert run(path, echo=lines.append) == 1
     text = "\n".join(lines)
-    assert "failed: evaluate__none: results/mini: 0 MB free" in text and "free some space" in text and "0 of 2 cells" in text
-    subprocess.run(["mount", "-o", "remount,size=300000k", "results"], check=True)
+    assert "failed: evaluate__none: runs/mini: 0 MB free" in text and "free some space" in text and "0 of 2 cells" in text
+    subprocess.run(["mount", "-o", "remount,size=300000k", "runs"], check=True)
     assert run(path, echo=lines.append) == 0 and not make_plan(path).pending
 
 
 def test_a_disk_that_fills_up_inside_a_cell_leaves_nothing_half_written(write_profile, small_disk):
     plan = make_plan(write_profile(models=[{"defense": "none"}], evaluate__samples=4))
-    small_disk("results", 16)
+    small_disk("runs", 16)
     write_specs(plan)
     with pytest.raises(OSError, match="No space left on device"):
         run_spec(plan.spec(plan.pending[0]))
-    assert not [path for path in Path("results").rglob("*.json*") if path.name.startswith(".")]
-    subprocess.run(["mount", "-o", "remount,size=4000k", "results"], check=True)
+    assert not [path for path in Path("runs").rglob("*.json*") if path.name.startswith(".")]
+    subprocess.run(["mount", "-o", "remount,size=4000k", "runs"], check=True)
     run_spec(plan.spec(plan.pending[0]))
     assert not make_plan("mini.yaml").pending
 

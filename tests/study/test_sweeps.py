@@ -1,11 +1,8 @@
 """Sweeps: further evaluations of a profile, each point of which is a cell of its own."""
 
-import json
-
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.study.cells import expand
 from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.sweeps import read_sweeps
@@ -37,7 +34,7 @@ def load(tmp_path, text):
 
 def test_each_point_is_a_cell_and_the_main_evaluation_stays_what_it_was(tmp_path):
     profile = load(tmp_path, GOOD)
-    cells = {cell.id: cell for cell in expand(profile)}
+    cells = {cell.id: cell for cell in make_plan(profile).cells}
     of_base = [name for name in cells if name.startswith("none__")]
     assert of_base == [
         *("none__openmoji-birds", "none__openmoji-tools"),
@@ -53,31 +50,31 @@ def test_each_point_is_a_cell_and_the_main_evaluation_stays_what_it_was(tmp_path
     assert (sweep.sweep, sweep.sweep_value) == ("attacks", "")
     assert sweep.parameters["attacks"] == ["fgsm", "text"] and sweep.parameters["steps"] == 3
     plain = load(tmp_path, GOOD[: GOOD.index("sweeps:")])
-    main = {cell.id: cell.hash for cell in expand(profile) if not cell.sweep}
-    assert main == {cell.id: cell.hash for cell in expand(plain)}
+    main = {cell.id: cell.identity for cell in make_plan(profile).cells if not cell.sweep}
+    assert main == {cell.id: cell.identity for cell in make_plan(plain).cells}
 
 
 def test_seeds_of_a_sweep_leave_out_the_other_models_of_an_entry(tmp_path):
     narrowed = load(tmp_path, GOOD.replace("  - name: attacks\n", "  - name: attacks\n    seeds: [1]\n"))
-    swept = [cell.id for cell in expand(narrowed) if cell.sweep == "attacks"]
+    swept = [cell.id for cell in make_plan(narrowed).cells if cell.sweep == "attacks"]
     assert swept == ["none__openmoji-tools__attacks", "tecoa-seed1__openmoji-tools__attacks"]
 
 
 def test_a_sweep_that_changes_makes_no_other_cell_stale(tmp_path):
-    before = {cell.id: cell.hash for cell in expand(load(tmp_path, GOOD))}
-    after = {cell.id: cell.hash for cell in expand(load(tmp_path, GOOD.replace("steps: 3", "steps: 4")))}
+    before = {cell.id: cell.identity for cell in make_plan(load(tmp_path, GOOD)).cells}
+    after = {cell.id: cell.identity for cell in make_plan(load(tmp_path, GOOD.replace("steps: 3", "steps: 4"))).cells}
     assert {name for name in before if before[name] != after[name]} == {name for name in before if name.endswith("__attacks")}
 
 
-def test_one_process_runs_a_model_and_its_notebook_is_told_of_the_sweeps_as_the_profile_has_them(tmp_path):
+def test_one_process_runs_a_model_with_its_sweeps(tmp_path):
     plan = make_plan(load(tmp_path, GOOD), tmp_path / "results", tmp_path / "runs")
-    evaluations = [process for process in plan.pending if process.kind == "evaluate"]
-    assert [process.name for process in evaluations] == ["evaluate__none", "evaluate__tecoa-seed0", "evaluate__tecoa-seed1"]
-    attacks = {"name": "attacks", "datasets": ["openmoji/tools"], "attacks": ["fgsm", "text"], "steps": 3}
-    assert evaluations[0].parameters["sweeps"] == [{"name": "epsilon", "vary": {"epsilon": ["1/255", "2/255"]}}, attacks]
-    assert evaluations[1].parameters["sweeps"] == [attacks]
-    told = json.loads(json.dumps(evaluations[0].parameters["sweeps"]))
-    assert [sweep.as_given() for sweep in read_sweeps(told)] == told
+    evaluations = {process.name: process for process in plan.pending if process.kind == "evaluate"}
+    assert list(evaluations) == ["evaluate__none", "evaluate__tecoa-seed0", "evaluate__tecoa-seed1"]
+    swept = {name: [(c.sweep, c.sweep_value) for c in one.cells if c.sweep] for name, one in evaluations.items()}
+    assert swept["evaluate__tecoa-seed0"] == [("attacks", "")]
+    assert set(swept["evaluate__none"]) == {("epsilon", "1/255"), ("epsilon", "2/255"), ("attacks", "")}
+    (attacks,) = (cell for cell in evaluations["evaluate__none"].cells if cell.sweep == "attacks")
+    assert (attacks.parameters["attacks"], attacks.parameters["steps"]) == (["fgsm", "text"], 3)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import pytest
 
 import mmcoa
 from mmcoa.errors import UserError
-from mmcoa.report.results import method_of
-from mmcoa.study.cell import run_evaluate_cells, run_train_cell
-from mmcoa.study.cells import expand, study_models
+from mmcoa.study.compute import evaluate_by_hand
+from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import load_profile, model_ids
+from mmcoa.training.finetune import fine_tune
 
 IN = {"defense": "tecoa", "task": "in_distribution", "seeds": [0, 1]}
 
@@ -19,20 +19,22 @@ def test_in_distribution_trains_on_each_data_set_and_judges_on_that_one(write_pr
         *("tecoa-on-openmoji-birds-seed0", "tecoa-on-openmoji-birds-seed1"),
         *("tecoa-on-openmoji-tools-seed0", "tecoa-on-openmoji-tools-seed1"),
     ]
-    for model in study_models(path)[1:]:
-        (evaluated,) = model.evaluate
-        assert evaluated.parameters["dataset"] == model.train.parameters["dataset"] == model.train_parameters["dataset"]
-        assert model.evaluate_parameters["dataset"] == [evaluated.parameters["dataset"]]
-        assert model.train.parameters["split"] == "train" and evaluated.parameters["split"] == "test"
-        assert model.train.parameters["shots"] == 1
-    assert method_of("tecoa-on-openmoji-birds-seed1", "tecoa") == "tecoa"
+    plan = make_plan(path)
+    trained = {process.name: process.cells[0] for process in plan.processes if process.kind == "train"}
+    for process in plan.processes:
+        if process.maker is None:
+            continue
+        (evaluated,), train = process.cells, trained[process.maker]
+        assert evaluated.parameters["dataset"] == train.parameters["dataset"] and evaluated.inputs["model"] == train.identity
+        assert train.parameters["split"] == "train" and evaluated.parameters["split"] == "test"
+        assert train.parameters["shots"] == 1 and evaluated.entry == train.entry == "tecoa"
 
 
 def test_both_tasks_in_one_profile(write_profile):
     path = write_profile(
         models=[{"defense": "tecoa"}, {**IN, "name": "tecoa-in", "seeds": [3], "datasets": ["openmoji/tools"]}]
     )
-    assert [cell.id for cell in expand(path)] == [
+    assert [cell.id for cell in make_plan(path).cells] == [
         *("train__tecoa-seed0", "tecoa-seed0__openmoji-birds", "tecoa-seed0__openmoji-tools"),
         *("train__tecoa-in-on-openmoji-tools-seed3", "tecoa-in-on-openmoji-tools-seed3__openmoji-tools"),
     ]
@@ -41,9 +43,9 @@ def test_both_tasks_in_one_profile(write_profile):
 def test_sweeps_are_for_models_that_name_them(write_profile):
     sweep = {"name": "steps", "vary": {"steps": [1, 2]}}
     models = [{**IN, "seeds": [0], "datasets": ["openmoji/birds"]}]
-    swept = [cell.sweep for cell in expand(write_profile(models=models, sweeps=[sweep]))]
+    swept = [cell.sweep for cell in make_plan(write_profile(models=models, sweeps=[sweep])).cells]
     assert swept == ["", ""]
-    swept = [cell.sweep for cell in expand(write_profile(models=models, sweeps=[{**sweep, "models": ["tecoa"]}]))]
+    swept = [cell.sweep for cell in make_plan(write_profile(models=models, sweeps=[{**sweep, "models": ["tecoa"]}])).cells]
     assert swept == ["", "", "steps", "steps"]
 
 
@@ -65,15 +67,15 @@ def test_what_cannot_be(write_profile, entry, message):
 
 def test_rows_say_which_task_they_are_of(project):
     """Train on one data set, evaluate on it and on another: the rows tell the two tasks apart, and what was trained on."""
-    folder = run_train_cell(
+    folder = fine_tune(
         "tecoa", "models/tiny", "openmoji/birds", "out", shots=1, steps=1, batch_size=4, inner_steps=1, device="cpu"
     )
-    rows = run_evaluate_cells(str(folder), ["openmoji/birds", "openmoji/tools"], ["clean"], samples=4, device="cpu")
+    rows = evaluate_by_hand(str(folder), ["openmoji/birds", "openmoji/tools"], ["clean"], samples=4, device="cpu")
     assert [(row["task"], row["trained_on"]) for row in rows] == [
         ("in_distribution", "openmoji/birds"),
         ("out_of_distribution", "openmoji/birds"),
     ]
-    assert run_evaluate_cells("models/tiny", "openmoji/birds", ["clean"], samples=4, device="cpu")[0]["task"] == "zero_shot"
+    assert evaluate_by_hand("models/tiny", "openmoji/birds", ["clean"], samples=4, device="cpu")[0]["task"] == "zero_shot"
 
 
 def test_training_and_test_pictures_differ():

@@ -7,12 +7,13 @@ import pytest
 
 from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
-from mmcoa.study import cell as study
+from mmcoa.study import compute as study
+from mmcoa.study.pack import pack
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.study.query import rows, shown
 from mmcoa.study.verify import candidates, verify
 
-OUTPUT = Path("results/mini")
+CELLS = Path("runs/mini/cells")
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def finished(write_profile):
 
 
 def test_finished_cells_are_reproduced(finished, capsys):
-    found, missing = candidates(finished)
+    found, missing = candidates(make_plan(finished))
     assert found and not missing
     said = []
     compared = verify(finished, count=2, seed=1, device="cpu", echo=said.append)
@@ -40,7 +41,7 @@ def test_finished_cells_are_reproduced(finished, capsys):
 
 
 def test_a_changed_outcome_is_found(finished):
-    for path in (OUTPUT / "outcomes").glob("*.parquet"):
+    for path in CELLS.glob("*.parquet"):
         frame = pd.read_parquet(path)
         frame["clean_correct"] = ~frame["clean_correct"].astype(bool)
         frame.to_parquet(path, index=False)
@@ -49,12 +50,21 @@ def test_a_changed_outcome_is_found(finished):
     assert all(row["moved"] == row["n"] for row in compared if row["attack"] == "clean")
 
 
+def test_packed_results_are_verified_too(finished):
+    pack(finished)
+    for path in CELLS.glob("none__*"):
+        path.unlink()
+    compared = verify(finished, count=9, seed=1, device="cpu", echo=lambda text: None)
+    assert {row["cell"].partition("__")[0] for row in compared} == {"none", "tecoa-seed0"}
+    assert all(row["passed"] and row["place"] == "same" for row in compared)
+
+
 def test_missing_checkpoints_are_named(finished):
     import shutil
 
     shutil.rmtree("runs/mini/models")
     said = []
-    found, missing = candidates(finished)
+    found, missing = candidates(make_plan(finished))
     assert missing and all("train" not in cell.id for _, cell in found)
     verify(finished, count=1, device="cpu", echo=said.append)
     assert "checkpoints of" in said[0]

@@ -13,10 +13,10 @@ import pytest
 
 from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
-from mmcoa.study import cell, gpus, launch, workflow
+from mmcoa.store.records import read_record
+from mmcoa.study import compute, gpus, launch, workflow
 from mmcoa.study.cluster import read_cluster
 from mmcoa.study.plan import make_plan, write_specs
-from mmcoa.study.records import read_record
 from mmcoa.study.runner import run
 
 SHIPPED = Path(workflow.__file__).parent / "cluster" / "slurm.yaml"
@@ -168,7 +168,7 @@ def test_a_training_that_takes_more_gpus_than_there_are(write_profile, fake_gpus
 
 
 def test_gpus_per_training_is_no_part_of_a_cell(write_profile):
-    one, two = ({cell.id: cell.hash for cell in make_plan(write_profile(gpus_per_training=n)).cells} for n in (1, 2))
+    one, two = ({cell.id: cell.identity for cell in make_plan(write_profile(gpus_per_training=n)).cells} for n in (1, 2))
     assert one == two
     assert workflow.settings(make_plan("mini.yaml"), 1, "local")["processes"]["train__tecoa-seed0"]["processes"] == 2
     with pytest.raises(UserError, match=r"mini\.yaml, line \d+: .*gpus_per_training"):
@@ -180,13 +180,13 @@ def test_two_processes_train_a_cell_and_one_writes_its_record(write_profile):
     write_specs(plan)
     spec = plan.spec(plan.pending[0])
     assert launch.train(spec, 2, "runs/mini/logs/two.log") is None, Path("runs/mini/logs/two.log").read_text()
-    record = read_record("results/mini", "train__tecoa-seed0")
+    record = read_record("runs/mini", "train__tecoa-seed0")
     assert record["training"]["processes"] == 2 and record["training"]["images"] == 8
-    assert (Path(plan.results) / "training" / "tecoa-seed0.csv").is_file()
+    assert (plan.runs / "cells" / "train__tecoa-seed0.csv").is_file()
     weights = Path("runs/mini/models/tecoa-seed0/model.safetensors")
     stamp = weights.stat().st_mtime_ns
-    cell.run_spec(spec)  # what the notebook does after that: it finds the checkpoint
-    assert weights.stat().st_mtime_ns == stamp and read_record("results/mini", "train__tecoa-seed0") == record
+    compute.run_spec(spec)  # what the notebook does after that: it finds the checkpoint
+    assert weights.stat().st_mtime_ns == stamp and read_record("runs/mini", "train__tecoa-seed0") == record
     assert [process.kind for process in make_plan("mini.yaml").pending] == ["evaluate"]
 
 

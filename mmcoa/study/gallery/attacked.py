@@ -11,8 +11,8 @@ import torch
 from mmcoa.attacks.catalog import find
 from mmcoa.attacks.multimodal import Batch
 from mmcoa.evaluation.loop import check_dataset, prompt_features
+from mmcoa.study.gallery.identity import ATTACKS
 
-ATTACKS = ("clean", "image", "text", "sequential")
 TOP = 5
 BATCH = 64  # pictures attacked at once; no influence on the outcomes
 

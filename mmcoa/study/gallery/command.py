@@ -3,13 +3,10 @@
 from pathlib import Path
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.study.cells import study_models
-from mmcoa.study.gallery.identity import SETTINGS, gallery_hash, is_current, path_of, read
+from mmcoa.study.gallery.identity import SETTINGS, gallery_identity, is_current, path_of, read
 from mmcoa.study.gallery.showable import SHOWABLE, may_show
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
-from mmcoa.study.plan import NOTEBOOKS
-from mmcoa.study.profiles import load_profile
-from mmcoa.study.sources import checkpoint_cell
+from mmcoa.study.plan import NOTEBOOKS, make_plan
 
 DEFENSES = ("tecoa", "image_only", "mmcoa")  # shown beside the undefended model, where their seed 0 is here
 SIZES = {"examples": 15, "pictures": 24}
@@ -25,20 +22,20 @@ def gallery(profile, models=(), device=None, results=Path("results"), runs=Path(
     A fine-tuned model whose checkpoint is not here, or is not the current train cell's, is named and left out. Raises `UserError` for an
     unknown model, where the undefended model is not here, and where the profile has no data set whose pictures may be shown.
     """
-    loaded = load_profile(profile)
-    folder = Path(results) / loaded.name
-    chosen, missing = chosen_models(profile, models, results, runs)
+    plan = make_plan(profile, results, runs, notebooks)
+    folder = plan.results
+    chosen, missing = chosen_models(plan, models)
     if missing:
         echo(f"left out, no current checkpoint here: {', '.join(missing)} (mmcoa run {profile} trains them)")
-    parameters = parameters_of(loaded, chosen)
-    made_of = gallery_hash(parameters["models"], asked(parameters))
+    parameters = parameters_of(plan.profile, chosen)
+    made_of = gallery_identity(parameters["models"], asked(parameters))
     if is_current(folder, made_of):
         echo(f"gallery: {path_of(folder)} is up to date")
         return path_of(folder)
-    told = {**parameters, "device": device or loaded.device, "output": str(folder)}
+    told = {**parameters, "device": device or plan.profile.device, "output": str(folder)}
     told["dataset"] = told.pop("datasets")
     try:
-        run_notebook(Path(notebooks) / "gallery.ipynb", folder / "notebooks" / "gallery.ipynb", told)
+        run_notebook(plan.notebooks / "gallery.ipynb", plan.runs / "notebooks" / "gallery.ipynb", told)
     except NotebookFailed as failure:
         raise UserError(f"no gallery: {failure} (see {failure.notebook})") from failure
     for line in said(read(folder), folder):
@@ -46,22 +43,23 @@ def gallery(profile, models=(), device=None, results=Path("results"), runs=Path(
     return path_of(folder)
 
 
-def chosen_models(profile, wanted, results, runs):
-    """([`StudyModel`], the undefended one first; names of those that are not here)."""
-    study = study_models(profile, runs, results)
-    base = next((model for model in study if model.train is None), None)
+def chosen_models(plan, wanted):
+    """({id: path} of the models, the undefended one first; names of those that are not here)."""
+    judged = {process.cells[0].model: process for process in plan.processes if process.kind == "evaluate"}
+    trained = {name: process for name, process in judged.items() if process.maker and process.maker.startswith("train__")}
+    base = next((name for name in judged if name not in trained), None)
+    name = plan.profile.name
     if base is None:
         raise UserError(
-            f"a gallery starts from the undefended model, which profile '{profile}' lacks; add {{defense: none}} to its models"
+            f"a gallery starts from the undefended model, which profile '{name}' lacks; add {{defense: none}} to its models"
         )
-    if base.base is not None and checkpoint_cell(base.path) != base.base.hash:
-        raise UserError(f"the base model of '{profile}' is not in {base.path}; make it with: mmcoa run {profile}")
-    trained = {model.name: model for model in study if model.train is not None}
-    names = [named(name, trained) for name in wanted if name != base.name] or [
-        f"{name}-seed0" for name in DEFENSES if f"{name}-seed0" in trained
+    if not judged[base].has_model:
+        raise UserError(f"the base model of '{name}' is not in {judged[base].model}; make it with: mmcoa run {name}")
+    names = [named(one, trained) for one in wanted if one != base] or [
+        f"{one}-seed0" for one in DEFENSES if f"{one}-seed0" in trained
     ]
-    here = [name for name in dict.fromkeys(names) if checkpoint_cell(trained[name].path) == trained[name].train.hash]
-    return [base, *(trained[name] for name in here)], [name for name in names if name not in here]
+    here = [one for one in dict.fromkeys(names) if trained[one].has_model]
+    return {one: judged[one].model for one in (base, *here)}, [one for one in names if one not in here]
 
 
 def named(name, trained):
@@ -82,7 +80,7 @@ def parameters_of(profile, models):
         )
     settings = {name: evaluation[name] for name in SETTINGS}
     return {
-        "models": {model.name: model.path for model in models},
+        "models": models,
         "datasets": datasets,
         **SIZES,
         "resize": profile.resize,
@@ -91,7 +89,7 @@ def parameters_of(profile, models):
 
 
 def asked(parameters):
-    """What `run_gallery` hashes."""
+    """What `run_gallery` identifies a gallery by."""
     return {name: value for name, value in parameters.items() if name != "models"}
 
 

@@ -7,19 +7,21 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from mmcoa import identity
 from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation.loop import evaluate
 from mmcoa.model.loading import load_model, resolve_device
 from mmcoa.runtime import tune_allocator
-from mmcoa.study.cell import needs_attacker
+from mmcoa.store import packed
+from mmcoa.store.files import file_digest, write_atomic, write_text
+from mmcoa.store.records import provenance
+from mmcoa.study.compute import needs_attacker
 from mmcoa.study.gallery import choice, sheets
-from mmcoa.study.gallery.attacked import ATTACKS, attack
-from mmcoa.study.gallery.identity import SCHEMA_VERSION, SETTINGS, gallery_hash, is_current, read
+from mmcoa.study.gallery.attacked import attack
+from mmcoa.study.gallery.identity import ATTACKS, SCHEMA_VERSION, SETTINGS, gallery_identity, is_current, read
 from mmcoa.study.gallery.showable import attribution, shows_people
-from mmcoa.study.records import provenance, read_record, write_atomic
 from mmcoa.study.settings import THREAT_FIELDS, safe_name
-from mmcoa.study.sources import file_hash, model_hash
 from mmcoa.threat import default_threat, preset
 
 
@@ -36,14 +38,14 @@ def run_gallery(
         progress: called with (what is attacked, steps done, steps in all).
         settings: any of `SETTINGS`, as in an evaluation.
 
-    Returns what gallery.json holds; results/README.md explains it. Where the folder holds the gallery that these settings, this code and
+    Returns what gallery.json holds; results/README.md explains it. Where the folder holds the gallery that these settings and
     these models make, it is read. Raises `UserError` for a data set whose pictures may not be shown, and where no picture is right.
     """
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
     settings = complete(models, datasets, settings)
     asked = {"examples": examples, "pictures": pictures, "resize": resize, "datasets": datasets, **settings}
-    identity = gallery_hash(models, asked)
-    if output is not None and is_current(output, identity):
+    made_of = gallery_identity(models, asked)
+    if output is not None and is_current(output, made_of):
         return read(output)
     tune_allocator()
     began, started, device = time.monotonic(), time.time(), str(resolve_device(device))
@@ -65,10 +67,11 @@ def run_gallery(
             for place, sample in enumerate(one.dataset.ids)
         ]
         report(name)
-    compared = compare(outcomes, models, asked, output)
+    threat = next(iter(found.values())).threat
+    compared = compare(outcomes, threat, output)
     content = {
         "schema_version": SCHEMA_VERSION,
-        "hash": identity,
+        "identity": made_of,
         "settings": asked,
         "attacks": list(ATTACKS),
         "amplified": sheets.AMPLIFIED,
@@ -140,8 +143,8 @@ def load(model, name, settings, looked):
     return load_dataset(name, settings["split"], samples=looked, **reading), threat, attacker
 
 
-def compare(outcomes, models, asked, output):
-    """Outcomes [(model, data set, sample id, {attack: right}), ...] beside those that the study stored for the same model and settings.
+def compare(outcomes, threat, output):
+    """Outcomes [(model, data set, sample id, {attack: right}), ...] beside those that are packed in `output` for the same threat.
 
     Returns {"outcomes": number compared, "models": their names, "differ": one dict an outcome that is another here}.
     """
@@ -150,33 +153,30 @@ def compare(outcomes, models, asked, output):
         for name, dataset, sample, rights in outcomes
         for attack_name, right in rights.items()
     }
-    cells = {(name, dataset) for name, dataset, _, _ in here}
-    stored = {cell: stored_outcomes(*cell, models[cell[0]], asked, output) for cell in cells} if output is not None else {}
-    known = {key: before for key in here if (before := stored.get(key[:2], {}).get(key[2:])) is not None}
+    known = {key: before for key, before in stored_outcomes(threat, output).items() if key in here}
     names = list(dict.fromkeys(name for name, *_ in known))
     keys = ("model", "dataset", "sample_id", "attack")
     differ = [
-        dict(zip(keys, key, strict=True)) | {"stored": before, "here": here[key]}
-        for key, before in known.items()
-        if before != here[key]
+        dict(zip(keys, key, strict=True)) | {"stored": was, "here": here[key]} for key, was in known.items() if was != here[key]
     ]
     return {"outcomes": len(known), "models": names, "differ": differ}
 
 
-def stored_outcomes(name, dataset, path, asked, output):
-    """{(sample id, attack): right} of a finished evaluation of this model with these settings; empty where there is none."""
-    cell = f"{name}__{safe_name(dataset)}"
-    file, record = Path(output) / "outcomes" / f"{cell}.parquet", read_record(output, cell)
-    if record is None or not file.is_file() or record["inputs"].get("model") != model_hash(path):
+def stored_outcomes(threat, output):
+    """{(model, data set, sample id, attack): right} of the packed main evaluations that were made under this threat model."""
+    if output is None or not (Path(output) / "cells.csv").is_file():
         return {}
-    if any(asked[key] != record["parameters"][key] for key in asked.keys() & record["parameters"].keys() - {"samples"}):
-        return {}
-    frame = pd.read_parquet(file).set_index("sample_id")
-    columns = {attack_name: f"{attack_name}_correct" for attack_name in ATTACKS if f"{attack_name}_correct" in frame}
+    tables = packed.read(output)
+    rows, own = tables.rows[tables.rows.sweep == ""], threat.asdict()
+    fields = [name for name in own if name in rows.columns and name != "seed"]
+    same = rows[[all(pd.isna(row[name]) or row[name] == own[name] for name in fields) for _, row in rows.iterrows()]]
+    wanted = set(zip(same.model, same.dataset, same.attack, strict=True))
+    found = tables.outcomes[(tables.outcomes.sweep == "") & tables.outcomes.attack.isin(ATTACKS)]
+    columns = (found[name] for name in ("model", "dataset", "sample_id", "attack", "correct"))
     return {
-        (int(sample), attack_name): bool(right)
-        for attack_name, column in columns.items()
-        for sample, right in frame[column].items()
+        (model, dataset, int(sample), name): bool(correct)
+        for model, dataset, sample, name, correct in zip(*columns, strict=True)
+        if (model, dataset, name) in wanted
     }
 
 
@@ -186,7 +186,7 @@ def describe(name, path, model, found):
     who = {"name": name, "defense": model.metadata.get("defense", "none"), "trained_on": model.metadata.get("trained_on", "")}
     who |= {
         "base_model": model.metadata.get("base_model") or model.name,
-        "weights": model_hash(path),
+        "weights": identity.model(path),
         "fingerprint": model.fingerprint(),
     }
     return who | {"threat": threat.asdict(), "description": threat.describe()}
@@ -249,10 +249,10 @@ def write(content, drawn, folder):
             "file": path.name,
             "width": picture.shape[1],
             "height": picture.shape[0],
-            "sha256": file_hash(path),
+            "sha256": file_digest(path),
         }
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    write_atomic(folder / "gallery.json", lambda path: path.write_text(text, encoding="utf8"))
+    write_text(folder / "gallery.json", text)
     for path in folder.glob("*.webp"):
         if path.name not in {sheet["file"] for sheet in content["sheets"].values()}:
             path.unlink()

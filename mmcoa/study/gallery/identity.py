@@ -1,26 +1,27 @@
-"""What a gallery is made of, as a hash, and the file that carries it. Imports no torch: a command that has nothing to do is quick."""
+"""What a gallery is made of, and the file that carries it. Imports no torch: a command that has nothing to do is quick."""
 
-import hashlib
 import json
 from pathlib import Path
 
+from mmcoa import identity, versions
 from mmcoa.errors import UserError
+from mmcoa.store.files import digest, file_digest
 from mmcoa.study.settings import EVALUATE_DEFAULTS
-from mmcoa.study.sources import candidates_code, candidates_hash, code_hash, dataset_hash, digest, model_hash
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+ATTACKS = ("clean", "image", "text", "sequential")  # that the gallery shows
 # Of an evaluation, those that shape one of the attacks that are shown; searches run in fp32.
 NOT_SHOWN = ("apgd_steps", "queries", "precision", "check_dataset", "check_samples")
 SETTINGS = {name: value for name, value in EVALUATE_DEFAULTS.items() if name not in NOT_SHOWN}
 
 
-def gallery_hash(models, asked):
-    """Hash of settings, code, weights and data. `models`: {id: name or folder}; `asked`: all parameters but the device and the folder."""
-    source = asked["candidate_source"]
-    parts = {"schema": SCHEMA_VERSION, "settings": asked, "models": {name: model_hash(path) for name, path in models.items()}}
-    parts["code"] = code_hash("mmcoa.study.gallery.compute", *candidates_code(source))
-    parts["datasets"] = {name: dataset_hash(name) for name in asked["datasets"]}
-    return digest([list(models), parts, candidates_hash(source)])
+def gallery_identity(models, asked):
+    """Identity of a gallery. `models`: {id: name or folder}; `asked`: all parameters but the device and the folder."""
+    inputs = {"models": {name: identity.model(path) for name, path in models.items()}}
+    inputs["datasets"] = {name: identity.dataset(name) for name in asked["datasets"]}
+    inputs["candidates"] = identity.candidates(asked["candidate_source"])
+    parts = identity.evaluation_versions(ATTACKS) | {"gallery": versions.GALLERY}
+    return digest([SCHEMA_VERSION, list(models), asked, inputs, parts])
 
 
 def path_of(folder):
@@ -34,7 +35,7 @@ def read(folder):
     try:
         content = json.loads(path.read_text(encoding="utf8"))
         for sheet in content["sheets"].values():
-            found = hashlib.sha256((path.parent / sheet["file"]).read_bytes()).hexdigest()
+            found = file_digest(path.parent / sheet["file"])
             if found != sheet["sha256"]:
                 raise UserError(f"{path.parent / sheet['file']} is not the sheet that {path.name} speaks of; {again}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -47,6 +48,6 @@ def read(folder):
 def is_current(folder, made_of):
     """Whether the gallery of results/PROFILE is there, whole, and made of exactly this."""
     try:
-        return read(folder)["hash"] == made_of
+        return read(folder)["identity"] == made_of
     except UserError:
         return False

@@ -2,21 +2,18 @@
 
 import importlib.util
 import json
-import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.study import cell as study
-from mmcoa.study.cells import expand
+from mmcoa.store.records import read_outcomes, read_record, write_outcomes
+from mmcoa.study import compute as study
 from mmcoa.study.plan import make_plan, write_specs
-from mmcoa.study.records import MADE_COLUMNS, ROW_COLUMNS, is_current, read_record
 from mmcoa.threat import ThreatModel
 
-OUTPUT = Path("results/mini")
+RUNS = Path("runs/mini")
 EVALUATE = dict(attacks=["clean", "image", "text"], samples=4, steps=1, device="cpu")
 
 
@@ -37,27 +34,28 @@ def test_specs_run_without_jupyter_and_write_the_records_that_the_plan_expects(w
     for process in plan.pending:
         study.run_spec(plan.spec(process))
     assert make_plan("mini.yaml").pending == []
-    cells = {cell.id: cell for cell in expand("mini.yaml")}
-    record = read_record(OUTPUT, "tecoa-seed0__openmoji-tools")
-    assert is_current(record, cells[record["cell"]].hash)
+    cells = {cell.id: cell for cell in make_plan("mini.yaml").cells}
+    record = read_record(RUNS, "tecoa-seed0__openmoji-tools")
+    cell = cells[record["cell"]]
+    assert record["identity"] == cell.identity and record["versions"] == cell.versions and record["entry"] == "tecoa"
     assert [row["attack"] for row in record["rows"]] == ["clean", "image", "text"]
     assert {row["task"] for row in record["rows"]} == {"out_of_distribution"}
     assert {row["model"] for row in record["rows"]} == {"tecoa-seed0"}
     assert len(record["changes"]) == record["rows"][0]["classes"]
     assert {(row["sweep"], row["sweep_value"], row["check"]) for row in record["rows"]} == {("", "", ""), ("", "", "not run")}
     assert record["checks"] == []
-    swept = read_record(OUTPUT, "none__openmoji-tools__words-class_name")
+    swept = read_record(RUNS, "none__openmoji-tools__words-class_name")
     assert {(row["attack"], row["sweep"], row["sweep_value"], row["attackable"]) for row in swept["rows"]} == {
         ("text", "words", *["class_name"] * 2)
     }
     assert all(edit["position"] >= 5 for change in swept["changes"] for edit in change["edits"])  # This is a photo of a ...
     assert record["provenance"]["device"] == "cpu" and record["provenance"]["threads"] >= 1
-    outcomes = pd.read_parquet(OUTPUT / "outcomes" / "tecoa-seed0__openmoji-tools.parquet")
+    outcomes = read_outcomes(RUNS, "tecoa-seed0__openmoji-tools")
     assert len(outcomes) == 4 and outcomes["clean_correct"].sum() == record["rows"][0]["correct"]
-    trained = read_record(OUTPUT, "train__tecoa-seed0")
+    trained = read_record(RUNS, "train__tecoa-seed0")
     assert trained["kind"] == "train" and trained["rows"] == [] and trained["training"]["images"] == 8
     assert trained["training"]["held_out"]["final"]["clean"] >= trained["training"]["held_out"]["final"]["robust"]
-    log = pd.read_csv(OUTPUT / "training" / "tecoa-seed0.csv")
+    log = pd.read_csv(RUNS / "cells" / "train__tecoa-seed0.csv")
     assert log["loss"].notna().all() and log["held_out_clean"].iloc[-1] == trained["training"]["held_out"]["final"]["clean"]
 
 
@@ -67,13 +65,13 @@ def test_a_current_cell_is_read_and_another_is_computed(project, monkeypatch):
     monkeypatch.setattr(
         study, "evaluate", lambda model, data, *a, **k: evaluated.append(data.name) or original(model, data, *a, **k)
     )
-    first = study.run_evaluate_cells("models/tiny", "openmoji/birds", output=OUTPUT, name="none", **EVALUATE)
-    both = study.run_evaluate_cells("models/tiny", ["openmoji/birds", "openmoji/tools"], output=OUTPUT, name="none", **EVALUATE)
+    first = study.evaluate_by_hand("models/tiny", "openmoji/birds", output=RUNS, name="none", **EVALUATE)
+    both = study.evaluate_by_hand("models/tiny", ["openmoji/birds", "openmoji/tools"], output=RUNS, name="none", **EVALUATE)
     assert evaluated == ["openmoji/birds", "openmoji/tools"]
     assert both[:3] == json.loads(json.dumps(first)) and len(both) == 6
 
 
-def test_settings_reach_the_evaluation_and_every_column_is_known(project):
+def test_settings_reach_the_evaluation(project):
     settings = EVALUATE | {
         "attacks": ["image", "text"],
         "preset": "reference",
@@ -81,51 +79,41 @@ def test_settings_reach_the_evaluation_and_every_column_is_known(project):
         "text_budget": 2,
         "targets": 1,
     }
-    image, text = study.run_evaluate_cells("models/tiny", "openmoji/birds", epsilon="4/255", norm="l2", **settings)
+    image, text = study.evaluate_by_hand("models/tiny", "openmoji/birds", epsilon="4/255", norm="l2", **settings)
     assert image["epsilon"] == image["step_size"] == 4 / 255 and (image["norm"], image["keep"]) == ("l2", "last")
     assert image["targets"] == 1 and image["precision"] == "bf16" and text["text_budget"] == 2
-    assert {*image, "cell", *MADE_COLUMNS} == set(ROW_COLUMNS)
-
-
-def test_every_column_is_explained():
-    explained = (Path(__file__).parents[2] / "results" / "README.md").read_text().split("## Columns")[1].split("## A record")[0]
-    assert set(ROW_COLUMNS) <= set(
-        re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in explained.splitlines() if line.startswith("| `")))
-    )
 
 
 def test_self_checks_are_in_rows_and_record(project):
     checked = EVALUATE | {"check_dataset": "openmoji/tools", "check_samples": 8}
-    clean, image, text = study.run_evaluate_cells("models/tiny", "openmoji/birds", output=OUTPUT, name="none", **checked)
+    clean, image, text = study.evaluate_by_hand("models/tiny", "openmoji/birds", output=RUNS, name="none", **checked)
     assert (clean["check"], clean["check_n"]) == ("", 0)
     assert all(row["check"].split(":")[0] in ("ok", "suspicious") and row["check_n"] <= 8 for row in (image, text))
-    record = read_record(OUTPUT, "none__openmoji-birds")
+    record = read_record(RUNS, "none__openmoji-birds")
     assert {item["attack"] for item in record["checks"]} == {"pgd", "text"}
     assert {"attack", "check", "value", "limit", "passed", "n", "verdict"} == record["checks"][0].keys()
 
 
 def test_a_cell_that_was_killed_goes_on_in_the_middle_of_its_data_set(project):
     settings = EVALUATE | {"samples": 70, "attacks": ["clean", "image"]}
-    whole = study.run_evaluate_cells("models/tiny", "openmoji/birds", output="results/whole", name="none", **settings)
+    whole = study.evaluate_by_hand("models/tiny", "openmoji/birds", output="runs/whole", name="none", **settings)
 
     def kill(what, done, total):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study.run_evaluate_cells("models/tiny", "openmoji/birds", output=OUTPUT, name="none", progress=kill, **settings)
-    cell_hash = read_record("results/whole", "none__openmoji-birds")["hash"]
-    assert list((OUTPUT / "partial").glob("*/*")) == [OUTPUT / "partial" / "none__openmoji-birds" / cell_hash[:16]]
+        study.evaluate_by_hand("models/tiny", "openmoji/birds", output=RUNS, name="none", progress=kill, **settings)
+    identity = read_record("runs/whole", "none__openmoji-birds")["identity"]
+    assert list((RUNS / "partial").glob("*/*")) == [RUNS / "partial" / "none__openmoji-birds" / identity[:16]]
     said = []
-    rest = study.run_evaluate_cells(
-        "models/tiny", "openmoji/birds", output=OUTPUT, name="none", progress=lambda *a: said.append(a), **settings
+    rest = study.evaluate_by_hand(
+        "models/tiny", "openmoji/birds", output=RUNS, name="none", progress=lambda *a: said.append(a), **settings
     )
     assert said == [("openmoji/birds", 70, 70)]  # the first 64 are not done again
     assert [row | {"seconds": 0} for row in rest] == [row | {"seconds": 0} for row in whole]
-    outcomes = [
-        pd.read_parquet(Path(folder) / "outcomes" / "none__openmoji-birds.parquet") for folder in ("results/whole", OUTPUT)
-    ]
+    outcomes = [read_outcomes(folder, "none__openmoji-birds") for folder in ("runs/whole", RUNS)]
     pd.testing.assert_frame_equal(*outcomes)
-    assert not (OUTPUT / "partial").exists()
+    assert not (RUNS / "partial").exists()
 
 
 @pytest.mark.parametrize(
@@ -147,38 +135,30 @@ def test_one_bad_data_set_does_not_keep_the_others_from_running(project):
         UserError,
         match=r"1 of 2 evaluations failed; openmoji/brids: unknown data set 'openmoji/brids'; nearest: openmoji/birds",
     ):
-        study.run_evaluate_cells("models/tiny", ["openmoji/brids", "openmoji/tools"], output=OUTPUT, name="none", **EVALUATE)
-    assert [path.stem for path in (OUTPUT / "records").iterdir()] == ["none__openmoji-tools"]
+        study.evaluate_by_hand("models/tiny", ["openmoji/brids", "openmoji/tools"], output=RUNS, name="none", **EVALUATE)
+    assert {path.stem for path in (RUNS / "cells").iterdir()} == {"none__openmoji-tools"}
 
 
 def test_names_that_nobody_knows(project):
     with pytest.raises(UserError, match="unknown model 'openmoji-clp'; nearest: openmoji-clip"):
-        study.run_evaluate_cells("openmoji-clp", "openmoji/birds", **EVALUATE)
+        study.evaluate_by_hand("openmoji-clp", "openmoji/birds", **EVALUATE)
     with pytest.raises(UserError, match="unknown parameter 'setps'; nearest: steps"):
-        study.run_evaluate_cells("models/tiny", "openmoji/birds", setps=3)
+        study.evaluate_by_hand("models/tiny", "openmoji/birds", setps=3)
     with pytest.raises(UserError, match="unknown attack 'imgae'; nearest: image"):
-        study.run_evaluate_cells("models/tiny", "openmoji/birds", **(EVALUATE | {"attacks": ["imgae"]}))
+        study.evaluate_by_hand("models/tiny", "openmoji/birds", **(EVALUATE | {"attacks": ["imgae"]}))
 
 
-@pytest.mark.parametrize(
-    ("spec", "says"),
-    [
-        ({"kind": "evaluate", "parameters": {"modle": "x"}}, "unknown parameter 'modle'; nearest: model"),
-        ({"kind": "evalute", "parameters": {}}, "unknown kind 'evalute'; nearest: evaluate"),
-        ({"kind": "train"}, "expected JSON with 'kind' and 'parameters'"),
-        ([], "expected JSON with 'kind' and 'parameters'"),
-    ],
-)
-def test_a_bad_spec_is_one_line(tmp_path, spec, says):
+@pytest.mark.parametrize("spec", [{"kind": "train"}, [], {"kind": "evaluate", "cells": [{"modle": "x"}]}, "no JSON"])
+def test_a_bad_spec_is_one_line(tmp_path, spec):
     path = tmp_path / "spec.json"
-    path.write_text(json.dumps(spec))
-    with pytest.raises(UserError, match=says):
+    path.write_text(spec if isinstance(spec, str) else json.dumps(spec))
+    with pytest.raises(UserError, match=r"spec\.json: expected a process of a study's plan"):
         study.run_spec(path)
 
 
 def test_an_outdated_checkpoint_is_removed_and_somebody_elses_is_not(tmp_path, write_profile):
-    (old,) = (cell for cell in expand(write_profile()) if cell.kind == "train")
-    (new,) = (cell for cell in expand(write_profile(train__steps=3)) if cell.kind == "train")
+    (old,) = (cell for cell in make_plan(write_profile()).cells if cell.kind == "train")
+    (new,) = (cell for cell in make_plan(write_profile(train__steps=3)).cells if cell.kind == "train")
     folder = tmp_path / "model"
     study.claim_folder(folder, old)
     (folder / "mmcoa.json").write_text("{}")
@@ -194,9 +174,9 @@ def test_an_outdated_checkpoint_is_removed_and_somebody_elses_is_not(tmp_path, w
 
 
 def test_outcomes_as_npz_without_pyarrow(tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     outcomes = pd.DataFrame({"sample_id": [3, 1], "clean_correct": [True, False], "auto_broken_by": ["", "square"]})
-    path = study.write_outcomes(outcomes, tmp_path, "cell")
-    assert path.name == "cell.npz"
-    stored = np.load(path, allow_pickle=False)
-    assert stored["sample_id"].tolist() == [3, 1] and stored["auto_broken_by"].tolist() == ["", "square"]
+    with monkeypatch.context() as without:
+        without.setattr(importlib.util, "find_spec", lambda name: None)
+        assert write_outcomes(outcomes, tmp_path, "cell").name == "cell.npz"
+    found = read_outcomes(tmp_path, "cell")
+    assert found.sample_id.tolist() == [3, 1] and found.auto_broken_by.tolist() == ["", "square"]

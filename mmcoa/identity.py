@@ -1,0 +1,109 @@
+"""What a result depends on, as values that can be compared: weights, data, candidate words, versions. Imports no torch.
+
+Everything that finds finished work again (a study's cells, a training that goes on, kept batches, caches) asks here what the
+work was made of. Equal identity, equal result.
+"""
+
+import functools
+import json
+from importlib.resources import files
+from pathlib import Path
+
+from mmcoa import defenses, versions
+from mmcoa.attacks import catalog
+from mmcoa.datasets.records import records
+from mmcoa.store.files import digest, file_digest
+
+MARKER = "cell.json"  # in a study's checkpoint folder: which cell made it
+SOURCES = ("characters", "wordnet", "mlm")  # candidate sources that take an argument behind a colon
+
+
+def asset(name):
+    """Path of a file or folder in mmcoa/assets."""
+    return Path(str(files("mmcoa.assets") / name))
+
+
+@functools.cache
+def _content(path, stamp):
+    return file_digest(path)
+
+
+def content(path):
+    """Digest of a file; one that stays as it was is read once."""
+    info = Path(path).stat()
+    return _content(str(path), (info.st_mtime_ns, info.st_size, info.st_ino))
+
+
+def model(name):
+    """Identity of a model's weights, configuration and tokenizer; a checkpoint of a study is what its cell is.
+
+    A name of open_clip or the hub stands for itself: its weights are published under it.
+    """
+    folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
+    if folder is None:
+        return f"name:{name}"
+    if made_by := checkpoint_cell(folder):
+        return made_by
+    parts = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json") and path.is_file())
+    return digest({path.name: content(path) for path in parts})
+
+
+def checkpoint_cell(folder):
+    """Identity of the cell that wrote a finished checkpoint; None where no study did, or it is unfinished."""
+    folder = Path(folder)
+    if not (folder / "mmcoa.json").is_file():
+        return None
+    try:
+        return json.loads((folder / MARKER).read_text())["identity"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def dataset(name):
+    """Identity of a data set's record and files. Shards of a `wds:` folder count by name and size: they may be many gigabytes."""
+    if name.startswith("wds:"):
+        folder = Path(name.removeprefix("wds:"))
+        return digest({str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()})
+    record = records().get(name)
+    if record is None:  # the evaluation itself says so
+        return f"unknown:{name}"
+    sheets = sorted(asset("").glob("openmoji*.*")) if record.reader == "openmoji" else []
+    origin = dataset(record.options["of"]) if record.reader == "merged" else None
+    embedded = {path.name: content(path) for path in sheets if path.is_file()}
+    return digest({"record": record.identity(), "origin": origin, **embedded})
+
+
+def candidates(source):
+    """Identity of what gives the candidates: the table's file, or the files of the folder in `mlm:FOLDER` or `wordnet:FOLDER`.
+
+    Anything else stands for itself: `neighbours` come from the model, `characters` from code, a name from the hub.
+    """
+    path = asset("candidates.json.gz") if source.startswith("table:") else Path(source)
+    if path.is_file():
+        return content(path)
+    kind, _, argument = source.partition(":")
+    folder = Path(argument.partition(",")[0]).expanduser()  # `mlm:FOLDER,whole`
+    if kind not in SOURCES or not argument or not folder.is_dir():
+        return source
+    return digest({path.name: content(path) for path in sorted(folder.iterdir()) if path.is_file()})
+
+
+def evaluation_versions(attacks):
+    """{part: version} of an evaluation under attacks of these names."""
+    shared = {"evaluation": versions.EVALUATION, "data": versions.DATA}
+    own = catalog.versions(attacks)
+    texts = {"candidates": versions.CANDIDATES} if any(catalog.find(name).text for name in attacks) else {}
+    return shared | texts | {f"attack {name}": version for name, version in own.items()}
+
+
+def training_versions(defense):
+    """{part: version} of a fine-tuning with a defence."""
+    record = defenses.record(defense)
+    shared = {"training": versions.TRAINING, "data": versions.DATA, f"defense {defense}": record.version}
+    texts = {"candidates": versions.CANDIDATES} if "text" in record.inner else {}
+    return shared | texts
+
+
+def pretraining_versions():
+    """{part: version} of a base model that is trained from scratch."""
+    return {"pretraining": versions.PRETRAINING, "data": versions.DATA, "candidates": versions.CANDIDATES}

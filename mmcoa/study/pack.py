@@ -1,0 +1,164 @@
+"""Pack a study: its records under runs/STUDY become the tables of results/STUDY that git keeps (mmcoa/store/packed.py).
+
+A cell comes from its record where that is current, else from the tables as they are: so a fresh clone that computes one
+defence again changes that defence alone. Cells that the profile no longer has go.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from mmcoa.store import packed
+from mmcoa.store.files import digest
+from mmcoa.store.packed import CHANGES, OUTCOMES, POINT, as_json
+from mmcoa.store.records import read_outcomes, read_record, record_path, seconds_of
+from mmcoa.study.plan import make_plan
+from mmcoa.study.profiles import entry_name
+
+CELL = ("cell", "kind", *POINT, "defense", "task", "train_seed", "identity", "versions")
+MADE = (
+    "commit",
+    "dirty",
+    "device",
+    "hardware",
+    "threads",
+    "python",
+    "torch",
+    "open_clip",
+    "mmcoa",
+    "started",
+    "seconds",
+    "notes",
+)
+TRAINING = ("seconds", "images", "train_samples", "pictures", "processes", "device", "threads")
+
+
+def pack(profile, results=Path("results"), runs=Path("runs")):
+    """Write the tables of a profile. Returns (paths that changed, number of cells without a current result)."""
+    return pack_plan(make_plan(profile, results, runs))
+
+
+def pack_plan(plan):
+    """`pack` for a plan that is there already."""
+    before = packed.read(plan.results) if (plan.results / "cells.csv").is_file() else None
+    before = {"cells": {}} if before is None else _grouped(before)
+    tables = {name: [] for name in ("cells", "rows", "trainings", "checks", "logs", "outcomes", "changes")}
+    for cell in plan.cells:
+        record = current(plan, cell)
+        if record is not None:
+            add_record(tables, plan, cell, record)
+        elif cell.id in before["cells"]:
+            add_packed(tables, before, cell)
+    missing = sum(not plan.is_done(cell) for cell in plan.cells)
+    frames = {name: _joined(parts) for name, parts in tables.items()}
+    if not len(frames["cells"]):
+        return [], missing
+    frames["cells"] = frames["cells"].reindex(columns=[*CELL, *MADE])
+    for name, columns in (("outcomes", OUTCOMES), ("changes", CHANGES)):
+        frames[name] = frames[name].reindex(columns=list(columns))
+    return packed.write(plan.results, packed.Packed(**frames)), missing
+
+
+def current(plan, cell):
+    """The record of a cell where it is current, else None; a damaged one counts as none."""
+    seen = plan.stored.look(cell)
+    if seen is None or seen.packed or seen.identity != cell.identity:
+        return None
+    return read_record(plan.runs, cell.id)
+
+
+def add_record(tables, plan, cell, record):
+    """Lines of one cell from its record."""
+    entry = {entry_name(entry): entry for entry in plan.profile.models}.get(cell.entry)
+    dataset = cell.parameters.get("dataset", "")
+    point = {"model": cell.model, "entry": cell.entry, "dataset": dataset, "sweep": cell.sweep, "sweep_value": cell.sweep_value}
+    about = {"defense": entry.defense if entry else "", "task": entry.task if entry else "", "train_seed": _seed_of(cell)}
+    made = record["provenance"]
+    line = {"cell": cell.id, "kind": cell.kind, **point, **about, "identity": cell.identity, "versions": as_json(cell.versions)}
+    line |= {"commit": made.get("git_commit"), "dirty": made.get("git_dirty"), **made.get("versions", {})}
+    line |= {key: made.get(key) for key in ("device", "hardware", "threads", "started")}
+    tables["cells"].append(
+        pd.DataFrame([line | {"seconds": seconds_of(record), "notes": "; ".join(record.get("notes") or [])}])
+    )
+    if cell.kind == "evaluate":
+        tables["rows"].append(pd.DataFrame([_row(row) | point | {"cell": cell.id} for row in record["rows"]]))
+        tables["outcomes"].append(long_outcomes(read_outcomes(plan.runs, cell.id)).assign(**point))
+        tables["changes"].append(pd.DataFrame([change | point for change in record["changes"]]))
+        tables["checks"].append(pd.DataFrame([point | check for check in record.get("checks") or []]))
+    else:
+        tables["trainings"].append(pd.DataFrame([point | {"kind": cell.kind} | about | training_line(cell, record)]))
+        log = record_path(plan.runs, cell.id).with_suffix(".csv")
+        if log.is_file():
+            tables["logs"].append(pd.read_csv(log).assign(model=cell.model, entry=cell.entry))
+
+
+def add_packed(tables, before, cell):
+    """Lines of one cell as they are packed already. `before`: {table: {key: its lines}}."""
+    key = (cell.model, cell.parameters.get("dataset", ""), cell.sweep, cell.sweep_value)
+    for name in ("rows", "outcomes", "changes", "checks") if cell.kind == "evaluate" else ("trainings", "logs"):
+        if (lines := before[name].get(key if cell.kind == "evaluate" else cell.model)) is not None:
+            tables[name].append(lines)
+    tables["cells"].append(before["cells"][cell.id])
+
+
+def _grouped(found):
+    """{table: {key: its lines}} of packed tables: by cell, by point, or by model."""
+    point = ["model", "dataset", "sweep", "sweep_value"]
+    keys = dict.fromkeys(("rows", "outcomes", "changes", "checks"), point) | {
+        "trainings": "model",
+        "logs": "model",
+        "cells": "cell",
+    }
+    return {name: dict(iter(getattr(found, name).groupby(by, sort=False, observed=True))) for name, by in keys.items()}
+
+
+def long_outcomes(frame):
+    """One line a sample and attack from the wide outcomes of an evaluation; margins and predictions are not kept."""
+    parts = []
+    for column in frame.columns:
+        name = column.removesuffix("_correct")
+        if name == column:
+            continue
+        part = frame[["sample_id", "label"]].assign(attack=name, correct=frame[column].astype(bool))
+        by = f"{name}_broken_by"
+        parts.append(part.assign(broken_by=frame[by].astype(object).where(frame[by] != "", None) if by in frame else None))
+    return pd.concat(parts, ignore_index=True)
+
+
+def training_line(cell, record):
+    """What a training record says about its model: settings, cost, accuracy on its held-out slice."""
+    settings = {name: as_json(value) if isinstance(value, dict) else value for name, value in cell.parameters.items()}
+    settings |= {name: " ".join(value) for name, value in settings.items() if isinstance(value, list)}
+    training, made = record["training"], record["provenance"]
+    line = settings | {name: training.get(name, made.get(name)) for name in TRAINING}
+    held_out = training.get("held_out") or {}
+    line["held_out"] = held_out.get("samples")
+    for state in ("final", "best"):
+        line |= {f"{state}_{name}": value for name, value in (held_out.get(state) or {}).items()}
+    return line
+
+
+def _row(row):
+    """A result row as a line: its threat model's fields are columns of it already."""
+    return {
+        name: " ".join(value) if isinstance(value, list | tuple) else value for name, value in row.items() if name != "threat"
+    }
+
+
+def _seed_of(cell):
+    return cell.parameters.get("seed") if cell.kind == "train" else None
+
+
+def _joined(parts):
+    """Frames one below the other, with the columns of all; text that repeats is text again, not categories of one part."""
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return pd.DataFrame()
+    plain = [part.assign(**{c: part[c].astype(object) for c in part.columns if part[c].dtype == "category"}) for part in parts]
+    return pd.concat(plain, ignore_index=True)
+
+
+def fingerprint(results):
+    """Digest of the identities in cells.csv: what a report of the study is made of. None where nothing is packed."""
+    cells = packed.read_cells(results)
+    return None if cells is None else digest(cells[["cell", "identity"]].to_numpy().tolist())
