@@ -6,20 +6,22 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from mmcoa.study.cell import run_evaluate_cells
 from PIL import Image
 
 from mmcoa.errors import UserError
 from mmcoa.identity import MARKER
 from mmcoa.model.loading import create_model, save_checkpoint
+from mmcoa.store import packed
+from mmcoa.study.compute import run_spec
 from mmcoa.study.gallery import choice, compute, sheets, showable
-from mmcoa.study.gallery.attacked import ATTACKS
 from mmcoa.study.gallery.command import chosen_models, gallery, said
-from mmcoa.study.gallery.identity import SETTINGS, is_current, path_of, read
+from mmcoa.study.gallery.identity import ATTACKS, SETTINGS, is_current, path_of, read
 from mmcoa.study.gallery.showable import attribution, may_show
+from mmcoa.study.pack import pack
+from mmcoa.study.plan import make_plan, write_specs
+from mmcoa.threat import ThreatModel
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 DATASETS = ["openmoji/birds", "openmoji/tools"]
@@ -193,10 +195,10 @@ def test_a_damaged_gallery_is_not_current(made, tmp_path):
     content, folder = made
     copy = tmp_path / "mini"
     shutil.copytree(folder, copy)
-    assert is_current(copy, content["hash"]) and not is_current(copy, "another")
+    assert is_current(copy, content["identity"]) and not is_current(copy, "another")
     sheet = copy / "gallery" / content["sheets"]["none"]["file"]
     sheet.write_bytes(sheet.read_bytes()[:-1])
-    assert not is_current(copy, content["hash"])
+    assert not is_current(copy, content["identity"])
     with pytest.raises(UserError, match="not the sheet"):
         read(copy)
     path_of(copy).write_text("{")
@@ -237,29 +239,27 @@ def test_mistakes(models):
         compute.run_gallery({}, DATASETS)
 
 
-def test_outcomes_are_compared_with_those_of_the_study(models, tmp_path):
-    """They are the same, but for the one that is made another here."""
-    settings, data = {"samples": 42, "steps": 2}, ["openmoji/birds"]
-    run_evaluate_cells(models["none"], data, ATTACKS, **settings, device="cpu", name="none", output=tmp_path)
-    path = tmp_path / "outcomes" / "none__openmoji-birds.parquet"
-    frame = pd.read_parquet(path)
-    frame.loc[3, "text_correct"] = not frame.text_correct[3]
-    frame.to_parquet(path, index=False)
-    content = compute.run_gallery({"none": models["none"]}, data, output=tmp_path, **SMALL | settings)
-    one = {"model": "none", "dataset": data[0], "sample_id": int(frame.sample_id[3]), "attack": "text"}
-    before = bool(frame.text_correct[3])
-    assert content["compared"] == {
-        "outcomes": 4 * 42,
-        "models": ["none"],
-        "differ": [{**one, "stored": before, "here": not before}],
-    }
-    lines = list(said(content, tmp_path))
-    assert "1 of 168 outcomes differ from the study's (none)" in lines and f"sample {one['sample_id']}, text: " in lines[-1]
-    asked = content["settings"]
-    assert len(compute.stored_outcomes("none", data[0], models["none"], asked, tmp_path)) == 168
-    for other in (asked | {"steps": 1}, asked | {"epsilon": "1/255"}):
-        assert compute.stored_outcomes("none", data[0], models["none"], other, tmp_path) == {}  # another attack
-    assert compute.stored_outcomes("none", data[0], models["tecoa-seed0"], asked, tmp_path) == {}  # another model
+def test_outcomes_are_compared_with_those_of_the_study(study):
+    """They are the same, but for the one that is made another here; of another threat model none is compared."""
+    plan = make_plan(study)
+    write_specs(plan)
+    run_spec(plan.spec(next(process for process in plan.pending if process.name == "evaluate__none")))
+    pack(study)
+    tables = packed.read(plan.results)
+    at = tables.outcomes.index[(tables.outcomes.attack == "text") & (tables.outcomes.dataset == "openmoji/birds")][3]
+    sample, before = int(tables.outcomes.sample_id[at]), bool(tables.outcomes.correct[at])
+    tables.outcomes.loc[at, "correct"] = not before
+    packed.write(plan.results, tables)
+    told = {"steps": 1, "epsilon": "2/255", "samples": 40, "pictures": 40, "examples": 5, "device": "cpu"}
+    content = compute.run_gallery({"none": "models/tiny"}, DATASETS, output=plan.results, **told)
+    one = {"model": "none", "dataset": "openmoji/birds", "sample_id": sample, "attack": "text"}
+    differ = [{**one, "stored": not before, "here": before}]
+    assert content["compared"] == {"outcomes": 2 * 3 * 40, "models": ["none"], "differ": differ}
+    lines = list(said(content, plan.results))
+    assert "1 of 240 outcomes differ from the study's (none)" in lines and f"sample {sample}, text: " in lines[-1]
+    assert len(compute.stored_outcomes(ThreatModel(steps=1), plan.results)) == 240
+    stored = compute.stored_outcomes(ThreatModel(steps=1, epsilon="1/255"), plan.results)
+    assert {attack for *_, attack in stored} == {"clean", "text"}  # whose threat has no epsilon
 
 
 def test_the_notebook_has_the_parameters_of_the_function():
@@ -297,27 +297,23 @@ def test_the_command_end_to_end(study):
 
 
 def test_only_checkpoints_of_the_current_train_cell_are_taken(study, models):
+    plan = make_plan(study)
+
     def chosen(*wanted):
-        here, missing = chosen_models(study, wanted, Path("results"), Path("runs"))
-        return [model.name for model in here], missing
+        here, missing = chosen_models(plan, wanted)
+        return list(here), missing
 
     assert chosen() == (["none"], ["tecoa-seed0"])
     folder = Path("runs/mini/models/tecoa-seed0")
     shutil.copytree(models["tecoa-seed0"], folder)
     assert chosen() == (["none"], ["tecoa-seed0"])  # made by no study
-    (train,) = (model.train for model in compute_models(study) if model.train)
-    (folder / MARKER).write_text(json.dumps({"cell": train.id, "hash": train.hash}))
+    (train,) = (cell for cell in plan.cells if cell.kind == "train")
+    (folder / MARKER).write_text(json.dumps({"cell": train.id, "identity": train.identity}))
     assert chosen() == chosen("tecoa", "none") == chosen("tecoa-seed0") == (["none", "tecoa-seed0"], [])
-    (folder / MARKER).write_text(json.dumps({"cell": train.id, "hash": "older"}))
+    (folder / MARKER).write_text(json.dumps({"cell": train.id, "identity": "older"}))
     assert chosen() == (["none"], ["tecoa-seed0"])
     with pytest.raises(UserError, match="unknown model 'teco'; nearest: tecoa-seed0"):
         chosen("teco")
-
-
-def compute_models(profile):
-    from mmcoa.study.cells import study_models
-
-    return study_models(profile)
 
 
 def test_profiles_without_a_gallery(write_profile):

@@ -10,7 +10,9 @@ import nbformat
 import pytest
 
 import mmcoa.datasets
-from mmcoa.study import cell as study
+from mmcoa.model.loading import load_model
+from mmcoa.study.plan import make_plan, write_specs
+from mmcoa.study.settings import EVALUATE_DEFAULTS
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = ("pretrain", "finetune", "evaluate", "gallery")
@@ -50,20 +52,11 @@ def test_every_parameter_has_a_comment(name):
     assert commented == {node.lineno for node in ast.parse(source).body}
 
 
-@pytest.mark.parametrize(
-    ("name", "function", "rename"),
-    [("finetune", study.run_train_cell, {}), ("evaluate", study.run_evaluate_cells, {"dataset": "datasets"})],
-)
-def test_parameters_are_those_of_the_function(name, function, rename):
-    given = [rename.get(key, key) for key in names_in(parameters_cell(read(name)).source)]
-    assert len(given) == len(set(given)) and set(given) == set(study.parameters_of(function))
-
-
 def test_defaults_of_the_notebook_are_those_of_a_profile():
     """But for the number of pictures: a first run by hand is short."""
     variables = {}
     exec(parameters_cell(read("evaluate")).source, variables)
-    differ = {name for name, value in study.EVALUATE_DEFAULTS.items() if variables[name] != value}
+    differ = {name for name, value in EVALUATE_DEFAULTS.items() if variables[name] != value}
     assert differ == {"samples"}
 
 
@@ -83,7 +76,7 @@ def execute(name, **parameters):
 def test_pretrain(project, monkeypatch):
     monkeypatch.setattr(mmcoa.datasets, "openmoji_names", lambda: ["openmoji/birds", "openmoji/tools"])  # for speed
     made = execute("pretrain", steps=2, batch_size=32, samples=4, published="runs/pretrain/openmoji-clip")
-    model = study.load_model("runs/pretrain/openmoji-clip")
+    model = load_model("runs/pretrain/openmoji-clip")
     assert model.name == "openmoji-clip" and model.metadata["epsilon"] == "2/255"
     assert "trained_on" not in model.metadata and model.metadata.get("defense", "none") == "none"
     assert len(made["rows"]) == 3 and set(made["rows"].task) == {"zero_shot"}
@@ -92,8 +85,21 @@ def test_pretrain(project, monkeypatch):
 
 def test_finetune_by_hand(project):
     execute("finetune", model="models/tiny", dataset="openmoji/birds", samples=8, steps=2, batch_size=4, inner_steps=1)
-    assert study.load_model("runs/finetune").name == "mmcoa-seed0"
+    assert load_model("runs/finetune").name == "finetune"
     assert not Path("results").exists()
+
+
+def test_notebooks_compute_what_a_plan_hands_them(write_profile):
+    plan = make_plan(write_profile())
+    write_specs(plan)
+    for process in plan.pending:
+        execute(plan.notebook(process).stem, plan=str(plan.spec(process)))
+    assert make_plan("mini.yaml").pending == [] and not Path("results").exists()
+
+
+def test_any_other_setting_by_hand(project):
+    made = execute("evaluate", model="models/tiny", samples=4, steps=1, attacks=["text"], more={"attackable": "class_name"})
+    assert set(made["table"].attackable) == {"class_name"}
 
 
 def test_evaluate_by_hand_writes_nothing(project, capsys):

@@ -23,7 +23,12 @@ KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name
 def notebook(tmp_path, monkeypatch):
     """A notebook of two cells that needs no library; `fail` makes it raise."""
     monkeypatch.chdir(tmp_path)
-    cells = [new_code_cell("samples = 1  # how many\nfail = False  # raise", metadata={"tags": ["parameters"]})]
+    cells = [
+        new_code_cell(
+            "samples = 1  # how many\nfail = False  # raise\nplan = None  # what a study hands it",
+            metadata={"tags": ["parameters"]},
+        )
+    ]
     cells.append(new_code_cell("import sys\nassert not fail, f'wanted, with {samples}\\nsecond line'\nsys.executable"))
     nbformat.write(new_notebook(cells=cells, metadata=KERNEL), "small.ipynb")
     return Path("small.ipynb")
@@ -51,13 +56,16 @@ def test_success_then_failure(notebook):
     assert executed.cells[1].metadata["tags"] == ["injected-parameters", "hide-input"]
     assert "papermill" not in executed.metadata and not any("papermill" in cell.metadata for cell in executed.cells)
     good = output.read_bytes()
+    failing = nbformat.read(notebook, as_version=4)
+    failing.cells[0].source = failing.cells[0].source.replace("fail = False", "fail = True")
+    nbformat.write(failing, notebook)
     spec = {
         "name": "out",
         "kind": "evaluate",
         "notebook": str(notebook),
-        "output": str(output),
-        "state": "runs",
-        "parameters": {"fail": True},
+        "executed": str(output),
+        "runs": "runs",
+        "results": ".",
     }
     Path("spec.json").write_text(json.dumps(spec))
     assert main("spec.json") == 1
@@ -85,9 +93,9 @@ def spec(notebook):
         "name": "out",
         "kind": "evaluate",
         "notebook": str(notebook),
-        "output": "out.ipynb",
-        "state": "runs",
-        "parameters": {},
+        "executed": "out.ipynb",
+        "runs": "runs",
+        "results": ".",
     }
     Path("spec.json").write_text(json.dumps(parts))
     return Path("spec.json")

@@ -30,13 +30,17 @@ def replace_code(name, code):
     nbformat.write(notebook, path)
 
 
-def test_dry_run_and_commands_write_nothing(write_profile):
+def test_a_dry_run_writes_nothing_and_commands_what_they_read(write_profile):
     lines = []
-    assert run(write_profile(), dry_run=True, commands=True, echo=lines.append) == 0
+    assert run(write_profile(), dry_run=True, echo=lines.append) == 0
     assert lines[0] == "mini: 5 cells, 0 done, 5 to do"
     assert "  evaluate__tecoa-seed0: 2 of 2 cells to do  after train__tecoa-seed0" in lines
-    assert sum("notebooks/evaluate.ipynb" in line for line in lines) == 2
     assert not Path("runs").exists() and not Path("results").exists()
+    lines.clear()
+    assert run(write_profile(), commands=True, echo=lines.append) == 0
+    assert sum("notebooks/evaluate.ipynb" in line for line in lines) == 2
+    for line in lines:
+        assert Path(line.split()[-1]).is_file()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +57,7 @@ def test_bad_arguments(write_profile, change, says):
 
 
 def test_another_runner_is_named(write_profile):
-    Path("runs/mini").mkdir(parents=True)
+    Path("runs/mini").mkdir(parents=True, exist_ok=True)
     Path("runs/mini/runner.json").write_text(json.dumps(claim()))
     with (
         filelock.FileLock("runs/mini/lock"),
@@ -67,7 +71,7 @@ def test_what_a_killed_runner_left_running_is_ended(write_profile):
     for cell in make_plan(profile).cells:
         write_record("runs/mini", cell, {"seconds": 1.0})
     left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    Path("runs/mini").mkdir(parents=True)
+    Path("runs/mini").mkdir(parents=True, exist_ok=True)
     Path("runs/mini/runner.json").write_text(json.dumps({**claim(), "workflow": {**claim(), "pid": left.pid}}))
     assert run(profile) == 0
     assert not psutil.pid_exists(left.pid)
@@ -80,7 +84,7 @@ def test_a_process_of_another_host_is_let_be(write_profile):
     for cell in make_plan(profile).cells:
         write_record("runs/mini", cell, {"seconds": 1.0})
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    Path("runs/mini").mkdir(parents=True)
+    Path("runs/mini").mkdir(parents=True, exist_ok=True)
     Path("runs/mini/runner.json").write_text(
         json.dumps({**claim(), "workflow": {**claim(), "host": "elsewhere", "pid": bystander.pid}})
     )
@@ -100,12 +104,12 @@ def test_a_number_that_was_given_to_another_process_is_not_alive():
 def test_a_failed_cell_is_listed_and_never_done(write_profile):
     """One process fails, the one that needs it does not run, the third one does; a second run tries again."""
     replace_code("finetune", "raise MemoryError('no room\\nsecond line')")
-    replace_code("evaluate", "raise ValueError(f'{model} is bad')")
+    replace_code("evaluate", "raise ValueError(f'{plan} is bad')")
     lines = []
     assert run(write_profile(), echo=lines.append) == 1
     assert "failed: train__tecoa-seed0: MemoryError: no room" in lines
     assert "  notebook: runs/mini/notebooks/train__tecoa-seed0.failed.ipynb" in lines
-    assert "failed: evaluate__none: ValueError: models/tiny is bad" in lines
+    assert "failed: evaluate__none: ValueError: runs/mini/specs/evaluate__none.json is bad" in lines
     assert "  retry:    mmcoa run mini.yaml --only evaluate__none" in lines
     assert "not run: evaluate__tecoa-seed0: needs train__tecoa-seed0" in lines
     assert "mini: 0 of 5 cells are done" in lines
