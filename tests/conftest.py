@@ -1,26 +1,45 @@
-"""Fixtures: a tiny random CLIP (seconds on CPU) and the embedded model."""
+"""The machine that tests see, and fixtures: a tiny random CLIP (seconds on CPU) and the embedded model.
+
+Marker `slow`: comparisons with other programs, benchmarks, several processes. `pytest -m "not slow"` leaves them out.
+"""
 
 import os
+import tempfile
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before open_clip is imported: a look-up without network takes a minute to fail
+# Before torch and open_clip are imported. Neither models in the user's cache nor his GPUs are used.
+os.environ["HF_HUB_OFFLINE"] = "1"  # a look-up without network takes a minute to fail
+os.environ["HF_HOME"] = os.environ["HF_HUB_CACHE"] = os.path.join(tempfile.gettempdir(), "mmcoa-tests-have-no-hub")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are tiny, and pytest-xdist has a process on each core already
 
 import json
 import shutil
 from dataclasses import replace
 
+import hypothesis
 import pytest
 import torch
 
 import mmcoa
 from mmcoa.model.loading import create_model, embedded_folder
 
+# The same examples everywhere, at whatever speed; nothing is written beside the tests.
+hypothesis.settings.register_profile("mmcoa", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("mmcoa")
+
 SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "shared", "data")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: comparisons with other programs, benchmarks, several processes; CI runs them")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
-    """Tests neither read nor write the user's cache."""
+    """Tests neither read nor write the user's cache, and none of his settings counts."""
     os.environ["MMCOA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    for name in ("MMCOA_DATA", "MMCOA_HUB", "MMCOA_COMMIT", "MMCOA_RUNNER", "WNSEARCHDIR", "NLTK_DATA"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

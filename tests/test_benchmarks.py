@@ -30,6 +30,7 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_speed_table_is_complete(tmp_path, capsys):
     pytest.importorskip("torchattacks", reason="installed by `make test`")
     speed.main(["--quick", "--output", str(tmp_path), "--only", "image", "evaluation"])
@@ -81,6 +82,7 @@ def test_the_memory_line(tmp_path, monkeypatch):
     assert (row["what"], row["ours"], row["baseline"], row["ratio"]) == ("peak memory of an evaluation", "600", "600", "1")
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own():
     found = memory.measure(4, shard=2, pixels=64)
     assert found["n"] == 4 and len(found["accuracy"]) == 2
@@ -89,6 +91,7 @@ def test_memory_is_measured_in_a_process_of_its_own():
         memory.write_folder("nowhere", 5, shard=2)
 
 
+@pytest.mark.slow
 def test_growth_is_measured_once(tmp_path, capsys, monkeypatch):
     """One setting varies at a time; a point that is there is not measured again, one of other versions is."""
     arguments = ["--quick", "--output", str(tmp_path), "--only", "classes", "epsilons"]
@@ -124,6 +127,7 @@ def test_peak_memory_is_in_bytes_and_no_less_than_what_is_held():
     assert 0.99 * psutil.Process().memory_info().rss < memory.peak_bytes() < psutil.virtual_memory().total
 
 
+@pytest.mark.slow
 def test_the_strength_tables_are_complete(tmp_path):
     pytest.importorskip("torchattacks", reason="installed by `make test`")
     pytest.importorskip("clip_benchmark", reason="installed by `make test`")

@@ -54,10 +54,9 @@ def test_prompts_of_the_paper_s_data_sets(name):
     assert duplicate_prompts(expected[name]) == sorted(shared.get(name, []))
 
 
-def test_there_are_seventeen():
-    assert len(paper_names()) == 17
+def test_the_paper_s_data_sets_are_those_of_its_public_code():
     assert set(json.loads((GOLDEN / "prompts.json").read_text(encoding="utf8"))) == set(paper_names())
-    assert all(len(class_list(records()[name].names)) == records()[name].classes for name in paper_names())
+    assert all(len(known_names(name)) == record.classes for name, record in records().items() if record.names)
 
 
 def test_the_ensemble_of_imagenet_is_open_clip_s(tiny):
@@ -72,7 +71,7 @@ def test_the_ensemble_of_imagenet_is_open_clip_s(tiny):
         tiny.clip, tiny.tokenizer, names, makers, num_classes_per_batch=None, device="cpu"
     )
     ours = class_embeddings(tiny, [prompts[:6] for prompts in sets[:5]])
-    assert torch.allclose(ours, weights.T, atol=1e-6)
+    assert torch.allclose(ours, weights.T, atol=1e-5)  # unit vectors in single precision
 
 
 def test_presets_and_own_templates():

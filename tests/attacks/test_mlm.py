@@ -158,8 +158,8 @@ def test_a_model_whose_tokens_mark_the_beginning_of_a_word(tmp_path):
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     model = BertForMaskedLM(BertConfig(vocab_size=len(fast), max_position_embeddings=64, initializer_range=1.0, **sizes)).eval()
-    marked = [i for token, i in fast.get_vocab().items() if token.startswith("Ġ")]
-    model.cls.predictions.bias.data[marked[: len(marked) // 2]] = 3.0
+    words = fast.convert_tokens_to_ids(["Ġred", "Ġblue", "Ġtree"])  # ids differ from training to training of a tokenizer
+    model.cls.predictions.bias.data[words] = 50.0
     model.save_pretrained(tmp_path)
     prompt = "a photo, of a parrot"
     tokens = fast.tokenize(prompt)
@@ -168,7 +168,8 @@ def test_a_model_whose_tokens_mark_the_beginning_of_a_word(tmp_path):
         top = model(**fast(prompt, return_tensors="pt")).logits[0, 1].topk(10).indices.tolist()
     spelled = [token[1:] for token in fast.convert_ids_to_tokens(top) if token.startswith("Ġ")]
     expected = [word for word in spelled if word.isalpha() and len(word) > 1 and word not in STOP_WORDS and word != "photo"]
-    assert CandidateTable(f"mlm:{tmp_path}", prompts=[prompt])("photo", prompt, 1)[0] == expected != []
+    assert CandidateTable(f"mlm:{tmp_path}", prompts=[prompt])("photo", prompt, 1)[0] == expected
+    assert set(expected) >= {"red", "blue", "tree"}
 
 
 def test_batches_change_nothing(bert, monkeypatch):

@@ -9,6 +9,7 @@ from mmcoa.model.loading import create_model
 from mmcoa.threat import ThreatModel
 
 torchattacks = pytest.importorskip("torchattacks", reason="installed by `make test`")
+pytestmark = pytest.mark.slow
 
 
 class Contest:

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 from mmcoa.cli import main as cli
 
@@ -78,22 +79,11 @@ def test_lists(call, name):
 
 
 def test_every_command_has_help_with_an_example(call):
-    for name in (
-        "models",
-        "datasets",
-        "attacks",
-        "defenses",
-        "evaluate",
-        "train",
-        "run",
-        "status",
-        "gallery",
-        "book",
-        "compare",
-        "bench",
-    ):
+    commands = typer.main.get_command(cli.app).commands
+    assert {"evaluate", "train", "run"} <= set(commands)
+    for name in commands:
         code, out, _ = call(name, "--help")
-        assert code == 0 and "Example: mmcoa" in out
+        assert code == 0 and ("Example: mmcoa" in " ".join(out.split()) or hasattr(commands[name], "commands")), name
 
 
 def test_lists_and_status_do_not_wait_for_torch():

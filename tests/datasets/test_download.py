@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import os
+import socket
 import tarfile
 import threading
 import zipfile
@@ -155,8 +156,11 @@ def test_passing_errors_are_tried_again_and_lasting_ones_are_named(server, tmp_p
 
 def test_a_dead_address(tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "WAITS", (0,))
-    with pytest.raises(UserError, match=r"127\.0\.0\.1:9/x\.zip does not answer: .*refused; try again later"):
-        fetch("http://127.0.0.1:9/x.zip", tmp_path / "x.zip")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as once:
+        port = once.getsockname()[1]  # nobody listens there any more
+    with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port}/x\.zip does not answer: .*refused; try again later"):
+        fetch(f"http://127.0.0.1:{port}/x.zip", tmp_path / "x.zip")
     for url in ("file:///etc/passwd", "ftp://x/y"):
         with pytest.raises(UserError, match="no http or https"):
             fetch(url, tmp_path / "x")

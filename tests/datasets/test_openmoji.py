@@ -9,9 +9,11 @@ from mmcoa.datasets.order import balanced_order, few_shot
 from mmcoa.errors import UserError
 
 
-def test_fifteen_groups_and_one_held_out():
+def test_every_group_is_a_data_set_and_the_held_out_one_stands_apart():
     names = openmoji_names()
-    assert len(names) == 15 and "openmoji/others" not in names and f"openmoji/{HELD_OUT}" not in names
+    assert names and "openmoji/others" not in names and f"openmoji/{HELD_OUT}" not in names
+    groups = {record["group"] for record in glyph_records()}
+    assert {name.removeprefix("openmoji/") for name in names} | {HELD_OUT} <= groups
     for name in [*names, f"openmoji/{HELD_OUT}"]:
         count = len(glyph_indices(name.removeprefix("openmoji/")))
         assert 20 <= count <= 120 and count == records()[name].classes, name

@@ -46,7 +46,7 @@ def test_logits_are_scaled_cosines(tiny):
     pixels = torch.rand(2, 3, 16, 16)
     text = tiny.encode_text(["a", "b"])
     expected = tiny.clip.logit_scale.exp() * tiny.encode_image(pixels) @ text.T
-    torch.testing.assert_close(tiny.logits(pixels, text), expected)
+    torch.testing.assert_close(tiny.logits(pixels, text), expected, atol=1e-4, rtol=0)  # scale 14
 
 
 def test_resize_agrees_with_pil(tiny):
@@ -68,7 +68,8 @@ def test_a_checkpoint_loads_in_open_clip_and_in_ours(tiny, tmp_path):
     assert ours.name == "mine" and ours.metadata["defense"] == "clean" and ours.fingerprint() == tiny.fingerprint()
     pixels = torch.rand(2, 3, 16, 16)
     with torch.no_grad():
-        torch.testing.assert_close(plain.encode_image((pixels - 0.5) / 0.25), tiny.encode_image_raw(pixels))
+        theirs = plain.encode_image((pixels - 0.5) / 0.25)
+        torch.testing.assert_close(theirs, tiny.encode_image_raw(pixels), atol=1e-4, rtol=1e-4)
         text = torch.nn.functional.normalize(plain.encode_text(tokenizer(["a photo"])), dim=-1)
         torch.testing.assert_close(text, ours.encode_text(["a photo"]), atol=1e-5, rtol=0)
     assert [p.name for p in tmp_path.iterdir()] == ["ck"]  # nothing temporary left

@@ -31,9 +31,9 @@ def test_the_held_out_group_was_not_seen(card):
 
 
 def test_both_modalities_leave_room_to_show_effects(embedded):
-    """An attack that leaves nothing, or takes nothing, could show no defence: five data sets together."""
+    """An attack that leaves nothing, or takes nothing, could show no defence: three data sets together."""
     attacks = ["clean", "image", "text", "sequential"]
-    rows = [mmcoa.evaluate(embedded, mmcoa.load_dataset(name, samples=24), attacks) for name in openmoji_names()[::3]]
+    rows = [mmcoa.evaluate(embedded, mmcoa.load_dataset(name, samples=24), attacks) for name in openmoji_names()[::5]]
     clean, image, text, both = (sum(r[i]["accuracy"] for r in rows) / len(rows) for i in range(4))
     assert 5 < image < clean - 5 and 5 < text < clean - 5
     assert both < min(image, text)

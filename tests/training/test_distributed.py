@@ -74,6 +74,7 @@ if team.is_main_process:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does_with_the_whole_batch(tiny_folder, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     output = tmp_path / "two"

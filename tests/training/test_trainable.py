@@ -66,22 +66,25 @@ def test_low_rank_changes_start_at_zero_and_merge(tiny, small_birds):
     with torch.no_grad():
         before = tiny.logits(images, tiny.encode_text(prompts))
     keys, fingerprint = set(tiny.clip.state_dict()), tiny.fingerprint()
+    weights = {key: value.clone() for key, value in tiny.clip.state_dict().items()}
     parameters = make_trainable(tiny, ("image", "text"), lora_rank=2, seed=1)
     assert len(parameters) == 2 * 2 * 4 and sum(p.numel() for p in parameters) < 0.25 * sum(
         p.numel() for p in tiny.clip.parameters()
     )
     with torch.no_grad():
-        assert torch.equal(tiny.logits(images, tiny.encode_text(prompts)), before)
+        # the same weights to the bit; products of them may differ with where they lie in memory
+        assert all(torch.equal(value, weights[key]) for key, value in plain_state(tiny.clip).items())
+        assert torch.allclose(tiny.logits(images, tiny.encode_text(prompts)), before, atol=1e-4)
         for parameter in parameters:
             parameter.add_(0.1)
         changed = tiny.logits(images, tiny.encode_text(prompts))
         shared = tiny.logits(images, encode_texts(tiny, prompts))  # the shared-prefix encoder sees the changes too
-    assert not torch.allclose(changed, before) and torch.allclose(shared, changed, atol=1e-4)
+    assert not torch.allclose(changed, before, atol=1e-2) and torch.allclose(shared, changed, atol=1e-4)
     assert set(plain_state(tiny.clip)) == keys and tiny.fingerprint() != fingerprint
     merge(tiny)
     assert set(tiny.clip.state_dict()) == keys
     with torch.no_grad():
-        assert torch.allclose(tiny.logits(images, tiny.encode_text(prompts)), changed, atol=1e-5)
+        assert torch.allclose(tiny.logits(images, tiny.encode_text(prompts)), changed, atol=1e-4)
 
 
 @pytest.mark.parametrize("settings", [{"lora_rank": 2}, {"last_blocks": 1}, {"trains": "text"}])
