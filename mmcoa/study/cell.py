@@ -10,10 +10,12 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
+from mmcoa import defenses
 from mmcoa.attacks.catalog import find
 from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.distributed import join
@@ -28,7 +30,8 @@ from mmcoa.study.sources import MARKER, model_hash
 from mmcoa.study.sweeps import read_sweeps
 from mmcoa.study.weights import keep
 from mmcoa.threat import default_threat, preset
-from mmcoa.training import faults as ablations
+from mmcoa.training import config as training
+from mmcoa.training import faults
 from mmcoa.training.finetune import fine_tune
 from mmcoa.training.pretrain import pretrain
 
@@ -58,63 +61,39 @@ def run_pretrain_cell(data, output, *, name="pretrained", device="auto", results
 
 
 def run_train_cell(
-    defense,
-    model,
-    dataset,
-    output,
-    *,
-    split="train",
-    samples=None,
-    shots=None,
-    steps=None,
-    batch_size=None,
-    inner_steps=None,
-    epsilon=None,
-    lr=None,
-    lambda_image=None,
-    lambda_text=None,
-    positives=None,
-    trains=None,
-    last_blocks=None,
-    lora_rank=None,
-    precision=None,
-    fault=None,
-    candidate_source="table:train",
-    seed=0,
-    device="auto",
-    name=None,
-    results=None,
-    progress=None,
-):
-    """Fine-tune `model` on `dataset` and write the checkpoint folder `output`; None: the model's own default.
+    defense, model, dataset, output, *, own=None, fault=None, device="auto", name=None, results=None, progress=None, more=None,
+    **settings,
+):  # fmt: skip
+    """Fine-tune `model` on `dataset` and write the checkpoint folder `output`.
 
-    `name`: what results call the model (default DEFENSE-seedSEED). With `results` (results/PROFILE) the record of the cell
-    is written there, and the log of the training as training/NAME.csv. A finished checkpoint of the same cell is kept, an
-    unfinished one continued; in a study, one of an outdated cell is removed first. Several processes train one model together
-    (`accelerate launch`); the first one writes. Returns the folder; see `mmcoa.training.finetune.fine_tune` for the parameters.
+    Arguments:
+        own: {name: value} of the defence's own settings; the others are its defaults.
+        fault: of the released code, a name out of mmcoa/training/faults.py.
+        name: what results call the model (default DEFENSE-seedSEED).
+        results: results/PROFILE, where the record of the cell is written, and the log of the training as training/NAME.csv.
+        settings, more: fields of `mmcoa.TrainConfig`; None: the model's own default.
+
+    A finished checkpoint of the same cell is kept, an unfinished one continued; in a study, one of an outdated cell is removed
+    first. Several processes train one model together (`accelerate launch`); the first one writes. Returns the folder.
     """
     tune_allocator()
     began, started = time.monotonic(), time.time()
-    output, name = Path(output), name or f"{defense}-seed{seed}"
-    settings = dict(
-        defense=defense, dataset=dataset, split=split, samples=samples, shots=shots, steps=steps, batch_size=batch_size
-    )
-    settings |= dict(inner_steps=inner_steps, epsilon=epsilon, lr=lr, lambda_image=lambda_image, lambda_text=lambda_text)
-    settings |= dict(positives=positives, trains=trains, last_blocks=last_blocks, lora_rank=lora_rank, precision=precision)
-    settings |= dict(candidate_source=candidate_source, seed=seed)
-    device = str(resolve_device(device))
-    run = dict(
-        model=model, output=output, device=device, name=name, progress=progress, change=ablations.change(fault), **settings
-    )
+    for parameter in (settings := settings | (more or {})):
+        if parameter not in training.KINDS:
+            raise unknown("parameter", parameter, parameters_of(run_train_cell))
+    config, method, change = training.TrainConfig(**settings), defenses.choose(defense, own), faults.change(fault)
+    output, name, device = Path(output), name or f"{defense}-seed{config.seed}", str(resolve_device(device))
+    run = dict(device=device, name=name, progress=progress, change=change)
     if results is None:
-        return fine_tune(**run)
-    cell = train_cell(name, model, **settings, fault=fault)
+        return fine_tune(method, model, dataset, output, config, **run)
+    parameters = {"defense": defense, "dataset": dataset, "fault": fault, "with": method.own, **asdict(config)}
+    cell = train_cell(name, model, **parameters)
     team = join(device)  # before the model is loaded: it makes `cuda` mean this process's own GPU
     if team.is_main_process:
         claim_folder(output, cell)
     team.wait_for_everyone()
-    fine_tune(**run)
-    return conclude_training(cell, output, results, began, started, seed, device)
+    fine_tune(method, model, dataset, output, config, **run)
+    return conclude_training(cell, output, results, began, started, config.seed, device)
 
 
 def conclude_training(cell, output, results, began, started, seed, device):
@@ -270,7 +249,8 @@ def run_spec(path):
 def parameters_of(function):
     """Names of all parameters that a cell's function takes."""
     named = [name for name in inspect.signature(function).parameters if name not in ("settings", "progress")]
-    return [*named, *{run_evaluate_cells: EVALUATE_DEFAULTS, run_pretrain_cell: PRETRAIN_SETTINGS}.get(function, ())]
+    rest = {run_evaluate_cells: EVALUATE_DEFAULTS, run_pretrain_cell: PRETRAIN_SETTINGS, run_train_cell: training.KINDS}
+    return [*named, *rest.get(function, ())]
 
 
 # Of a pretrain cell, but for the data: names and defaults are those of `pretrain`.

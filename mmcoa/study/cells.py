@@ -11,10 +11,11 @@ from pathlib import Path
 from mmcoa import defenses
 from mmcoa.errors import unknown
 from mmcoa.study.profiles import load_profile, runs_of, sweeps_of, train_settings
-from mmcoa.study.settings import safe_name, written
+from mmcoa.study.settings import TrainSettings, safe_name, written
 from mmcoa.study.sources import candidates_code, candidates_hash, code_hash, dataset_hash, digest, model_hash
 from mmcoa.study.sweeps import points
 from mmcoa.study.weights import kept
+from mmcoa.training.config import COMMON, KINDS
 
 SCHEMA_VERSION = 2
 
@@ -154,7 +155,7 @@ def study_models(profile, runs=Path("runs"), results=Path("results")):
                 settings |= {"dataset": own} if own else {}
                 train = train_cell(name, base, base_weights, **settings)
                 path, weights = str(folder / name), train.hash
-                train_parameters = {"model": base, **settings, "device": profile.device}
+                train_parameters = {"model": base, **told_to_notebook(settings), "device": profile.device}
                 train_parameters |= {"name": name, "output": path, "results": output}
             cells = evaluate_cells(name, weights, main | judged, sweeps, profile.resize)
             evaluate_parameters = {
@@ -167,6 +168,17 @@ def study_models(profile, runs=Path("runs"), results=Path("results")):
             evaluate_parameters |= {"device": profile.device, "name": name, "output": output}
             models.append(StudyModel(name, train, cells, train_parameters, evaluate_parameters, pretrained))
     return models
+
+
+def told_to_notebook(settings):
+    """Settings of a training as parameters of notebooks/finetune.ipynb.
+
+    What it does not name is under `more` where it is no default, the defence's own settings are under `own`.
+    """
+    plain = {key: value for key, value in settings.items() if key in COMMON or key not in KINDS}
+    own, defaults = plain.pop("with"), TrainSettings().model_dump()
+    more = {key: settings[key] for key in KINDS if key not in COMMON and settings[key] != defaults[key]}
+    return {**plain, "own": own, "more": more}
 
 
 def expand(profile, runs=Path("runs"), results=Path("results")):

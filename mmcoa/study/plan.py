@@ -161,7 +161,7 @@ def papermill_command(process):
     script = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
     words = [str(script), str(process.notebook), str(process.output), "-k", "python3"]
     for key, value in process.parameters.items():
-        if isinstance(value, list):
+        if isinstance(value, list | dict):
             words += ["-y", json.dumps({key: value})]
         else:  # -r keeps a string a string that papermill would read as a number
             words += ["-r" if isinstance(value, str) else "-p", key, str(value)]

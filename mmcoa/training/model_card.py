@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from mmcoa.model.loading import save_checkpoint
+from mmcoa.store.files import write_text
 from mmcoa.threat import ThreatModel
 
 PROMPTS = ["This is a photo of a parrot", "This is a photo of a bicycle", "This is a photo of a hammer"]
@@ -68,11 +69,10 @@ def write_card(folder):
     """Write README.md of a trained checkpoint folder from its mmcoa.json; returns the path."""
     folder = Path(folder)
     info = json.loads((folder / "mmcoa.json").read_text())
-    config, threat = info["training"]["config"], info["training"]["threat"]
+    config, threat = info["training"]["config"], info["training"]["threat"] if info.get("inner", True) else None
     if "pretrained_on" in info:
         pixels = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["vision_cfg"]["image_size"]
-        (folder / "README.md").write_text(PRETRAINED.format(**config | info, pixels=pixels), encoding="utf8")
-        return folder / "README.md"
+        return write_text(folder / "README.md", PRETRAINED.format(**config | info, pixels=pixels))
     what = "the towers of the defence" if config["trains"] is None else f"`{config['trains']}`"
     what += f", last {config['last_blocks']} blocks" if config["last_blocks"] else ""
     what += f", low-rank changes of rank {config['lora_rank']}" if config["lora_rank"] else ""
@@ -94,8 +94,7 @@ def write_card(folder):
             "what": what, "threat": ThreatModel(**threat).describe() if threat else "none", "course": lines,
         },
     )  # fmt: skip
-    (folder / "README.md").write_text(text, encoding="utf8")
-    return folder / "README.md"
+    return write_text(folder / "README.md", text)
 
 
 def publish(model, folder, rows, training, glyphs, hardware=None):
@@ -149,7 +148,7 @@ def publish(model, folder, rows, training, glyphs, hardware=None):
         name=metadata["name"], parameters=sum(p.numel() for p in model.parameters()) / 1e6, pixels=model.image_size[0], glyphs=glyphs,
         table="\n".join(lines), count=len(seen), macro=macro, minutes=training["seconds"] / 60, hardware=hardware, **config,
     )  # fmt: skip
-    (Path(folder) / "README.md").write_text(text, encoding="utf8")
+    write_text(Path(folder) / "README.md", text)
     return Path(folder)
 
 

@@ -21,7 +21,7 @@ from mmcoa.study.records import write_record
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS
 from mmcoa.study.sources import model_hash
 from mmcoa.threat import ThreatModel
-from mmcoa.training.fault_names import FAULTS
+from mmcoa.training.faults import FAULTS
 
 PROFILE = """
 name: {name}

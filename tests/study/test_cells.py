@@ -12,7 +12,7 @@ from mmcoa.study import sources
 from mmcoa.study.cells import evaluate_cells, expand, train_cell
 from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles
 from mmcoa.study.settings import CANDIDATE_SOURCES, EVALUATE_DEFAULTS
-from mmcoa.training.fault_names import FAULTS
+from mmcoa.training.faults import FAULTS
 
 
 def hashes(profile):

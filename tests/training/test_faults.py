@@ -12,7 +12,7 @@ from mmcoa.errors import UserError
 from mmcoa.model.loading import create_model
 from mmcoa.threat import ThreatModel
 from mmcoa.training import faults as ablations
-from mmcoa.training.fault_names import FAULTS
+from mmcoa.training.faults import FAULTS
 from mmcoa.training.loop import TrainConfig, train
 
 THREAT = ThreatModel(epsilon="4/255", steps=3, candidate_source="table:train")
