@@ -59,6 +59,11 @@ class Defence:
         """Its settings as a dict."""
         return asdict(self.settings)
 
+    @property
+    def defaults(self):
+        """What they are where nothing is said."""
+        return asdict(type(self.settings)())
+
 
 def names():
     """Names of all defences that train something."""
@@ -147,5 +152,6 @@ def no_such_setting(of, key, others=()):
 def choose(name, given=None):
     """The `Defence` NAME with its own settings `given`; imports its module. Raises `UserError` like `own_settings`."""
     of, values = record(name), own_settings(name, given)
-    settings = make_dataclass("Settings", values, frozen=True)(**values)
+    fields = [(key, type(default), default) for key, default in of.settings.items()]
+    settings = make_dataclass("Settings", fields, frozen=True)(**values)
     return Defence(name, of.trains, of.inner, of.version, settings, load(name).objective)

@@ -68,7 +68,7 @@ def train(
     if threat is None and (defense.inner or held_out is not None):
         threat = config.threat()
     identity = identify(model, source, defense, config, threat, frozen, held_out)
-    state = TrainingState(output, identity, {"config": as_json(asdict(TrainConfig())), "defense": {"with": defense.own}})
+    state = TrainingState(output, identity, {"config": as_json(asdict(TrainConfig())), "defense": {"with": defense.defaults}})
     team = join(model.device)
     if state.finished():
         if team.is_main_process:
