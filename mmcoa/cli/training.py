@@ -62,7 +62,7 @@ def train(
 ):
     """Adversarial fine-tuning. Many GPUs: accelerate launch -m mmcoa train ...
 
-    Example: mmcoa train --defense mmcoa --dataset openmoji/land-vehicles --steps 100 --set lambda_image=0.25 --output runs/mmcoa
+    Example: mmcoa train --defense mmcoa --dataset openmoji/land-vehicles --steps 100 --set warmup=5 --output runs/mmcoa
     """
     given = locals()
     flags = {name: given[name] for name in COMMON if given[name] is not None}
@@ -83,7 +83,7 @@ def train(
 
 
 def read_settings(defense, flags, texts):
-    """(`TrainConfig`, {name: value} of the defence's own settings) from {name: value} of flags and `name=value` texts of --set."""
+    """(`TrainConfig`, the defence's own settings as a dict) from {name: value} of flags and `name=value` texts of --set."""
     known, config, own = record(defense), dict(flags), {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -107,7 +107,10 @@ def interpolate(
     alpha: Annotated[float, typer.Option(help="0: the frozen model, 1: the tuned one")],
     base: Annotated[str | None, typer.Option(help="the frozen model; default: the one that the checkpoint names")] = None,
 ):
-    """A model between the frozen and the tuned one. Example: mmcoa interpolate runs/tecoa --alpha 0.5 --output runs/tecoa-half"""
+    """A model between the frozen and the tuned one.
+
+    Example: mmcoa interpolate runs/tecoa --alpha 0.5 --output runs/tecoa-half
+    """
     from mmcoa.model.interpolation import interpolate_checkpoints
 
     console.print(f"checkpoint in {interpolate_checkpoints(model, output, alpha, base)}", soft_wrap=True)

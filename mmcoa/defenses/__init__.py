@@ -78,7 +78,10 @@ def load(name):
 
 
 def record(name):
-    """The `Record` of a defence, read without importing it (or torch). Raises `UserError` for an unknown one or a flawed file."""
+    """The `Record` of a defence, read without importing it (or torch).
+
+    Raises `UserError` for an unknown one or a flawed file.
+    """
     if name not in names():
         raise unknown("defence", name, names())
     path = next(path for folder in __path__ if (path := Path(folder) / f"{name}.py").is_file())
@@ -133,7 +136,10 @@ def describe(name):
 
 
 def own_settings(name, given=None):
-    """All settings of a defence as a dict: its defaults, then `given`. Raises `UserError` for one that it does not have, or its value."""
+    """All settings of a defence as a dict: its defaults, then `given`.
+
+    Raises `UserError` for one that it does not have, and for an impossible value.
+    """
     of = record(name)
     for key in given or {}:
         if key not in of.settings:

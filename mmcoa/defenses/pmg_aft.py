@@ -3,8 +3,8 @@
     loss = CE(z(x'), y) + a KL(p0(x') || p(x')) + b KL(p(x) || p(x')),  x' = PGD on the cross-entropy over all class prompts
 
 z, p: logits [B, C] and probabilities of the trained model; p0: of the frozen one, which sees the adversarial picture too. The
-three terms weigh the same by default (a, b: `lambda_frozen`, `lambda_clean`) and are means over the batch, so that their balance does not
-depend on its size (trap T7).
+three terms weigh the same by default (a, b: `lambda_frozen`, `lambda_clean`) and are means over the batch, so that their
+balance does not depend on its size (trap T7).
 """
 
 import torch

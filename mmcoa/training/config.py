@@ -1,4 +1,4 @@
-"""All settings of a fine-tuning, in one place: profiles, `mmcoa train`, the notebook and a study's cells follow from `TrainConfig`.
+"""All settings of a fine-tuning, in one place: profiles, `mmcoa train`, the notebook and a study's cells follow from it.
 
 Imports no torch. A new setting is a field with a default that changes nothing; whoever reads it is in finetune.py or loop.py.
 """
@@ -121,7 +121,7 @@ PUBLIC = {field.name: value for field in fields(TrainConfig) if (value := field.
 
 
 def checked(name, value):
-    """The value of a setting in its type; `UserError` where it is impossible. The range of epsilon is the threat model's business."""
+    """The value of a setting in its type; `UserError` where it is impossible. The range of epsilon is the threat model's."""
     if name == "epsilon" and value is not None:
         return ThreatModel(epsilon=parse_epsilon(value)).epsilon
     return KINDS[name].check(name, value)

@@ -2,7 +2,7 @@
 
     fine_tune(..., change=faults.change("gradient_leak"))
 
-Described from its behaviour (design pages: traps), written anew. The names are read without torch: it is imported where it is used.
+Described from its behaviour (design pages: traps), written anew. Torch is imported where it is used: names are read without it.
 """
 
 import functools

@@ -17,8 +17,8 @@ def fine_tune(defense, model, dataset, output, config=None, *, device="auto", na
 
     Arguments:
         defense: its name, or `mmcoa.defenses.choose(name, settings)` with settings of its own.
-        config: `TrainConfig`, or None: all defaults. None in it stands for the model's own default (its mmcoa.json; for others the paper's public ones).
-            Results are judged on another candidate table than its `candidate_source`.
+        config: `TrainConfig`, or None: all defaults. None in it stands for the model's own default (its mmcoa.json; for
+            others the paper's public ones). Results are judged on another candidate table than its `candidate_source`.
         name: what results call the new model (default: the folder's name).
         progress: called with (step, steps, logs) at each logged step.
         change: function from the keyword arguments of `train` to other ones: a fault of the released code (faults.py).

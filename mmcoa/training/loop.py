@@ -136,7 +136,7 @@ def train(
 
 
 def identify(model, source, defense, config, threat, frozen, held_out):
-    """All that goes into a run, as JSON: what has to be the same for an unfinished one to go on. Devices and logs are not in it."""
+    """All that goes into a run, as JSON: what has to be the same for an unfinished one to go on. Devices are not in it."""
     return as_json(
         {
             "config": asdict(config),

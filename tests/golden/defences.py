@@ -2,9 +2,8 @@
 
     python -m tests.golden.defences          # rewrite defences.json; refuses where something moved and no version was raised
 
-The numbers are compared with a tolerance, not bit by bit: another processor rounds otherwise, and Adam turns the sign of a gradient
-near zero into a whole step. Measured between plain C, AVX2, AVX-512 and one or two threads they differ by at most 0.02 (logits) and
-0.001 (losses); a weight of 0.55 for 0.5, or one inner step more, moves them by ten times as much.
+The numbers are compared with a tolerance, not bit by bit: another processor rounds otherwise, and Adam turns the sign of a
+gradient near zero into a whole step.
 """
 
 import csv

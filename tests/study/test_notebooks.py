@@ -10,7 +10,9 @@ import nbformat
 import pytest
 
 import mmcoa.datasets
+from mmcoa.errors import UserError
 from mmcoa.study import cell as study
+from mmcoa.training.config import COMMON, KINDS
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = ("pretrain", "finetune", "evaluate", "gallery")
@@ -51,12 +53,15 @@ def test_every_parameter_has_a_comment(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "function", "rename"),
-    [("finetune", study.run_train_cell, {}), ("evaluate", study.run_evaluate_cells, {"dataset": "datasets"})],
+    ("name", "function", "rename", "rest"),
+    [
+        ("finetune", study.run_train_cell, {}, KINDS.keys() - set(COMMON)),  # those come as `more`
+        ("evaluate", study.run_evaluate_cells, {"dataset": "datasets"}, set()),
+    ],
 )
-def test_parameters_are_those_of_the_function(name, function, rename):
+def test_parameters_are_those_of_the_function(name, function, rename, rest):
     given = [rename.get(key, key) for key in names_in(parameters_cell(read(name)).source)]
-    assert len(given) == len(set(given)) and set(given) == set(study.parameters_of(function))
+    assert len(given) == len(set(given)) and set(given) == set(study.parameters_of(function)) - rest
 
 
 def test_defaults_of_the_notebook_are_those_of_a_profile():
@@ -91,8 +96,14 @@ def test_pretrain(project, monkeypatch):
 
 
 def test_finetune_by_hand(project):
-    execute("finetune", model="models/tiny", dataset="openmoji/birds", samples=8, steps=2, batch_size=4, inner_steps=1)
-    assert study.load_model("runs/finetune").name == "mmcoa-seed0"
+    own, more = {"lambda_image": 0.25}, {"log_every": 1, "betas": [0.8, 0.9]}
+    short = dict(samples=8, steps=2, batch_size=4, inner_steps=1)
+    execute("finetune", model="models/tiny", dataset="openmoji/birds", own=own, more=more, **short)
+    model = study.load_model("runs/finetune")
+    assert model.name == "mmcoa-seed0" and model.metadata["training"]["defense"]["with"]["lambda_image"] == 0.25
+    assert model.metadata["training"]["config"]["betas"] == [0.8, 0.9]
+    with pytest.raises(UserError, match="unknown parameter 'lambda_image'"):
+        execute("finetune", model="models/tiny", dataset="openmoji/birds", more={"lambda_image": 0.25}, **short)
     assert not Path("results").exists()
 
 
