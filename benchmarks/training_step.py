@@ -13,8 +13,11 @@ from mmcoa.attacks.ball import project, random_start
 from mmcoa.datasets.batches import Batch, ShuffledDataset
 from mmcoa.defenses._losses import contrastive
 from mmcoa.threat import ThreatModel
-from mmcoa.training.loop import TrainConfig, make_optimizer, train
+from mmcoa.training.config import TrainConfig
+from mmcoa.training.loop import train
+from mmcoa.training.schedule import make_optimizer
 
+MMCOA = defenses.choose("mmcoa")
 MATRIX = 8192  # side of the bf16 product that says what the device can do
 
 
@@ -25,18 +28,18 @@ def random_batch(model, prompts, size, device):
     return Batch(images, labels, prompts, step=0, seed=0)
 
 
-def ours(model, frozen, batch, threat, config, optimizer):
+def ours(model, frozen, batch, threat, optimizer):
     """One step of the library; the loss."""
     optimizer.zero_grad(set_to_none=True)
-    loss, _ = defenses.load("mmcoa").objective(model, frozen, batch, threat, config)
+    loss, _ = MMCOA.objective(model, frozen, batch, threat, MMCOA.settings)
     loss.backward()
     optimizer.step()
     return loss.item()
 
 
-def public(model, batch, threat, config, optimizer, candidates):
-    """One step as public code does it: prompts through the text tower at each step of the inner attack, gradients of all weights
-    (that these are added to the update is undone, for the same result), one prompt after another in the text attack."""
+def public(model, batch, threat, optimizer, candidates):
+    """One step as public code does it: prompts through the text tower at each step of the inner attack, gradients of all
+    weights (that these are added to the update is undone, for the same result), one prompt after another in the text attack."""
     start = project(
         random_start(batch.images.shape[1:], threat, batch.sample_ids().tolist()).to(batch.images), batch.images, threat
     )
@@ -53,9 +56,9 @@ def public(model, batch, threat, config, optimizer, candidates):
         return torch.nn.functional.normalize(clip.encode_text(model.tokenizer(prompts).to(batch.images.device)), dim=-1)
 
     clean, attacked = encode(texts)[rows], encode(found)[rows]
-    image = contrastive(model.encode_image(adversarial), clean, labels, model.scale, config.positives)
-    text = contrastive(model.encode_image(batch.images), attacked, labels, model.scale, config.positives)
-    loss = config.lambda_image * image + config.lambda_text * text
+    image = contrastive(model.encode_image(adversarial), clean, labels, model.scale, MMCOA.settings.positives)
+    text = contrastive(model.encode_image(batch.images), attacked, labels, model.scale, MMCOA.settings.positives)
+    loss = MMCOA.settings.lambda_image * image + MMCOA.settings.lambda_text * text
     loss.backward()
     optimizer.step()
     return loss.item()
@@ -64,7 +67,7 @@ def public(model, batch, threat, config, optimizer, candidates):
 def step_lines(settings, device, random_model, prompts, candidates):
     """An MMCoA step; both sides start from the same weights and end at the same loss."""
     threat = ThreatModel(epsilon="1/255", steps=settings.inner_steps, keep="last", candidate_source="table:eval")
-    config = TrainConfig(defense="mmcoa", lr=1e-6)
+    config = TrainConfig(lr=1e-6).for_model({})
 
     def prepared():
         model = random_model(settings.architecture, device)
@@ -74,13 +77,14 @@ def step_lines(settings, device, random_model, prompts, candidates):
     model, batch, optimizer = prepared()
     best, losses = float("inf"), []
     for _ in range(settings.step_repeats):
-        seconds, loss = timed(lambda: ours(model, model, batch, threat, config, optimizer), device)
+        seconds, loss = timed(lambda: ours(model, model, batch, threat, optimizer), device)
         best, losses = min(best, seconds), [*losses, loss]
     model, batch, optimizer = prepared()
-    baseline, loss = usual(lambda: public(model, batch, threat, config, optimizer, candidates), device)
+    baseline, loss = usual(lambda: public(model, batch, threat, optimizer, candidates), device)
     print(f"MMCoA step: loss {losses[0]:.5f} and {loss:.5f}")
     require(abs(losses[0] - loss) < 1e-3 * abs(loss), f"MMCoA step: {losses[0]} and {loss}")
-    setting = f"{settings.architecture}, {len(prompts)} classes, batch {settings.step_batch}, PGD-{threat.steps}, one-word text attack"
+    setting = f"{settings.architecture}, {len(prompts)} classes, batch {settings.step_batch}, PGD-{threat.steps}, "
+    setting += "one-word text attack"
     target = "10x" if str(device).startswith("cuda") else "3x"
     rows = [line("MMCoA step", setting, best, baseline, "s", target)]
     if str(device).startswith("cuda"):
@@ -99,9 +103,9 @@ def peak_line(model, batch, threat, config, device, setting, side=MATRIX):
     model.precision = model.text_precision = "bf16"
     optimizer = make_optimizer([p for p in model.clip.parameters() if p.requires_grad], config)
     with FlopCounterMode(display=False) as counter:
-        ours(model, model, batch, threat, config, optimizer)
+        ours(model, model, batch, threat, optimizer)
     synchronize(device)
-    seconds = min(timed(lambda: ours(model, model, batch, threat, config, optimizer), device)[0] for _ in range(3))
+    seconds = min(timed(lambda: ours(model, model, batch, threat, optimizer), device)[0] for _ in range(3))
     model.precision = model.text_precision = "fp32"
     achieved = counter.get_total_flops() / seconds
     setting = f"{setting}, bf16; baseline: a {side} x {side} bf16 product"
@@ -116,10 +120,10 @@ def epoch_lines(settings, device):
     data = data.prefix(settings.epoch)
     model, frozen = (mmcoa.load_model("openmoji-clip", device) for _ in range(2))
     source = ShuffledDataset(data, settings.embedded_batch, 0, device)
-    config = TrainConfig(defense="mmcoa", steps=-(-len(data) // source.batch_size), batch_size=source.batch_size)
+    config = TrainConfig(steps=-(-len(data) // source.batch_size), batch_size=source.batch_size)
     threat = ThreatModel(epsilon="2/255", steps=3, candidate_source="table:train")
     with tempfile.TemporaryDirectory() as folder:
-        seconds, _ = timed(lambda: train(model, source, config, f"{folder}/run", frozen=frozen, threat=threat), device)
+        seconds, _ = timed(lambda: train(model, source, MMCOA, config, f"{folder}/run", frozen=frozen, threat=threat), device)
     setting = (
         f"openmoji-clip, {len(data)} pictures of {data.name} ({len(data.prompts)} classes), PGD-3, batch {source.batch_size}"
     )

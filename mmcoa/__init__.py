@@ -21,7 +21,7 @@ _EXPORTS = {
     "parse_epsilon": "mmcoa.threat",
     "evaluate": "mmcoa.evaluation.loop",
     "train": "mmcoa.training.loop",
-    "TrainConfig": "mmcoa.training.loop",
+    "TrainConfig": "mmcoa.training.config",
     "UserError": "mmcoa.errors",
 }
 __all__ = list(_EXPORTS)

@@ -10,7 +10,7 @@ import torch
 
 from mmcoa.errors import UserError
 from mmcoa.threat import ThreatModel
-from mmcoa.training.loop import TrainConfig
+from mmcoa.training.config import TrainConfig
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import baselines
@@ -69,7 +69,7 @@ def test_the_share_of_the_peak_is_counted():
         parameter.requires_grad_(True)
     batch = training_step.random_batch(model, prompts, 4, "cpu")
     threat = ThreatModel(epsilon="1/255", steps=1, candidate_source="table:eval")
-    row = training_step.peak_line(model, batch, threat, TrainConfig(defense="mmcoa"), "cpu", "tiny", side=256)
+    row = training_step.peak_line(model, batch, threat, TrainConfig(lr=1e-6).for_model({}), "cpu", "tiny", side=256)
     assert float(row["ours"]) > 0 and float(row["ratio"]) == pytest.approx(
         float(row["ours"]) / float(row["baseline"]), rel=0.05
     )

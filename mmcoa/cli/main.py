@@ -65,7 +65,9 @@ def defenses():
     """List the defences. Example: mmcoa defenses"""
     from mmcoa import defenses as package
 
-    print_table(["defence", "what"], [["none", "the pre-trained model"], *([n, package.describe(n)] for n in package.names())])
+    records = [package.record(name) for name in package.names()]
+    rows = [[one.name, one.summary, ", ".join(f"{key}={value}" for key, value in one.settings.items())] for one in records]
+    print_table(["defence", "what", "settings of its own"], [["none", "the pre-trained model", ""], *rows])
 
 
 @app.command()

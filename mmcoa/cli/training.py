@@ -7,7 +7,9 @@ import typer
 
 from mmcoa.console import console
 from mmcoa.datasets.place import use_root
+from mmcoa.defenses import choose, no_such_setting, record
 from mmcoa.errors import UserError
+from mmcoa.training.config import COMMON, HELP, KINDS, TrainConfig, parsed
 
 Model = Annotated[
     str, typer.Option(help="openmoji-clip, a checkpoint folder, ARCH/PRETRAINED of open_clip, or hf-hub:OWNER/NAME")
@@ -15,36 +17,44 @@ Model = Annotated[
 Data = Annotated[str, typer.Option(help="name of a data set (`mmcoa datasets`) or wds:FOLDER")]
 
 
+OTHERS = ", ".join(name for name in KINDS if name not in COMMON)
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help=f"repeat for several: a setting of the defence (`mmcoa defenses`), or one of {OTHERS}",
+    ),
+]
+
+
+def flag(name):
+    """The option of a setting of `TrainConfig`, with its help."""
+    default = getattr(TrainConfig, name)
+    text = HELP[name] if default is None else f"{HELP[name]}; default: {default}"
+    return typer.Option("--candidates" if name == "candidate_source" else f"--{name.replace('_', '-')}", help=text)
+
+
 def train(
     defense: Annotated[str, typer.Option(help="see `mmcoa defenses`")],
     output: Annotated[Path, typer.Option(help="checkpoint folder; an unfinished run in it goes on")],
     model: Model = "openmoji-clip",
     dataset: Data = "openmoji/land-vehicles",
-    split: Annotated[str, typer.Option(help="split to train on")] = "train",
-    samples: Annotated[int | None, typer.Option(help="at most so many samples, balanced over classes")] = None,
-    shots: Annotated[int | None, typer.Option(help="so many samples of each class")] = None,
-    steps: Annotated[int | None, typer.Option(help="optimiser steps; default: the model's")] = None,
-    epochs: Annotated[int | None, typer.Option(help="passes over the samples, instead of --steps")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="of all processes together; default: the model's")] = None,
-    lr: Annotated[float | None, typer.Option(help="peak learning rate; default: the model's")] = None,
-    warmup: Annotated[int | None, typer.Option(help="steps until the peak; default: the model's")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="of matrices; default 0.2")] = None,
-    epsilon: Annotated[str | None, typer.Option(help="of the inner image attack, such as 2/255; default: the model's")] = None,
-    inner_steps: Annotated[int | None, typer.Option(help="steps of the inner image attack; default: the model's")] = None,
-    candidates: Annotated[str, typer.Option(help="candidates of the inner text attack")] = "table:train",
-    positives: Annotated[str | None, typer.Option(help="class or index; see mmcoa/defenses/_losses.py")] = None,
-    lambda_image: Annotated[float | None, typer.Option(help="weight of the adversarial-image term")] = None,
-    lambda_text: Annotated[float | None, typer.Option(help="weight of the adversarial-text term")] = None,
-    trains: Annotated[str | None, typer.Option(help="towers: image, text or both; default: the defence's own")] = None,
-    last_blocks: Annotated[int | None, typer.Option(help="train only the last blocks of each tower")] = None,
-    lora_rank: Annotated[int | None, typer.Option(help="train low-rank changes of this rank instead of the matrices")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16")] = None,
-    accumulate: Annotated[int | None, typer.Option(help="parts of a batch that go through the model one after another")] = None,
-    gradient_checkpointing: Annotated[bool, typer.Option(help="compute activations again: less memory, more time")] = False,
-    held_out: Annotated[int, typer.Option(help="samples that are not trained on and choose the best state; 0: none")] = 64,
-    evaluate_every: Annotated[int | None, typer.Option(help="steps between looks at them; default 50")] = None,
-    checkpoint_every: Annotated[int | None, typer.Option(help="steps between checkpoints; default 50")] = None,
-    seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
+    split: Annotated[str | None, flag("split")] = None,
+    samples: Annotated[int | None, flag("samples")] = None,
+    shots: Annotated[int | None, flag("shots")] = None,
+    held_out: Annotated[int | None, flag("held_out")] = None,
+    epsilon: Annotated[str | None, flag("epsilon")] = None,
+    inner_steps: Annotated[int | None, flag("inner_steps")] = None,
+    candidate_source: Annotated[str | None, flag("candidate_source")] = None,
+    steps: Annotated[int | None, flag("steps")] = None,
+    epochs: Annotated[int | None, flag("epochs")] = None,
+    batch_size: Annotated[int | None, flag("batch_size")] = None,
+    lr: Annotated[float | None, flag("lr")] = None,
+    trains: Annotated[str | None, flag("trains")] = None,
+    precision: Annotated[str | None, flag("precision")] = None,
+    seed: Annotated[int | None, flag("seed")] = None,
+    settings: Set = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     root: Annotated[
         Path | None, typer.Option(help="folder of the data sets; default: $MMCOA_DATA, else the user's cache")
@@ -52,13 +62,11 @@ def train(
 ):
     """Adversarial fine-tuning. Many GPUs: accelerate launch -m mmcoa train ...
 
-    Example: mmcoa train --defense mmcoa --model openmoji-clip --dataset openmoji/land-vehicles --steps 100 --output runs/mmcoa
+    Example: mmcoa train --defense mmcoa --dataset openmoji/land-vehicles --steps 100 --set warmup=5 --output runs/mmcoa
     """
-    from mmcoa import defenses as package
-
-    package.load(defense)
-    if steps is not None and epochs is not None:
-        raise UserError("give --steps or --epochs, not both")
+    given = locals()
+    flags = {name: given[name] for name in COMMON if given[name] is not None}
+    config, own = read_settings(defense, flags, settings or [])
     from mmcoa.runtime import tune_allocator
     from mmcoa.training.finetune import fine_tune
 
@@ -70,15 +78,27 @@ def train(
         left = row["seconds"] / (step + 1) * (total - step - 1)
         console.print(f"step {step + 1}/{total}  {numbers}  {left:.0f} s left", highlight=False, soft_wrap=True)
 
-    folder = fine_tune(
-        defense, model, dataset, output, split=split, samples=samples, shots=shots, steps=steps, epochs=epochs,
-        batch_size=batch_size, lr=lr, warmup=warmup, weight_decay=weight_decay, epsilon=epsilon, inner_steps=inner_steps,
-        candidate_source=candidates, positives=positives, lambda_image=lambda_image, lambda_text=lambda_text, trains=trains,
-        last_blocks=last_blocks, lora_rank=lora_rank, precision=precision, accumulate=accumulate,
-        gradient_checkpointing=gradient_checkpointing, held_out=held_out, evaluate_every=evaluate_every,
-        checkpoint_every=checkpoint_every, seed=seed, device=device, progress=report,
-    )  # fmt: skip
+    folder = fine_tune(choose(defense, own), model, dataset, output, config, device=device, progress=report)
     console.print(f"checkpoint in {folder}", soft_wrap=True)
+
+
+def read_settings(defense, flags, texts):
+    """(`TrainConfig`, the defence's own settings as a dict) from {name: value} of flags and `name=value` texts of --set."""
+    known, config, own = record(defense), dict(flags), {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise UserError(f"--set takes NAME=VALUE, got '{text}'")
+        if name in config or name in own:
+            raise UserError(f"{name} is given twice")
+        if name in KINDS:
+            config[name] = parsed(name, value)
+        elif name in known.settings:
+            own[name] = known.kinds[name].parse(name, value)
+        else:
+            raise no_such_setting(known, name, KINDS)
+    return TrainConfig(**config), own
 
 
 def interpolate(
@@ -87,7 +107,10 @@ def interpolate(
     alpha: Annotated[float, typer.Option(help="0: the frozen model, 1: the tuned one")],
     base: Annotated[str | None, typer.Option(help="the frozen model; default: the one that the checkpoint names")] = None,
 ):
-    """A model between the frozen and the tuned one. Example: mmcoa interpolate runs/tecoa --alpha 0.5 --output runs/tecoa-half"""
+    """A model between the frozen and the tuned one.
+
+    Example: mmcoa interpolate runs/tecoa --alpha 0.5 --output runs/tecoa-half
+    """
     from mmcoa.model.interpolation import interpolate_checkpoints
 
     console.print(f"checkpoint in {interpolate_checkpoints(model, output, alpha, base)}", soft_wrap=True)

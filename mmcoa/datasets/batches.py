@@ -13,6 +13,7 @@ import torch
 from mmcoa.attacks.words import split_words, substitute
 from mmcoa.datasets import openmoji
 from mmcoa.errors import UserError
+from mmcoa.store.files import digest
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,13 @@ class ShuffledDataset:
         images = self._streamed(step) if self.reader else self.images[index.to(self.images.device)]
         return Batch(images.float() / 255, self.dataset.labels[index], self.dataset.prompts, step, self.seed)
 
+    def identity(self):
+        """What a run on these batches must find again when it goes on. Of pictures that are streamed the first 64 are looked at."""
+        data, seen = self.dataset, self.dataset.prefix(64) if self.reader else self.dataset
+        content = digest([data.ids.tolist(), data.labels.tolist(), list(data.prompts), seen.fingerprint()])[:16]
+        of = {"name": data.name, "split": data.split, "samples": len(data), "content": content}
+        return of | {"batch_size": self.batch_size, "seed": self.seed}
+
     def _index(self, step):
         n, places = len(self.dataset), np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         epochs = {epoch: np.random.default_rng([self.seed, epoch]).permutation(n) for epoch in np.unique(places // n)}
@@ -113,6 +121,10 @@ class Ahead:
 
     def __init__(self, source):
         self.source, self.maker, self.next = source, ThreadPoolExecutor(1), {}
+
+    def identity(self):
+        """That of the source."""
+        return self.source.identity()
 
     def __call__(self, step):
         batch = self.next.pop(step, None) or self.maker.submit(self.source, step)
@@ -142,6 +154,11 @@ class OpenMojiCaptions:
         self.names = {i: records[i]["name"] for i in self.glyphs}
         self.reserved = {name.lower() for name in self.names.values()}
         self.batch_size, self.seed, self.table, self.substitutions, self.run = batch_size, seed, table, substitutions, run
+
+    def identity(self):
+        """What a run on these batches must find again when it goes on."""
+        of = {"name": "openmoji", "samples": len(self.glyphs), "content": digest([sorted(self.reserved), self.table])[:16]}
+        return of | {"batch_size": self.batch_size, "seed": self.seed, "substitutions": self.substitutions, "run": self.run}
 
     def caption(self, rng, name):
         """One caption of a glyph."""

@@ -9,6 +9,7 @@ from mmcoa.datasets import find, load_dataset
 from mmcoa.datasets.batches import Batch
 from mmcoa.errors import UserError
 from mmcoa.prompts import clean_name
+from mmcoa.store.files import digest
 
 TEMPLATES = (
     "This is a photo of a {}",
@@ -63,6 +64,12 @@ class CaptionedPictures:
 
     def __len__(self):
         return len(self.labels)
+
+    def identity(self):
+        """What a run on these batches must find again when it goes on."""
+        content = digest([[one.fingerprint() for one in self.sets], self.classes, self.templates, self.table])[:16]
+        of = {"name": " ".join(one.name for one in self.sets), "samples": len(self), "content": content}
+        return of | {"batch_size": self.batch_size, "seed": self.seed, "pixels": self.pixels}
 
     def __call__(self, step):
         rng = np.random.default_rng([self.seed, step])

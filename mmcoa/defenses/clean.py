@@ -6,6 +6,10 @@ loss = L(f(x), g(t)),  L = CE(image -> text) + CE(text -> image)
 from mmcoa.defenses._losses import contrastive
 
 TRAINS = ("image", "text")
+INNER = ()
+VERSION = 1
+SETTINGS = {"positives": "class"}
+CHOICES = {"positives": ("class", "index")}  # see _losses.py
 
 
 def objective(model, frozen, batch, threat, settings):

@@ -10,6 +10,8 @@ import torch
 from mmcoa.attacks.pgd import feature
 
 TRAINS = ("image",)
+INNER = ("image",)
+VERSION = 1
 
 
 def objective(model, frozen, batch, threat, settings):

@@ -6,6 +6,11 @@ loss = lambda_i L(f(x'), g(t)),  L = CE(image -> text) + CE(text -> image)
 from mmcoa.defenses.mmcoa import adversarial_image_term
 
 TRAINS = ("image", "text")
+INNER = ("image",)
+VERSION = 1
+SETTINGS = {"lambda_image": 0.5, "positives": "class"}
+CHOICES = {"positives": ("class", "index")}  # see _losses.py
+LEAST = {"lambda_image": 0}
 
 
 def objective(model, frozen, batch, threat, settings):

@@ -3,7 +3,7 @@
     loss = mean ||g(t') - g0(t)||^2,  t' = the prompt with one letter of one word edited that moves the embedding furthest
 
 g: text embedding before normalisation, [U, D], of the U distinct prompts of the batch; g0: that of the frozen model. LEAF
-samples places in the sentence and then letters; here one sample of `EDITS` out of all single edits of content words is tried
+samples places in the sentence and then letters; here one sample of `edits` out of all single edits of content words is tried
 and the one furthest from g0(t), by cosine, is taken.
 """
 
@@ -18,14 +18,17 @@ from mmcoa.attacks.scores import EmbeddingScore, by_owner
 from mmcoa.attacks.text import attackable_positions, enumerate_variants, search
 
 TRAINS = ("text",)
-EDITS = 50
+INNER = ("text",)
+VERSION = 1
+SETTINGS = {"edits": 50}
+LEAST = {"edits": 1}
 
 
 def objective(model, frozen, batch, threat, settings):
     """Loss of one batch (scalar) and what to log."""
     prompts, _ = batch.present()
     variants = _edits(tuple(batch.prompts), threat).of(prompts)
-    drawn = sample(variants, EDITS, np.random.default_rng([batch.seed, batch.step]))
+    drawn = sample(variants, settings.edits, np.random.default_rng([batch.seed, batch.step]))
     one_word = threat.changed(text_budget=1)
     adversarial = search(model, drawn, one_word, EmbeddingScore(encode_texts(frozen, prompts))).prompts
     with torch.no_grad():

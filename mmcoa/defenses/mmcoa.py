@@ -19,6 +19,11 @@ from mmcoa.defenses._losses import contrastive
 from mmcoa.distributed import gather
 
 TRAINS = ("image", "text")
+INNER = ("image", "text")
+VERSION = 1
+SETTINGS = {"lambda_image": 0.5, "lambda_text": 0.5, "positives": "class"}  # weights of the two terms
+CHOICES = {"positives": ("class", "index")}  # see _losses.py
+LEAST = {"lambda_image": 0, "lambda_text": 0}
 
 
 def objective(model, frozen, batch, threat, settings):

@@ -1,9 +1,10 @@
 """`pmg_aft`: adversarial fine-tuning guided by the pre-trained model (Wang et al., CVPR 2024), image tower.
 
-    loss = CE(z(x'), y) + KL(p0(x') || p(x')) + KL(p(x) || p(x')),  x' = PGD on the cross-entropy over all class prompts
+    loss = CE(z(x'), y) + a KL(p0(x') || p(x')) + b KL(p(x) || p(x')),  x' = PGD on the cross-entropy over all class prompts
 
 z, p: logits [B, C] and probabilities of the trained model; p0: of the frozen one, which sees the adversarial picture too. The
-three terms weigh the same and are means over the batch, so that their balance does not depend on its size (trap T7).
+three terms weigh the same by default (a, b: `lambda_frozen`, `lambda_clean`) and are means over the batch, so that their
+balance does not depend on its size (trap T7).
 """
 
 import torch
@@ -13,6 +14,10 @@ from mmcoa.attacks.pgd import pgd
 from mmcoa.defenses._features import class_features
 
 TRAINS = ("image",)
+INNER = ("image",)
+VERSION = 1
+SETTINGS = {"lambda_frozen": 1.0, "lambda_clean": 1.0}
+LEAST = {"lambda_frozen": 0, "lambda_clean": 0}
 
 
 def objective(model, frozen, batch, threat, settings):
@@ -27,7 +32,8 @@ def objective(model, frozen, batch, threat, settings):
         "to_frozen": divergence(guide, attacked),
         "to_clean": divergence(clean, attacked),
     }
-    return sum(terms.values()), {name: term.item() for name, term in terms.items()}
+    loss = terms["tecoa"] + settings.lambda_frozen * terms["to_frozen"] + settings.lambda_clean * terms["to_clean"]
+    return loss, {name: term.item() for name, term in terms.items()}
 
 
 def divergence(target, logits):

@@ -9,6 +9,8 @@ from mmcoa.attacks.pgd import pgd
 from mmcoa.defenses._features import class_features
 
 TRAINS = ("image",)
+INNER = ("image",)
+VERSION = 1
 
 
 def objective(model, frozen, batch, threat, settings):

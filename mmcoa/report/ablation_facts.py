@@ -5,7 +5,7 @@ from mmcoa.report.ablations import GROUPS, REFERENCE, faults, said
 from mmcoa.report.names import attack_label, dataset_label, listed
 from mmcoa.report.strength_facts import counted
 from mmcoa.report.sweeps import described, signed_interval, symbols
-from mmcoa.training.fault_names import FAULTS
+from mmcoa.training.faults import FAULTS
 
 
 def of_ablations(found):

@@ -10,7 +10,7 @@ from mmcoa.report import style
 from mmcoa.report.ablations import GROUPS, REFERENCE, faults, label
 from mmcoa.report.names import attack_label
 from mmcoa.report.sweeps import signed_interval
-from mmcoa.training.fault_names import FAULTS
+from mmcoa.training.faults import FAULTS
 
 
 def group_table(found, group, frame):

@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pandas as pd
 
+from mmcoa import defenses
 from mmcoa.errors import UserError
 from mmcoa.report import paired
 from mmcoa.report.results import made_with, method_of, read_outcomes
 from mmcoa.study.records import read_record
-from mmcoa.training.fault_names import FAULTS
-from mmcoa.training.loop import TrainConfig
+from mmcoa.training.faults import FAULTS
 
 PROFILE = "ablations"
 COMMAND = f"mmcoa run {PROFILE}"
@@ -30,7 +30,7 @@ GROUPS = {  # which settings belong together; a variant belongs where one of its
     "other": ("other settings", ()),  # of no group above
 }
 # A record leaves out what the defence does by default; both towers is the reference's (mmcoa/defenses/mmcoa.py).
-DEFAULTS = {key: getattr(TrainConfig, key) for key in ("lambda_image", "lambda_text", "positives")} | {"trains": "both"}
+DEFAULTS = defenses.record(REFERENCE).settings | {"trains": "both"}
 SAID = {
     "lambda_image": "λ image {}",
     "lambda_text": "λ text {}",
@@ -95,6 +95,7 @@ def load(results="results"):
         if record is None:
             raise UserError(f"no training record of '{model}' in {folder / 'records'}; run: {COMMAND}")
         given = {key: value for key, value in record["parameters"].items() if value is not None}
+        given |= given.pop("with", {})
         seeds[model] = given.pop("seed")
         settings[method] = DEFAULTS | given
         made.append({"made_with": made_with(record), **{key: record["provenance"].get(key) for key in ("device", "threads")}})

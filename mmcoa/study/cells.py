@@ -10,7 +10,6 @@ that a setting that is added leaves old results as they are. (A default that cha
 from dataclasses import asdict, dataclass
 
 from mmcoa import defenses, identity
-from mmcoa.errors import unknown
 from mmcoa.store.files import digest
 from mmcoa.study.settings import EVALUATE_DEFAULTS, PRETRAIN_DEFAULTS, TRAIN_DEFAULTS, safe_name, written
 
@@ -70,18 +69,18 @@ def train_cell(name, entry, weights, **parameters):
 
     Arguments:
         weights: identity of the model that it starts from.
-        parameters: as in notebooks/finetune.ipynb.
+        parameters: defense, dataset, fault, `with` (the defence's own settings), and the fields of `TrainConfig`.
     """
     parameters = _canonical(parameters)
-    if parameters["defense"] not in defenses.names():
-        raise unknown("defence", parameters["defense"], defenses.names())
+    defaults = defenses.record(parameters["defense"]).settings
     inputs = {
         "model": weights,
         "dataset": identity.dataset(parameters["dataset"]),
         "candidates": identity.candidates(parameters["candidate_source"]),
     }
     parts = identity.training_versions(parameters["defense"])
-    own = _identity("train", parameters, TRAIN_DEFAULTS, inputs, parts)
+    told = {**parameters, "with": {key: value for key, value in parameters["with"].items() if value != defaults[key]}}
+    own = _identity("train", told, {**TRAIN_DEFAULTS, "with": {}}, inputs, parts)
     return Cell(f"train__{name}", "train", name, entry, parameters, inputs, parts, own)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from mmcoa import identity
+from mmcoa import defenses, identity
 from mmcoa.attacks.catalog import find
 from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.distributed import join
@@ -32,6 +32,7 @@ from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
 from mmcoa.study.sweeps import points, read_sweeps
 from mmcoa.threat import default_threat, preset
 from mmcoa.training import faults
+from mmcoa.training.config import TrainConfig
 from mmcoa.training.finetune import fine_tune
 from mmcoa.training.pretrain import pretrain
 
@@ -66,10 +67,10 @@ def train(spec, cell, progress=None):
     if cell.kind == "pretrain":
         pretrain(cell.model, settings.pop("data"), output, **settings, device=device, progress=progress)
     else:
-        change = faults.change(settings.pop("fault"))
-        fine_tune(
-            model=spec["model"], output=output, device=device, name=cell.model, progress=progress, change=change, **settings
-        )
+        method = defenses.choose(settings.pop("defense"), settings.pop("with"))
+        dataset, change = settings.pop("dataset"), faults.change(settings.pop("fault"))
+        run = dict(device=device, name=cell.model, progress=progress, change=change)
+        fine_tune(method, spec["model"], dataset, output, TrainConfig.of(settings), **run)
     if not team.is_main_process:
         return output
     write_log(output / "log.csv", spec["runs"], cell.id)

@@ -8,6 +8,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+from mmcoa import defenses
 from mmcoa.attacks.catalog import find, usable_parts
 from mmcoa.datasets.records import records
 from mmcoa.identity import asset
@@ -20,8 +21,6 @@ ASSUMED_GPU = 10e12  # half of the 19.5 TFLOP/s that an A100 is published with i
 THERE_AND_BACK = 2  # forward, and gradients of the activations alone
 UPDATE = 3  # forward, gradients of activations and of weights
 WORDS, CANDIDATES, TOKENS = 2, 10, 16  # words of a prompt that may change, candidates each; tokens of a prompt as it is encoded
-NOT_IMAGES = ("clean", "text_only", "leaf")  # defences without an image attack in training
-NOT_TEXTS = ("clean", "tecoa", "fare", "pmg_aft", "image_only")  # and without a text attack
 CHECKS = 6  # searches of the self-checks for one image attack
 ROUNDS = 3  # of the joint attack's alternation, typically
 
@@ -78,11 +77,12 @@ def _train(settings, image, text):
     batch, steps, inner = (
         settings[key] or default for key, default in (("batch_size", 64), ("steps", 100), ("inner_steps", 3))
     )
-    _, classes = samples_of(settings["dataset"], settings["split"], settings["samples"], settings["shots"])
+    chosen, classes = samples_of(settings["dataset"], settings["split"], settings["samples"], settings["shots"])
+    steps = -(-settings["epochs"] * chosen // batch) if settings["epochs"] else steps
     present = min(batch, classes)
-    defense = settings["defense"]
-    pictures = 2 * UPDATE + (0 if defense in NOT_IMAGES else THERE_AND_BACK * inner)
-    prompts = 2 * UPDATE + (0 if defense in NOT_TEXTS else WORDS * CANDIDATES)
+    attacks = defenses.record(settings["defense"]).inner
+    pictures = 2 * UPDATE + THERE_AND_BACK * inner * ("image" in attacks)
+    prompts = 2 * UPDATE + WORDS * CANDIDATES * ("text" in attacks)
     return steps * (batch * pictures * image + present * prompts * text)
 
 

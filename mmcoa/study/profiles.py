@@ -86,6 +86,8 @@ class Profile(Strict):
                 _check_split({"dataset": dataset, "split": train_settings(self, entry)["split"]}, "models", index)
             if entry.task == "in_distribution":
                 continue
+            if train_settings(self, entry)["steps"] and train_settings(self, entry)["epochs"]:
+                raise Misplaced("impossible combination: give steps or epochs, not both (null takes one back)", "models", index)
             if entry.defense != "none" and not train_settings(self, entry)["dataset"]:
                 text = (
                     f"impossible combination: '{entry.defense}' is trained, but neither `train` nor the model names a dataset"
@@ -189,7 +191,8 @@ def sweeps_of(profile, entry, seed):
 def train_settings(profile, entry):
     """Settings of one method, as a dict: `train`, overridden by what its entry says."""
     shared = profile.train.model_dump()
-    return shared | {key: getattr(entry, key) for key in entry.model_fields_set & shared.keys()}
+    own = {key: getattr(entry, key) for key in entry.model_fields_set & shared.keys()}
+    return shared | own | {"with": getattr(entry, "with")}
 
 
 def shipped_profiles():
@@ -297,7 +300,7 @@ def _message(errors, lines, path):
     """One line about all errors, each with its line of the file."""
     found = []
     for error in errors:
-        place = tuple(error["loc"]) or getattr(error.get("ctx", {}).get("error"), "place", ())
+        place = (*error["loc"], *getattr(error.get("ctx", {}).get("error"), "place", ()))
         known = next(place[:k] for k in range(len(place), -1, -1) if place[:k] in lines)
         keys = [str(part) for part in place if isinstance(part, str)]
         key, parent = (keys[-1] if keys else ""), place[:-1]

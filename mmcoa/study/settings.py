@@ -3,12 +3,13 @@
 Most settings of an evaluation are fields of the threat model: names, defaults and ranges are taken from there.
 """
 
+import functools
 import re
 from dataclasses import fields
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -27,7 +28,8 @@ from mmcoa.datasets.records import records as dataset_records
 from mmcoa.errors import UserError, unknown
 from mmcoa.prompts import PRESETS as PROMPT_PRESETS
 from mmcoa.threat import PRESETS, ThreatModel, format_epsilon, parse_epsilon
-from mmcoa.training.fault_names import FAULTS
+from mmcoa.training import config as training
+from mmcoa.training.faults import FAULTS
 
 CANDIDATE_SOURCES = ("table:train", "table:eval", "table:synonyms", "neighbours", "mlm", "wordnet", "characters")
 THREAT_FIELDS = tuple(field.name for field in fields(ThreatModel) if field.name not in ("step_size", "keep"))  # those: `preset`
@@ -125,27 +127,29 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class TrainSettings(Strict):
-    """Fine-tuning; None: the base model's own default. Shared settings stand under `train`, a model may override each."""
+def _train_field(field):
+    """(type, default) of a setting that is a field of `TrainConfig`, which also judges its value."""
+    kind = {"epsilon": Epsilon | None, "candidate_source": CandidateSource}.get(field.name)
+    if kind is None:
+        own = training.KINDS[field.name]
+        plain = list[float] if own.type is tuple else own.type
+        judged = _as_value_errors(functools.partial(training.checked, field.name))
+        kind = Annotated[plain | None if own.optional else plain, BeforeValidator(judged)]
+    return kind, list(field.default) if isinstance(field.default, tuple) else field.default
+
+
+class TrainSettings(
+    create_model(
+        "TrainFields", __base__=Strict, **{f.name: _train_field(f) for f in fields(training.TrainConfig) if f.name != "seed"}
+    )
+):
+    """Fine-tuning: the fields of `TrainConfig`; None: the base model's own default.
+
+    Shared settings stand under `train`, a model may override each.
+    """
 
     dataset: DatasetName | None = None
-    split: str = "train"
-    samples: Count | None = None
-    shots: Count | None = None
-    steps: Count | None = None
-    batch_size: Count | None = None
-    inner_steps: Count | None = None
-    epsilon: Epsilon | None = None
-    lr: Annotated[float, Field(gt=0)] | None = None
-    lambda_image: Annotated[float, Field(ge=0)] | None = None
-    lambda_text: Annotated[float, Field(ge=0)] | None = None
-    positives: Literal["class", "index"] | None = None
-    trains: Literal["image", "text", "both"] | None = None
-    last_blocks: Count | None = None
-    lora_rank: Count | None = None
-    precision: Literal["fp32", "bf16"] | None = None
-    fault: Annotated[str, _checked(_known("fault", lambda: FAULTS))] | None = None  # of the released code: study/ablations.py
-    candidate_source: CandidateSource = "table:train"
+    fault: Annotated[str, _checked(_known("fault", lambda: FAULTS))] | None = None  # of the released code: training/faults.py
 
 
 class PretrainSettings(Strict):
@@ -180,10 +184,36 @@ class PretrainSettings(Strict):
         return self
 
 
-class ModelSettings(TrainSettings):
-    """One method: a defence, its seeds, and what it does otherwise than `train` says."""
+class _Own(ValueError):
+    """A mistake in a defence's own settings; `place`: keys below `with`."""
 
-    defense: DefenseName
+    def __init__(self, text, *place):
+        super().__init__(text)
+        self.place = place
+
+
+def _own(given, info):
+    """A model's `with`: what its defence has, with its defaults; nothing where the defence itself is wrong."""
+    if info.data.get("defense", "none") == "none":
+        return given
+    for key, value in given.items():
+        try:
+            defenses.own_settings(info.data["defense"], {key: value})
+        except UserError as error:
+            raise _Own(str(error), key) from error
+    return defenses.own_settings(info.data["defense"], given)
+
+
+class ModelSettings(
+    create_model(
+        "MethodSettings",
+        __base__=TrainSettings,
+        defense=(DefenseName, ...),
+        **{"with": (Annotated[dict[str, Any], AfterValidator(_own), Field(validate_default=True)], {})},
+    )
+):
+    """One method: a defence, its seeds, `with` settings of its own, and what it does otherwise than `train` says."""
+
     name: Slug | None = None  # of the results; default: the defence's name
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     # out_of_distribution: trained once, on `dataset`, and judged on all; in_distribution: trained on each, and judged on that one
@@ -237,7 +267,7 @@ class EvaluateSettings(ThreatSettings):
 
 
 PRETRAIN_DEFAULTS = {name: field.default for name, field in PretrainSettings.model_fields.items() if not field.is_required()}
-TRAIN_DEFAULTS = {name: field.default for name, field in TrainSettings.model_fields.items()} | {"seed": 0}
+TRAIN_DEFAULTS = TrainSettings().model_dump() | {"seed": 0}
 EVALUATE_DEFAULTS = {name: field.default for name, field in EvaluateSettings.model_fields.items() if not field.is_required()}
 
 

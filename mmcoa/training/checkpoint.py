@@ -4,8 +4,8 @@ A checkpoint is two files, `step-0000100.safetensors` and, written last, `step-0
 second, or with a digest that does not fit, it was cut short or damaged, and the one before it serves.
 """
 
-import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -13,17 +13,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmcoa.errors import UserError
+from mmcoa.store.files import file_digest, write_atomic, write_json
 
 KEPT = 2  # checkpoints
+log = logging.getLogger(__name__)
 
 
 class TrainingState:
-    """The folder `output/state/` of one run, identified by `identity` (configuration, threat model, base weights).
+    """The folder `output/state/` of one run, identified by `identity`: all that goes into it, as JSON (loop.identify).
 
+    defaults: a nested dict of what an entry is that an older run's identity does not have: a setting that came later.
     Raises `UserError` where `output` holds a run of another identity, and names what differs.
     """
 
-    def __init__(self, output, identity):
+    def __init__(self, output, identity, defaults=None):
         self.output, self.folder = Path(output), Path(output) / "state"
         self.identity = identity
         self.threads = torch.get_num_threads()
@@ -31,9 +34,10 @@ class TrainingState:
             if path.is_file():
                 stored = json.loads(path.read_text())
                 stored = stored.get("training", {}) if path.name == "mmcoa.json" else stored
-                if stored != identity:
-                    changed = "; ".join(differences(stored, identity)) or "nothing is known of it"
-                    raise UserError(f"{self.output} holds another training run ({changed}); name another --output or remove it")
+                changed = "; ".join(differences(filled(stored, defaults or {}), identity))
+                if changed or not stored:
+                    reason = changed if stored else "nothing is known of it"
+                    raise UserError(f"{self.output} holds another training run ({reason}); name another --output or remove it")
 
     def finished(self):
         return (self.output / "mmcoa.json").is_file()
@@ -49,16 +53,15 @@ class TrainingState:
         tensors["random.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
-        temporary, path = self.folder / "writing", self.folder / f"step-{step:07d}.safetensors"
+        tensors = {key: value.clone() for key, value in tensors.items()}
+        path = self.folder / f"step-{step:07d}.safetensors"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_file({key: value.clone() for key, value in tensors.items()}, temporary)
-            info |= {"step": step, "threads": self.threads, "sha256": file_digest(temporary)}
+            for left in self.folder.glob(".step-*"):  # of a run that was killed while it wrote
+                left.unlink()
             write_json(self.folder / "identity.json", self.identity)
-            temporary.replace(path)
-            write_json(path.with_suffix(".json"), info)
+            write_atomic(path, lambda temporary: save_file(tensors, temporary))
+            write_json(path.with_suffix(".json"), {**info, "step": step, "threads": self.threads, "sha256": file_digest(path)})
         except Exception as error:  # safetensors has its own classes for a full disk
-            temporary.unlink(missing_ok=True)
             raise UserError(
                 f"cannot write a checkpoint into {self.folder} ({error}); earlier ones are intact, the same command goes on"
             ) from error
@@ -75,10 +78,11 @@ class TrainingState:
                     raise ValueError("digest")
                 tensors = load_file(path)
             except Exception:  # damaged (killed disk, half a copy): the one before it serves
-                print(f"note: checkpoint {path.name} is damaged; going on from the one before it")
+                log.warning("note: checkpoint %s is damaged; going on from the one before it", path.name)
                 continue
             if info["threads"] != self.threads:
-                print(f"note: checkpoint made with {info['threads']} threads, now {self.threads}: same run, not the same bits")
+                text = "note: checkpoint made with %d threads, now %d: same run, not the same bits"
+                log.warning(text, info["threads"], self.threads)
             prefix = "model."
             model.clip.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
             entries = {}
@@ -101,6 +105,12 @@ class TrainingState:
         return sorted(self.folder.glob("step-*.safetensors"), reverse=True)
 
 
+def filled(stored, defaults):
+    """A nested dict with the entries of `defaults` that its mappings lack; mappings that it does not have stay absent."""
+    both = {key: filled(value, defaults[key]) for key, value in stored.items() if isinstance(value, dict) and key in defaults}
+    return {key: value for key, value in defaults.items() if not isinstance(value, dict)} | stored | both
+
+
 def differences(stored, wanted, place=""):
     """What differs between two nested dicts: ["config.lr 0.001, now 0.0003", ...]."""
     found = []
@@ -111,15 +121,3 @@ def differences(stored, wanted, place=""):
         elif old != new:
             found.append(f"{place}{key} {old}, now {new}")
     return found
-
-
-def file_digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path, value):
-    """Whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value))
-    temporary.replace(path)

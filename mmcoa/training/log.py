@@ -4,6 +4,8 @@ import csv
 import math
 from statistics import fmean
 
+from mmcoa.store.files import write_atomic
+
 WINDOW = 10  # losses that are averaged
 GROWTH = 10.0  # times the first losses, and above 10: out of bounds
 
@@ -18,6 +20,9 @@ class Log:
             with path.open(newline="") as file:
                 kept = [row for row in csv.DictReader(file) if int(row["step"]) < start]
         self.path, self.fields = path, list(kept[0]) if kept else None
+        write_atomic(path, lambda temporary: self._start(temporary, kept))
+
+    def _start(self, path, kept):
         with path.open("w", newline="") as file:
             if kept:
                 writer = csv.DictWriter(file, self.fields)

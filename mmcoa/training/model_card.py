@@ -7,24 +7,26 @@ from pathlib import Path
 import torch
 
 from mmcoa.model.loading import save_checkpoint
+from mmcoa.store.files import write_text
 from mmcoa.threat import ThreatModel
 
 PROMPTS = ["This is a photo of a parrot", "This is a photo of a bicycle", "This is a photo of a hammer"]
 
 CARD = """# {name}
 
-A small CLIP for studying adversarial robustness where no large model is at hand: {parameters:.1f} M parameters, {pixels} x {pixels}
-pixels, trained from scratch on drawn pictures. It knows OpenMoji glyphs and their names, nothing else; it is no model of
-photographs and not meant for use on people.
+A small CLIP for studying adversarial robustness where no large model is at hand: {parameters:.1f} M parameters,
+{pixels} x {pixels} pixels, trained from scratch on drawn pictures. It knows OpenMoji glyphs and their names, nothing else; it
+is no model of photographs and not meant for use on people.
 
 - **Architecture**: open_clip, `open_clip_config.json`; tokenizer: the first 8,192 entries of CLIP's.
-- **Data**: seeded views of {glyphs} OpenMoji glyphs (CC BY-SA 4.0), names from Unicode's emoji list; the group `openmoji/office`
-  is held out. Captions vary in template; in half of them one word of the name is replaced by one of its ten WordNet candidates,
-  as a web-scale CLIP has met such words. So the model has met both halves of the candidate table; a defence trains on the one
-  half and is judged on the other.
-- **Recipe**: `notebooks/pretrain.ipynb`; contrastive loss, {steps} steps of {batch_size}, AdamW, lr {lr:g}, weight decay {weight_decay:g},
-  seed {seed}; {minutes:.0f} minutes on {hardware}.
-- **Zero-shot accuracy**, prompt `This is a photo of a {{}}`, unseen views of glyphs seen in pre-training (percent, n, 95 % Wilson):
+- **Data**: seeded views of {glyphs} OpenMoji glyphs (CC BY-SA 4.0), names from Unicode's emoji list; the group
+  `openmoji/office` is held out. Captions vary in template; in half of them one word of the name is replaced by one of its ten
+  WordNet candidates, as a web-scale CLIP has met such words. So the model has met both halves of the candidate table; a defence
+  trains on the one half and is judged on the other.
+- **Recipe**: `notebooks/pretrain.ipynb`; contrastive loss, {steps} steps of {batch_size}, AdamW, lr {lr:g}, weight decay
+  {weight_decay:g}, seed {seed}; {minutes:.0f} minutes on {hardware}.
+- **Zero-shot accuracy**, prompt `This is a photo of a {{}}`, unseen views of glyphs seen in pre-training (percent, n, 95 %
+  Wilson):
 
 | data set | classes | accuracy | n | interval |
 | --- | --- | --- | --- | --- |
@@ -36,12 +38,13 @@ Macro mean over the {count} groups of pre-training: **{macro:.1f} %**.
 
 TUNED = """# {name}
 
-`{base}` fine-tuned with the defence `{defense}` on {data}, for the study of adversarial robustness; not meant for use on people.
+`{base}` fine-tuned with the defence `{defense}`{own} on {data}, for the study of adversarial robustness; not meant for use on
+people.
 
-- **Load**: `open_clip.create_model("local-dir:FOLDER")`, or by its folder with `mmcoa evaluate --model FOLDER`. For transformers:
-  `mmcoa export --model FOLDER OUTPUT`.
-- **Trained**: {what}, {steps} steps of {batch_size} pictures, AdamW, peak lr {lr:g}, weight decay {weight_decay:g}, {precision}, seed {seed};
-  {seconds:.0f} s, {images} pictures.
+- **Load**: `open_clip.create_model("local-dir:FOLDER")`, or by its folder with `mmcoa evaluate --model FOLDER`. For
+  transformers: `mmcoa export --model FOLDER OUTPUT`.
+- **Trained**: {what}, {steps} steps of {batch_size} pictures, AdamW, peak lr {lr:g}, weight decay {weight_decay:g},
+  {precision}, seed {seed}; {seconds:.0f} s, {images} pictures.
 - **Inner attack**: {threat}.
 {course}
 How robust it is on test data: `mmcoa evaluate --model FOLDER --dataset NAME`. All settings are in `mmcoa.json`, the course of
@@ -51,12 +54,12 @@ training in `log.csv`.
 
 PRETRAINED = """# {name}
 
-A small CLIP trained from scratch for the study of adversarial robustness: {pixels} x {pixels} pixels, image tower `{architecture}`; not meant
-for use on people.
+A small CLIP trained from scratch for the study of adversarial robustness: {pixels} x {pixels} pixels, image tower
+`{architecture}`; not meant for use on people.
 
 - **Load**: `open_clip.create_model("local-dir:FOLDER")`, or by its folder with `mmcoa evaluate --model FOLDER`.
-- **Data**: {pretrained_on}; {pictures:,} pictures. Captions vary in template; in half of them one word of the name is replaced by one of
-  its candidates, as a web-scale CLIP has met such words.
+- **Data**: {pretrained_on}; {pictures:,} pictures. Captions vary in template; in half of them one word of the name is replaced
+  by one of its candidates, as a web-scale CLIP has met such words.
 - **Recipe**: `notebooks/pretrain.ipynb`; contrastive loss, {steps} steps of {batch_size}, AdamW, peak lr {lr:g}, weight decay
   {weight_decay:g}, seed {seed}; {seconds:.0f} s.
 
@@ -68,11 +71,11 @@ def write_card(folder):
     """Write README.md of a trained checkpoint folder from its mmcoa.json; returns the path."""
     folder = Path(folder)
     info = json.loads((folder / "mmcoa.json").read_text())
-    config, threat = info["training"]["config"], info["training"]["threat"]
+    config, threat = info["training"]["config"], info["training"]["threat"] if info.get("inner", True) else None
     if "pretrained_on" in info:
         pixels = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]["vision_cfg"]["image_size"]
-        (folder / "README.md").write_text(PRETRAINED.format(**config | info, pixels=pixels), encoding="utf8")
-        return folder / "README.md"
+        return write_text(folder / "README.md", PRETRAINED.format(**config | info, pixels=pixels))
+    own = ", ".join(f"{key} {value}" for key, value in info["training"]["defense"]["with"].items())
     what = "the towers of the defence" if config["trains"] is None else f"`{config['trains']}`"
     what += f", last {config['last_blocks']} blocks" if config["last_blocks"] else ""
     what += f", low-rank changes of rank {config['lora_rank']}" if config["lora_rank"] else ""
@@ -90,12 +93,12 @@ def write_card(folder):
             lines += f"  {which}{step}: {numbers}.\n"
     text = TUNED.format(
         **info | config | {
-            "name": info.get("name", folder.name), "base": info.get("base_model", "a model"), "data": info.get("trained_on", "its own data"),
-            "what": what, "threat": ThreatModel(**threat).describe() if threat else "none", "course": lines,
+            "name": info.get("name", folder.name), "base": info.get("base_model", "a model"), "what": what, "course": lines,
+            "data": info.get("trained_on", "its own data"), "own": f" ({own})" if own else "",
+            "threat": ThreatModel(**threat).describe() if threat else "none",
         },
     )  # fmt: skip
-    (folder / "README.md").write_text(text, encoding="utf8")
-    return folder / "README.md"
+    return write_text(folder / "README.md", text)
 
 
 def publish(model, folder, rows, training, glyphs, hardware=None):
@@ -142,14 +145,15 @@ def publish(model, folder, rows, training, glyphs, hardware=None):
     ]
     held = held_out
     lines.append(
-        f"| {held['dataset']} (held out: glyphs and names never seen) | {held['classes']} | {held['accuracy']:.1f} | {held['n']} "
-        f"| {held['ci_low']:.1f} to {held['ci_high']:.1f} |"
+        f"| {held['dataset']} (held out: glyphs and names never seen) | {held['classes']} | {held['accuracy']:.1f} "
+        f"| {held['n']} | {held['ci_low']:.1f} to {held['ci_high']:.1f} |"
     )
     text = CARD.format(
-        name=metadata["name"], parameters=sum(p.numel() for p in model.parameters()) / 1e6, pixels=model.image_size[0], glyphs=glyphs,
-        table="\n".join(lines), count=len(seen), macro=macro, minutes=training["seconds"] / 60, hardware=hardware, **config,
+        name=metadata["name"], parameters=sum(p.numel() for p in model.parameters()) / 1e6, pixels=model.image_size[0],
+        glyphs=glyphs, table="\n".join(lines), count=len(seen), macro=macro, minutes=training["seconds"] / 60,
+        hardware=hardware, **config,
     )  # fmt: skip
-    (Path(folder) / "README.md").write_text(text, encoding="utf8")
+    write_text(Path(folder) / "README.md", text)
     return Path(folder)
 
 

@@ -6,17 +6,21 @@ pretrain("openmoji-clip", "openmoji", "runs/openmoji-clip", steps=3200)
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from mmcoa import defenses
 from mmcoa.attacks.candidates import caption_table
 from mmcoa.datasets.batches import Ahead, OpenMojiCaptions
 from mmcoa.datasets.captions import CaptionedPictures
-from mmcoa.defenses import clean
 from mmcoa.errors import UserError, unknown
 from mmcoa.model.loading import create_model, embedded_folder, resolve_device
-from mmcoa.training.loop import TrainConfig, train
+from mmcoa.store.files import write_json
+from mmcoa.training.config import TrainConfig
+from mmcoa.training.loop import train
+from mmcoa.versions import PRETRAINING
 
 # Image towers at 64 pixels; the text tower and the tokenizer are those of the embedded model.
 ARCHITECTURES = {
@@ -56,9 +60,11 @@ def pretrain(
         source, positives = CaptionedPictures(data, batch_size, seed, caption_table()), "class"
     steps = steps or -(-epochs * len(source) // batch_size)
     config = TrainConfig(
-        defense="clean", steps=steps, batch_size=batch_size, lr=lr, warmup=warmup, weight_decay=weight_decay, positives=positives,
-        seed=seed, checkpoint_every=250, log_every=50,
+        steps=steps, batch_size=batch_size, lr=lr, warmup=warmup, weight_decay=weight_decay, seed=seed, checkpoint_every=250,
+        log_every=50,
     )  # fmt: skip
+    clean = defenses.choose("clean", {"positives": positives})
+    method = replace(clean, objective=unfrozen(clean.objective), version=PRETRAINING, variant="pretraining")
     model = untrained(architecture, seed, name).to(resolve_device(device))
     trained_on = "openmoji" if data == "openmoji" else " ".join(data)
     about = {
@@ -70,12 +76,11 @@ def pretrain(
     folder = train(
         model,
         Ahead(source),
+        method,
         config,
         output,
         metadata={**DEFAULTS, **about},
         progress=progress,
-        objective=objective,
-        variant="pretraining",
     )
     return undefended(folder)
 
@@ -85,9 +90,7 @@ def undefended(folder):
     path = Path(folder) / "mmcoa.json"
     about = json.loads(path.read_text())
     if about.pop("defense", None):
-        temporary = path.with_name(".mmcoa.json")
-        temporary.write_text(json.dumps(about, indent=2))
-        temporary.replace(path)
+        write_json(path, about, indent=2)
     return folder
 
 
@@ -102,9 +105,13 @@ def untrained(architecture, seed=0, name=None):
         return create_model(folder, seed, name)
 
 
-def objective(model, frozen, batch, threat, settings):
-    """The contrastive loss on clean pairs. Batch norms use the batch's statistics and keep a mean of them; fine-tuning freezes both."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.train()
-    return clean.objective(model, frozen, batch, threat, settings)
+def unfrozen(objective):
+    """An objective before which batch norms take the batch's statistics and keep a mean of them; fine-tuning freezes both."""
+
+    def changed(model, frozen, batch, threat, settings):
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.train()
+        return objective(model, frozen, batch, threat, settings)
+
+    return changed

@@ -1,14 +1,14 @@
 """What is trained: which towers, how many of their last blocks, all of a matrix or a low-rank change to it.
 
 LoRA (Hu et al., ICLR 2022) is a parametrization of torch: each matrix W reads as W + (alpha / rank) B A while only A and B
-are trained, whoever uses it (attention, the shared-prefix text encoder, an attack). `clip.plain_state` is the plain model again.
+are trained, whoever uses it (attention, the shared-prefix text encoder, an attack). `clip.plain_state` is the plain model.
 """
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from mmcoa.errors import UserError, unknown
+from mmcoa.errors import UserError
 from mmcoa.model.clip import image_parameters, text_parameters
 
 TOWERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}
@@ -17,11 +17,7 @@ MATRICES = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "m
 
 def towers(trains, default):
     """Names of the trained towers: `image`, `text`, `both`; None: the defence's own, `default`."""
-    if trains is None:
-        return tuple(default)
-    if trains not in TOWERS:
-        raise unknown("part to train", trains, TOWERS)
-    return TOWERS[trains]
+    return tuple(default) if trains is None else TOWERS[trains]
 
 
 def make_trainable(model, towers, last_blocks=None, lora_rank=None, seed=0):

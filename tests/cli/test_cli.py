@@ -45,7 +45,7 @@ def call(capsys):
         (["train", "--defense", "tecoa", "--shots", "1000", "--output", "x"], "1000 shots"),
         (["train", "--defense", "tecoa", "--trains", "imag", "--output", "x"], "image"),
         (["train", "--defense", "tecoa", "--precision", "fp16", "--output", "x"], "bf16"),
-        (["train", "--defense", "tecoa", "--last-blocks", "9", "--output", "x"], "last_blocks must lie in 1..4"),
+        (["train", "--defense", "tecoa", "--set", "last_blocks=9", "--output", "x"], "last_blocks must lie in 1..4"),
         (["interpolate", "openmoji-clip", "--alpha", "0.5", "--output", "x"], "--base"),
         (["interpolate", "openmoji-clip", "--alpha", "2", "--base", "openmoji-clip", "--output", "x"], "alpha"),
         (["export", "--model", "openmoji", "x"], "openmoji-clip"),

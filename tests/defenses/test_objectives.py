@@ -15,10 +15,8 @@ from mmcoa.attacks.text import attack_prompts, enumerate_variants
 from mmcoa.datasets.batches import ShuffledDataset
 from mmcoa.defenses._features import class_features
 from mmcoa.defenses._losses import contrastive
-from mmcoa.errors import UserError
 from mmcoa.model.loading import create_model
 from mmcoa.threat import ThreatModel
-from mmcoa.training.loop import TrainConfig
 
 THREAT = ThreatModel(epsilon="4/255", steps=2, candidate_source="table:train")
 
@@ -32,6 +30,12 @@ def batch(small_birds):
 def frozen(tiny_folder):
     """Another model, so that a mix-up of the two shows."""
     return create_model(tiny_folder, seed=1).eval().requires_grad_(False)
+
+
+def call(name, model, frozen, batch, **settings):
+    """(loss, logs) of a defence with these settings of its own."""
+    defense = defenses.choose(name, settings)
+    return defense.objective(model, frozen, batch, THREAT, defense.settings)
 
 
 @pytest.fixture
@@ -57,8 +61,10 @@ def terms(tiny, batch):
     ],
 )
 def test_objective_is_its_equation(tiny, batch, terms, name, value):
-    settings = TrainConfig(defense=name, lambda_image=0.3, lambda_text=0.7)
-    loss, logs = defenses.load(name).objective(tiny, tiny, batch, THREAT, settings)
+    weights = {"lambda_image": 0.3, "lambda_text": 0.7}
+    loss, logs = call(
+        name, tiny, tiny, batch, **{key: weights[key] for key in defenses.record(name).settings if key in weights}
+    )
     assert loss.item() == pytest.approx(value(terms), abs=1e-4)
     assert logs
 
@@ -69,7 +75,7 @@ def test_fare_is_its_equation(tiny, frozen, batch):
         clean = frozen.encode_image_raw(batch.images)
     threat = replace(THREAT, seed=0)
     adversarial = feature(tiny, batch.images, None, None, threat, range(12, 24), distance="l2", clean=clean)
-    loss, _ = defenses.load("fare").objective(tiny, frozen, batch, THREAT, TrainConfig(defense="fare"))
+    loss, _ = call("fare", tiny, frozen, batch)
     with torch.no_grad():
         rows = tiny.encode_image_raw(adversarial).tolist()
     by_hand = [
@@ -95,8 +101,10 @@ def test_pmg_aft_is_its_equation(tiny, frozen, batch):
         )
 
     cross_entropy = -sum(math.log(row[label]) for row, label in zip(p, batch.labels.tolist(), strict=True)) / 12
-    loss, logs = defenses.load("pmg_aft").objective(tiny, frozen, batch, THREAT, TrainConfig(defense="pmg_aft"))
+    loss, logs = call("pmg_aft", tiny, frozen, batch)
     assert loss.item() == pytest.approx(cross_entropy + kl(p0, p) + kl(clean, p), rel=1e-4)
+    weighted, _ = call("pmg_aft", tiny, frozen, batch, lambda_frozen=0.5, lambda_clean=2)
+    assert weighted.item() == pytest.approx(cross_entropy + 0.5 * kl(p0, p) + 2 * kl(clean, p), rel=1e-4)
     assert logs["to_frozen"] > 0 and logs["to_clean"] > 0
 
 
@@ -107,19 +115,20 @@ def test_divergence_by_hand():
     assert divergence(target, logits).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
 
 
-def test_leaf_is_its_equation(tiny, frozen, batch):
+@pytest.mark.parametrize("edits", [50, 7])
+def test_leaf_is_its_equation(tiny, frozen, batch, edits):
     leaf = defenses.load("leaf")
-    loss, _ = leaf.objective(tiny, frozen, batch, THREAT, TrainConfig(defense="leaf"))
+    loss, _ = call("leaf", tiny, frozen, batch, edits=edits)
     prompts, _ = batch.present()
     rng = np.random.default_rng([batch.seed, batch.step])
     variants = enumerate_variants(batch.prompts, CandidateTable("characters")).of(prompts)
-    drawn = leaf.sample(variants, leaf.EDITS, rng)
+    drawn = leaf.sample(variants, edits, rng)
     with torch.no_grad():
         clean_unit, clean = frozen.encode_text(prompts), frozen.encode_text_raw(prompts)
         total = 0.0
         for index in range(len(prompts)):
             texts = [text for text, owner in zip(drawn.texts, drawn.owner.tolist(), strict=True) if owner == index]
-            assert len(texts) == leaf.EDITS == len(set(texts))
+            assert len(texts) == edits == len(set(texts))
             best = max(texts, key=lambda text: 1 - float(tiny.encode_text([text])[0] @ clean_unit[index]))
             total += float((tiny.encode_text_raw([best])[0] - clean[index]).square().sum())
     assert loss.item() == pytest.approx(total / len(prompts), rel=1e-4)
@@ -135,16 +144,5 @@ def test_prompts_are_encoded_once_a_run_where_text_is_frozen(tiny, batch, monkey
 
 
 def test_adversarial_terms_are_larger_than_clean_ones(tiny, batch, terms):
-    settings = TrainConfig(defense="clean")
-    clean, _ = defenses.load("clean").objective(tiny, tiny, batch, None, settings)
+    clean, _ = call("clean", tiny, tiny, batch)
     assert terms["image"] > clean.item() and terms["text"] != clean.item()
-
-
-def test_defences_are_found_by_file_name():
-    assert {"clean", "tecoa", "fare", "pmg_aft", "image_only", "text_only", "mmcoa", "leaf"} == set(defenses.names())
-    for name in defenses.names():
-        module = defenses.load(name)
-        assert callable(module.objective) and set(module.TRAINS) <= {"image", "text"}
-        assert len(defenses.describe(name)) > 20
-    with pytest.raises(UserError, match="nearest: mmcoa"):
-        defenses.load("mmco")

@@ -8,6 +8,8 @@ import pytest
 
 from mmcoa import defenses
 from mmcoa.cli import main as cli
+from mmcoa.study import cost
+from mmcoa.study.cells import expand
 from mmcoa.study.profiles import load_profile
 
 PAGE = Path(__file__).parents[2] / "book" / "add_a_defence.md"
@@ -34,6 +36,7 @@ def test_the_example_trains_from_the_command_line(example, tmp_path, capsys):
     assert ended.value.code == 0
     info = json.loads((tmp_path / "run" / "mmcoa.json").read_text())
     assert info["defense"] == "smooth_tecoa" and info["held_out"]["samples"] == 4
+    assert info["training"]["defense"]["with"] == {"smoothing": 0.2}
     assert "smooth_tecoa" in (tmp_path / "run" / "log.csv").read_text().splitlines()[0]
 
 
@@ -48,3 +51,16 @@ def test_one_line_of_a_profile_is_enough(example, tmp_path):
     )
     (entry,) = load_profile(str(path)).models
     assert entry.defense == "smooth_tecoa" and entry.seeds == [0, 1, 2]
+    assert getattr(entry, "with") == {"smoothing": 0.2}
+    (cell,) = [cell for cell in expand(str(path)) if cell.id == "train__smooth_tecoa-seed0"]
+    assert cell.parameters["with"] == {"smoothing": 0.2} and "smoothing" not in cell.parameters
+    assert cost.operations(cell, 1, 0) > 0
+
+
+@pytest.mark.parametrize(
+    "text, says", [("smooting=0.2", "nearest: smoothing"), ("smoothing=-1", "at least 0"), ("smoothing=x", "a number")]
+)
+def test_mistakes_in_its_own_setting(example, capsys, text, says):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "--defense", "smooth_tecoa", "--set", text, "--output", "run"])
+    assert ended.value.code == 2 and says in " ".join(capsys.readouterr().err.split())

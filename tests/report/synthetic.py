@@ -4,6 +4,8 @@ import hashlib
 
 import numpy as np
 import pandas as pd
+from mmcoa.study.records import write_record
+from mmcoa.study.sources import model_hash
 
 from mmcoa.attacks.catalog import find
 from mmcoa.datasets import openmoji
@@ -17,11 +19,9 @@ from mmcoa.study.gallery.compute import write as write_gallery_files
 from mmcoa.study.gallery.identity import SCHEMA_VERSION
 from mmcoa.study.gallery.identity import SETTINGS as GALLERY_SETTINGS
 from mmcoa.study.profiles import load_profile
-from mmcoa.study.records import write_record
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS
-from mmcoa.study.sources import model_hash
 from mmcoa.threat import ThreatModel
-from mmcoa.training.fault_names import FAULTS
+from mmcoa.training.faults import FAULTS
 
 PROFILE = """
 name: {name}

@@ -6,7 +6,7 @@ import pytest
 
 from mmcoa.errors import UserError
 from mmcoa.report import ablation_facts, ablation_tables, ablations, paired, sections, style
-from mmcoa.training.fault_names import FAULTS
+from mmcoa.training.faults import FAULTS
 
 from . import synthetic
 

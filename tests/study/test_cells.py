@@ -14,7 +14,7 @@ from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles
 from mmcoa.study.settings import EVALUATE_DEFAULTS
 from mmcoa.study.sweeps import points
-from mmcoa.training.fault_names import FAULTS
+from mmcoa.training.faults import FAULTS
 
 
 def hashes(profile):

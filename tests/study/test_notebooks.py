@@ -10,9 +10,11 @@ import nbformat
 import pytest
 
 import mmcoa.datasets
+from mmcoa.errors import UserError
 from mmcoa.model.loading import load_model
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.study.settings import EVALUATE_DEFAULTS
+from mmcoa.training.config import COMMON, TrainConfig
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = ("pretrain", "finetune", "evaluate", "gallery")
@@ -52,6 +54,14 @@ def test_every_parameter_has_a_comment(name):
     assert commented == {node.lineno for node in ast.parse(source).body}
 
 
+def test_parameters_of_a_training_are_settings_with_their_defaults():
+    """All that are common; the others come as `more`."""
+    variables = {}
+    exec(parameters_cell(read("finetune")).source, variables)
+    defaults = {name: getattr(TrainConfig(), name) for name in COMMON}
+    assert {name: variables[name] for name in COMMON} == defaults
+
+
 def test_defaults_of_the_notebook_are_those_of_a_profile():
     """But for the number of pictures: a first run by hand is short."""
     variables = {}
@@ -84,8 +94,14 @@ def test_pretrain(project, monkeypatch):
 
 
 def test_finetune_by_hand(project):
-    execute("finetune", model="models/tiny", dataset="openmoji/birds", samples=8, steps=2, batch_size=4, inner_steps=1)
-    assert load_model("runs/finetune").name == "finetune"
+    own, more = {"lambda_image": 0.25}, {"log_every": 1, "betas": [0.8, 0.9]}
+    short = dict(samples=8, steps=2, batch_size=4, inner_steps=1)
+    execute("finetune", model="models/tiny", dataset="openmoji/birds", own=own, more=more, **short)
+    model = load_model("runs/finetune")
+    assert model.name == "finetune" and model.metadata["training"]["defense"]["with"]["lambda_image"] == 0.25
+    assert model.metadata["training"]["config"]["betas"] == [0.8, 0.9]
+    with pytest.raises(UserError, match="unknown training setting 'lambda_image'"):
+        execute("finetune", model="models/tiny", dataset="openmoji/birds", more={"lambda_image": 0.25}, **short)
     assert not Path("results").exists()
 
 

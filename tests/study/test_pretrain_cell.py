@@ -5,16 +5,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mmcoa.study.cell import run_pretrain_cell, run_spec
+from mmcoa.study.records import read_record
+from mmcoa.study.sources import checkpoint_cell
 
 from mmcoa.errors import UserError
 from mmcoa.model.loading import load_model
 from mmcoa.study import verify, weights
-from mmcoa.study.cell import run_pretrain_cell, run_spec
 from mmcoa.study.cells import expand, pretrain_cell
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.study.profiles import load_profile
-from mmcoa.study.records import read_record
-from mmcoa.study.sources import checkpoint_cell
 from mmcoa.training.pretrain import pretrain
 
 SMALL = {"data": ["openmoji/birds", "openmoji/tools"], "steps": 2, "batch_size": 16, "warmup": 1}

@@ -25,7 +25,8 @@ from mmcoa.datasets.batches import ShuffledDataset
 from mmcoa.defenses._losses import contrastive
 from mmcoa.distributed import average_gradients, join, mean_over_processes
 from mmcoa.threat import ThreatModel
-from mmcoa.training.loop import TrainConfig, train
+from mmcoa.training.config import TrainConfig
+from mmcoa.training.loop import train
 
 folder, output = sys.argv[1:]
 team = join("cpu")
@@ -35,21 +36,21 @@ source = ShuffledDataset(data, 12, 0)
 threat = ThreatModel(epsilon="4/255", steps=2, candidate_source="table:train")
 found = {}
 for name, positives in [("tecoa", "class"), ("pmg_aft", "class"), ("mmcoa", "class"), ("mmcoa", "index"), ("leaf", "class")]:
-    config = TrainConfig(defense=name, positives=positives)
+    defense = defenses.choose(name, {"positives": positives} if name == "mmcoa" else {})
     values = []
     for share in (True, False):
         model, frozen = create_model(folder, 0).eval(), create_model(folder, 1).eval().requires_grad_(False)
         batch = source(3)
         if share:
             batch = batch.share(team.process_index, 2)
-            loss, _ = defenses.load(name).objective(model, frozen, batch, threat, config)
+            loss, _ = defense.objective(model, frozen, batch, threat, defense.settings)
             loss.backward()
             average_gradients(list(model.parameters()))
             loss = mean_over_processes(loss)
         elif team.is_main_process:  # the whole batch in one process: no collective may be called
             import mmcoa.distributed as distributed
             kept, distributed.world_size = distributed.world_size, lambda: 1
-            loss, _ = defenses.load(name).objective(model, frozen, batch, threat, config)
+            loss, _ = defense.objective(model, frozen, batch, threat, defense.settings)
             loss.backward()
             distributed.world_size = kept
         else:
@@ -67,8 +68,8 @@ theirs = ClipLoss(gather_with_grad=True, rank=rank, world_size=2)(mine, words, t
 ours = contrastive(mine, text, torch.arange(8), torch.tensor(5.0), "index")
 (gradient,) = torch.autograd.grad(ours, mine)
 found["open_clip"] = [ours.item(), 2 * theirs.item(), (gradient - 2 * wanted).abs().max().item(), wanted.abs().max().item()]
-config = TrainConfig(defense="mmcoa", steps=4, batch_size=12, lr=1e-3, accumulate=2, checkpoint_every=2)
-train(create_model(folder, 0), source, config, output, threat=threat, held_out=data.take(torch.arange(5)))
+config = TrainConfig(steps=4, batch_size=12, lr=1e-3, warmup=10, accumulate=2, checkpoint_every=2)
+train(create_model(folder, 0), source, "mmcoa", config, output, threat=threat, held_out=data.take(torch.arange(5)))
 if team.is_main_process:
     open(f"{output}.json", "w").write(json.dumps(found))
 """
@@ -100,7 +101,7 @@ def test_two_processes_do_what_one_does_with_the_whole_batch(tiny_folder, tmp_pa
     one = tmp_path / "one.py"
     one.write_text(
         SCRIPT.partition("found = {}")[0].replace("assert team.num_processes == 2", "")
-        + SCRIPT[SCRIPT.index('config = TrainConfig(defense="mmcoa", steps=4') :].partition("if team")[0]
+        + SCRIPT[SCRIPT.index("config = TrainConfig(steps=4") :].partition("if team")[0]
     )
     subprocess.run(
         [sys.executable, str(one), str(tiny_folder), str(tmp_path / "one")], check=True, env=environment, timeout=300

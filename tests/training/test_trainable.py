@@ -10,7 +10,8 @@ from mmcoa.errors import UserError
 from mmcoa.model.clip import plain_state
 from mmcoa.model.loading import create_model, load_model
 from mmcoa.threat import ThreatModel
-from mmcoa.training.loop import TrainConfig, train
+from mmcoa.training.config import TrainConfig
+from mmcoa.training.loop import train
 from mmcoa.training.trainable import add_low_rank, last, make_trainable, merge
 
 THREAT = ThreatModel(epsilon="4/255", steps=2, candidate_source="table:train")
@@ -91,9 +92,11 @@ def test_low_rank_changes_start_at_zero_and_merge(tiny, small_birds):
 def test_training_a_part_loads_in_plain_open_clip(tiny_folder, small_birds, tmp_path, settings):
     model = create_model(tiny_folder, 0, name="tiny-clip")
     before = {key: value.clone() for key, value in model.clip.state_dict().items()}
-    config = TrainConfig(defense="mmcoa", steps=5, batch_size=8, lr=1e-2, evaluate_every=1, **settings)
+    config = TrainConfig(steps=5, batch_size=8, lr=1e-2, warmup=10, evaluate_every=1, **settings)
     held_out = small_birds.prefix(4)
-    folder = train(model, ShuffledDataset(small_birds, 8, 0), config, tmp_path / "run", threat=THREAT, held_out=held_out)
+    folder = train(
+        model, ShuffledDataset(small_birds, 8, 0), "mmcoa", config, tmp_path / "run", threat=THREAT, held_out=held_out
+    )
     moved = {key for key, value in model.clip.state_dict().items() if not torch.equal(value, before[key])}
     if settings == {"lora_rank": 2}:
         assert moved and all(key.rpartition(".")[2] in ("weight", "in_proj_weight") and "resblocks" in key for key in moved)
@@ -111,17 +114,18 @@ def test_training_a_part_loads_in_plain_open_clip(tiny_folder, small_birds, tmp_
 
 def test_a_killed_run_of_low_rank_changes_goes_on(tiny_folder, small_birds, tmp_path):
     source = ShuffledDataset(small_birds, 8, 0)
-    config = TrainConfig(defense="tecoa", steps=4, batch_size=8, lr=1e-2, lora_rank=2, checkpoint_every=2)
+    config = TrainConfig(steps=4, batch_size=8, lr=1e-2, warmup=10, lora_rank=2, checkpoint_every=2)
     whole = create_model(tiny_folder, 0)
-    train(whole, source, config, tmp_path / "whole", threat=THREAT)
+    train(whole, source, "tecoa", config, tmp_path / "whole", threat=THREAT)
 
     def dying(step):
         if step == 3:
             raise InterruptedError
         return source(step)
 
+    dying.identity = source.identity
     with pytest.raises(InterruptedError):
-        train(create_model(tiny_folder, 0), dying, config, tmp_path / "killed", threat=THREAT)
+        train(create_model(tiny_folder, 0), dying, "tecoa", config, tmp_path / "killed", threat=THREAT)
     again = create_model(tiny_folder, 0)
-    train(again, source, config, tmp_path / "killed", threat=THREAT)
+    train(again, source, "tecoa", config, tmp_path / "killed", threat=THREAT)
     assert all(torch.equal(value, again.clip.state_dict()[key]) for key, value in whole.clip.state_dict().items())
