@@ -32,11 +32,12 @@ Seed = Annotated[int, typer.Option(help="seed of everything random")]
 @app.command()
 def models():
     """List the models that load by name. Example: mmcoa models"""
+    from mmcoa.model.embedded import embedded_names, summary
+
     print_table(
         ["model", "what"],
         [
-            ["openmoji-clip", "embedded; 2.3 M parameters, 64 px, trained on OpenMoji by notebooks/pretrain.ipynb"],
-            ["openmoji-resnet", "embedded; 4.5 M parameters, 64 px, a ResNet as its image tower, trained likewise"],
+            *([name, f"embedded; {summary(name)}"] for name in embedded_names()),
             ["DIR", "a checkpoint folder written by `mmcoa train`"],
             ["ARCH/PRETRAINED", "any pair of open_clip, such as ViT-B-32/openai (downloads the weights)"],
             ["hf-hub:OWNER/NAME", "an open_clip model on the Hugging Face hub (downloads the weights)"],

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from mmcoa.errors import UserError, unknown
 from mmcoa.study.cells import base_of, study_models
+from mmcoa.study.notebooks import notebook as shipped
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.records import is_current, read_record, seconds_of, write_atomic
 from mmcoa.study.sources import checkpoint_cell
 
-NOTEBOOKS = Path("notebooks")
+NOTEBOOKS = None  # where they lie: notebooks.py
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,8 @@ def kind_of(cell):
 
 def _process(kind, model, cells, notebook, plan, notebooks, parameters):
     name = f"{kind}__{model}"
-    return Process(
-        name, kind, cells, Path(notebooks) / f"{notebook}.ipynb", plan.results / "notebooks" / f"{name}.ipynb", parameters
-    )
+    path = shipped(notebook) if notebooks is None else Path(notebooks) / f"{notebook}.ipynb"
+    return Process(name, kind, cells, path, plan.results / "notebooks" / f"{name}.ipynb", parameters)
 
 
 def write_specs(plan):

@@ -38,7 +38,7 @@ def run(
         only: run one process alone, by its name or that of one of its cells, and what it needs.
         report: build the study's report when all its cells are done, unless what it shows and is made by is as it was.
         dry_run: print the plan and stop. commands: print each process's papermill command and stop.
-        results, runs, notebooks: folders, relative to the current one.
+        results, runs, notebooks: folders, relative to the current one; notebooks by default as notebooks.py finds them.
 
     Raises `UserError` for a mistake in the profile or in `cluster`, for what its cells need and is not here (preflight.py), and where another
     runner is at work on it.
@@ -59,7 +59,7 @@ def run(
         return 0
     for process in plan.pending:
         if not process.notebook.is_file():
-            raise UserError(f"no notebook {process.notebook}; run from the project's root folder, which holds notebooks/")
+            raise UserError(f"no notebook {process.notebook}")
     name = profile if isinstance(profile, str | Path) else plan.profile.name
     command = f"mmcoa run {name}" + " --report" * report
     with only_runner(plan.runs):

@@ -6,8 +6,8 @@ from mmcoa.errors import UserError, unknown
 from mmcoa.study.cells import study_models
 from mmcoa.study.gallery.identity import SETTINGS, gallery_hash, is_current, path_of, read
 from mmcoa.study.gallery.showable import SHOWABLE, may_show
+from mmcoa.study.notebooks import notebook
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
-from mmcoa.study.plan import NOTEBOOKS
 from mmcoa.study.profiles import load_profile
 from mmcoa.study.sources import checkpoint_cell
 
@@ -15,7 +15,7 @@ DEFENSES = ("tecoa", "image_only", "mmcoa")  # shown beside the undefended model
 SIZES = {"examples": 15, "pictures": 24}
 
 
-def gallery(profile, models=(), device=None, results=Path("results"), runs=Path("runs"), notebooks=NOTEBOOKS, echo=print):
+def gallery(profile, models=(), device=None, results=Path("results"), runs=Path("runs"), echo=print):
     """Make the gallery of a profile, unless the one that is stored is made of the same; returns the path of gallery.json.
 
     Arguments:
@@ -38,7 +38,7 @@ def gallery(profile, models=(), device=None, results=Path("results"), runs=Path(
     told = {**parameters, "device": device or loaded.device, "output": str(folder)}
     told["dataset"] = told.pop("datasets")
     try:
-        run_notebook(Path(notebooks) / "gallery.ipynb", folder / "notebooks" / "gallery.ipynb", told)
+        run_notebook(notebook("gallery"), folder / "notebooks" / "gallery.ipynb", told)
     except NotebookFailed as failure:
         raise UserError(f"no gallery: {failure} (see {failure.notebook})") from failure
     for line in said(read(folder), folder):
