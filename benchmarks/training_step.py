@@ -35,8 +35,8 @@ def ours(model, frozen, batch, threat, config, optimizer):
 
 
 def public(model, batch, threat, config, optimizer, candidates):
-    """One step as public code does it: prompts through the text tower at each step of the inner attack, gradients of all weights
-    (that these are added to the update is undone, for the same result), one prompt after another in the text attack."""
+    """One step as public code does it: prompts through the text tower at each step of the inner attack, gradients of all
+    weights (that these are added to the update is undone, for the same result), one prompt after another in the text attack."""
     start = project(
         random_start(batch.images.shape[1:], threat, batch.sample_ids().tolist()).to(batch.images), batch.images, threat
     )
@@ -80,7 +80,8 @@ def step_lines(settings, device, random_model, prompts, candidates):
     baseline, loss = usual(lambda: public(model, batch, threat, config, optimizer, candidates), device)
     print(f"MMCoA step: loss {losses[0]:.5f} and {loss:.5f}")
     require(abs(losses[0] - loss) < 1e-3 * abs(loss), f"MMCoA step: {losses[0]} and {loss}")
-    setting = f"{settings.architecture}, {len(prompts)} classes, batch {settings.step_batch}, PGD-{threat.steps}, one-word text attack"
+    setting = f"{settings.architecture}, {len(prompts)} classes, batch {settings.step_batch}, PGD-{threat.steps}"
+    setting += ", one-word text attack"
     target = "10x" if str(device).startswith("cuda") else "3x"
     rows = [line("MMCoA step", setting, best, baseline, "s", target)]
     if str(device).startswith("cuda"):

@@ -11,7 +11,7 @@ PRESETS = ("reference", "openclip")
 def clean_name(name, lower=True, keep="", rewrite=()):
     """The reference's cleaning: lower case; `_`, `-` and `/` become spaces.
 
-    lower: False keeps the case; keep: which of the three characters stay; rewrite: (pattern, replacement) pairs that come first.
+    lower: False keeps the case; keep: which of the three characters stay; rewrite: (pattern, replacement) pairs, done first.
     """
     for pattern, replacement in rewrite:
         name = re.sub(pattern, replacement, name)
@@ -35,7 +35,7 @@ def record_prompts(record, class_names, preset="reference", template=None):
     """Prompts of a data set: a list of T lists of C prompts, T > 1 for an ensemble.
 
     preset: `reference`, the record's own rule, or `openclip`: the templates that CLIP was published with, as an ensemble, and
-        CLIP's class names, as they are, where the record names some. template: one of the caller's own, with the record's cleaning.
+        CLIP's class names, as they are, where the record names some. template: the caller's own, with the record's cleaning.
     """
     from mmcoa.datasets.records import class_list, template_list
 

@@ -60,7 +60,8 @@ class ThreatModel:
         object.__setattr__(self, "epsilon", parse_epsilon(self.epsilon))
         if not 0 < self.epsilon <= 1 and self.norm == "linf":
             raise UserError(
-                f"epsilon must lie in (0, 1], in pixel units of [0,1]; got {self.epsilon:g} (did you mean {self.epsilon:g}/255?)"
+                f"epsilon must lie in (0, 1], in pixel units of [0,1]; got {self.epsilon:g} "
+                f"(did you mean {self.epsilon:g}/255?)"
             )
         if self.epsilon <= 0:
             raise UserError(f"epsilon must be positive, got {self.epsilon:g}")
@@ -115,7 +116,7 @@ class ThreatModel:
 
 
 def preset(threat, name):
-    """`threat` with a named preset: `protocol` (as it is) or `reference`, the settings that TeCoA, MMCoA and PMG-AFT publish with.
+    """`threat` with a named preset: `protocol` (as it is) or `reference`, settings that TeCoA, MMCoA and PMG-AFT publish with.
 
     `reference`: step of the size of the ball and last iterate, so that published settings can be run again.
     """

@@ -155,8 +155,9 @@ def evaluate(
     reading |= dict(skip_unreadable=skip_unreadable)
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
     settings = dict(
-        steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries, attacked_space=attacked_space,
-        candidate_source=candidates, text_budget=words, beam=beam, attackable=attackable, text_score=text_score,
+        steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries,
+        attacked_space=attacked_space, candidate_source=candidates, text_budget=words, beam=beam, attackable=attackable,
+        text_score=text_score,
         min_similarity=min_similarity, seed=seed,
     )  # fmt: skip
     threats = [
@@ -187,7 +188,10 @@ def compare(
     first: Annotated[Path, typer.Argument(help="per-sample outcomes (.parquet) that `mmcoa evaluate --output` wrote")],
     second: Annotated[Path, typer.Argument(help="the same of another model, on the same samples")],
 ):
-    """Two models on the same samples, attack by attack (McNemar's exact test). Example: mmcoa compare clip.parquet mmcoa.parquet"""
+    """Two models on the same samples, attack by attack (McNemar's exact test).
+
+    Example: mmcoa compare clip.parquet mmcoa.parquet
+    """
     from mmcoa.evaluation.outcomes import paired, read_outcomes
 
     rows = paired(read_outcomes(first), read_outcomes(second))

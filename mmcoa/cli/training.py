@@ -87,7 +87,10 @@ def interpolate(
     alpha: Annotated[float, typer.Option(help="0: the frozen model, 1: the tuned one")],
     base: Annotated[str | None, typer.Option(help="the frozen model; default: the one that the checkpoint names")] = None,
 ):
-    """A model between the frozen and the tuned one. Example: mmcoa interpolate runs/tecoa --alpha 0.5 --output runs/tecoa-half"""
+    """A model between the frozen and the tuned one.
+
+    Example: mmcoa interpolate runs/tecoa --alpha 0.5 --output runs/tecoa-half
+    """
     from mmcoa.model.interpolation import interpolate_checkpoints
 
     console.print(f"checkpoint in {interpolate_checkpoints(model, output, alpha, base)}", soft_wrap=True)

@@ -1,6 +1,6 @@
 """Fetching data sets into the data root. Imports no torch.
 
-    get(find_record("cifar10"))                        # under --root or $MMCOA_DATA; a second call looks at a marker and returns
+    get(find_record("cifar10"))                        # under --root or $MMCOA_DATA; a second call finds a marker and returns
     fetch_webdataset("https://huggingface.co/datasets/clip-benchmark/wds_vtab-dtd")
 
 $MMCOA_HUB stands for https://huggingface.co: a mirror, or a server of the tests.

@@ -56,7 +56,8 @@ def load_source(record, split, root=None):
     low, high = int(source.labels.min()), int(source.labels.max())
     if low < 0 or high >= len(names):
         raise UserError(
-            f"{record.name}: labels {low} to {high} in {source.folder}, outside 0..{len(names) - 1}, the range of its classes{mend}"
+            f"{record.name}: labels {low} to {high} in {source.folder}, outside 0..{len(names) - 1}, "
+            f"the range of its classes{mend}"
         )
     return source, names
 
@@ -88,5 +89,6 @@ def check_classes(record, source, known, names):
     if wrong:
         differ = sorted(set(there) ^ set(codes))[:3] if not source.copy else []
         raise UserError(
-            f"{record.name}: classes in {source.folder} are not those of the record: {', '.join(differ) or 'their order'}{remedy(record)}"
+            f"{record.name}: classes in {source.folder} are not those of the record: "
+            f"{', '.join(differ) or 'their order'}{remedy(record)}"
         )

@@ -1,4 +1,4 @@
-"""Files that a reader sees whole or not at all, and digests of files and values. Everything that writes or hashes uses these."""
+"""Files that a reader sees whole or not at all, and digests of files and values. All that writes or hashes uses these."""
 
 import hashlib
 import json
