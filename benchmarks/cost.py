@@ -92,7 +92,7 @@ def points(part, settings):
 
 
 def among(count, n):
-    """The same `n` pictures of the first ten classes, with `count` classes to choose from. `UserError` where fewer are there."""
+    """The same `n` pictures of ten classes, with `count` classes to choose from. `UserError` where there are fewer."""
     parts = [mmcoa.load_dataset(name, samples=None if index == 0 else 1) for index, name in enumerate(openmoji_names())]
     names, prompts = ([item for part in parts for item in getattr(part, key)] for key in ("class_names", "prompts"))
     if len(names) < count:
