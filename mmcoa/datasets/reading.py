@@ -80,7 +80,7 @@ def check_classes(record, source, known, names):
         return
     there, codes = list(source.classes), [code for code, _ in known]
     if source.copy:
-        pretty = [name for _, name in class_list(record.openclip.names)] if record.openclip and record.openclip.names else names
+        pretty = (record.openclip and record.openclip.class_names()) or names
         spellings = zip(there, names, pretty, strict=False)
         alike = sum(clean_name(one) in (clean_name(name), clean_name(other)) for one, name, other in spellings)
         wrong = len(there) != len(names) or alike < len(names) / 2

@@ -34,6 +34,14 @@ class Ensemble(Strict):
     templates: str
     names: str | None = None
 
+    def template_lines(self) -> list[str]:
+        """Its templates, with a place for the name at `{}` or `{c}`."""
+        return list(template_list(self.templates))
+
+    def class_names(self) -> list[str] | None:
+        """Its own class names in label order; None where it has none."""
+        return [name for _, name in class_list(self.names)] if self.names else None
+
 
 class Archive(Strict):
     """A file that holds the data; `into`: where under the root it goes; `inner`: an archive in it, unpacked there too."""
