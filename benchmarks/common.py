@@ -30,7 +30,7 @@ def pooled(samples):
 
 
 def race(ours, baseline, repeats, baseline_repeats=None, device="cpu"):
-    """Run two functions without arguments in turn: (shortest seconds of ours, of the baseline, result of ours, of the baseline).
+    """Run two functions without arguments in turn: (shortest seconds of ours, of the baseline, result of ours, of theirs).
 
     In turn, so that a machine that gets slower or busier hurts both. `baseline_repeats` may be smaller: it takes minutes. The
     baseline runs with the memory allocator as a process has it that does not tune it.
@@ -141,7 +141,8 @@ def line(what, setting, ours, baseline, unit, target, ratio=None):
     }
     row = {"what": what, "setting": setting, **values, "unit": unit, "target": target}
     print(
-        f"{what}: {values['ours']} {unit}, baseline {values['baseline'] or '-'}, ratio {values['ratio'] or '-'} (target {target or '-'})",
+        f"{what}: {values['ours']} {unit}, baseline {values['baseline'] or '-'}, "
+        f"ratio {values['ratio'] or '-'} (target {target or '-'})",
         flush=True,
     )
     return row

@@ -1,7 +1,7 @@
 """How the seconds of an evaluation grow: `python benchmarks/cost.py`. Embedded model, up to ten minutes on two busy cores.
 
-One setting varies at a time, all others stay as in `Settings`; for each attack alone the time of `mmcoa.evaluate`, data and model
-loaded before, no self-checks:
+One setting varies at a time, all others stay as in `Settings`; for each attack alone the time of `mmcoa.evaluate`, data and
+model loaded before, no self-checks:
 
     samples   pictures of one data set
     classes   prompts to choose from: always the same pictures, of the first ten classes
@@ -9,10 +9,10 @@ loaded before, no self-checks:
     epsilons  in one evaluation, which searches once for each
     restarts  of the image attack
 
-The repetitions of a part take turns over its points, so that a machine that gets busier hurts them alike. `seconds` is the shortest
-of them, since whatever else a machine does only adds to it; beside it stand `median` and `longest`. `load` is the machine's load
-average before the part. Writes FOLDER/<hardware>.csv after each part; a point that is there, with the same settings and versions, is
-not measured again.
+The repetitions of a part take turns over its points, so that a machine that gets busier hurts them alike. `seconds` is the
+shortest of them, since whatever else a machine does only adds to it; beside it stand `median` and `longest`. `load` is the
+machine's load average before the part. Writes FOLDER/<hardware>.csv after each part; a point that is there, with the same
+settings and versions, is not measured again.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def points(part, settings):
 
 
 def among(count, n):
-    """The same `n` pictures of the first ten classes, with so many classes to choose from. `UserError` where there are fewer."""
+    """The same `n` pictures of ten classes, with `count` classes to choose from. `UserError` where there are fewer."""
     parts = [mmcoa.load_dataset(name, samples=None if index == 0 else 1) for index, name in enumerate(openmoji_names())]
     names, prompts = ([item for part in parts for item in getattr(part, key)] for key in ("class_names", "prompts"))
     if len(names) < count:

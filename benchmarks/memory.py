@@ -101,7 +101,8 @@ def main(arguments=None):
         return child(options.child, options.device)
     small, large = (measure(samples, options.device)["peak"] for samples in options.samples)
     print(
-        f"peak resident memory: {small / 1e6:.0f} MB for {options.samples[0]} samples, {large / 1e6:.0f} MB for {options.samples[1]}"
+        f"peak resident memory: {small / 1e6:.0f} MB for {options.samples[0]} samples, "
+        f"{large / 1e6:.0f} MB for {options.samples[1]}"
     )
     print(f"ratio {large / small:.3f}")
 

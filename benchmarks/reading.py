@@ -1,4 +1,4 @@
-"""Lines of the speed table about reading pictures: many small ones, the first time and from the cache; 224-pixel JPEGs as a stream.
+"""Lines of the speed table about reading pictures: small ones, first time and from the cache; 224-pixel JPEGs as a stream.
 
 Small pictures are those of `wds_cifar10` under $MMCOA_DATA where it is there, else drawn ones in the same layout and number.
 The stream is compared with torchvision's own decoder, given the same files in batches of the same size and as many threads.

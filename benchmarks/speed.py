@@ -162,7 +162,8 @@ def step_line(model, prompts, batch, target, settings, device):
         losses = [torch.nn.functional.cross_entropy(model.logits(x, text), labels).item() for x in (same, theirs)]
     differing = ((same - theirs).abs() > 1e-6).float().mean().item()
     print(
-        f"batch {batch}: loss after {short_run.steps} steps {losses[0]:.6f} and {losses[1]:.6f}, {100 * differing:.3f} % of pixels differ"
+        f"batch {batch}: loss after {short_run.steps} steps {losses[0]:.6f} and {losses[1]:.6f}, "
+        f"{100 * differing:.3f} % of pixels differ"
     )
     require(abs(losses[0] - losses[1]) < 1e-3 * abs(losses[1]) and differing < 0.01, f"PGD, batch {batch}")
     setting = f"{settings.architecture}, {len(prompts)} class prompts, batch {batch}, encoding the prompts once included"
@@ -280,8 +281,8 @@ def evaluation_line(model, dataset, target, settings, device):
     print(f"PGD-{threat.steps} on {dataset.name}, n = {len(labels)}: {found}")
     require(accuracy[0] <= accuracy[1] + 1, found)
     setting = (
-        f"openmoji-clip, {dataset.name}, {len(dataset.prompts)} classes, n = {len(labels)}, eps 4/255, PGD-{threat.steps}, {found}; "
-        "baseline torchattacks"
+        f"openmoji-clip, {dataset.name}, {len(dataset.prompts)} classes, n = {len(labels)}, eps 4/255, PGD-{threat.steps}, "
+        f"{found}; baseline torchattacks"
     )
     return line("PGD evaluation", setting, seconds, baseline, "s", target)
 
@@ -289,7 +290,8 @@ def evaluation_line(model, dataset, target, settings, device):
 def memory_lines(settings, device):
     """Peak memory of a small and a large data set; here `ratio` is large over small."""
     small, large = (memory.measure(samples, device)["peak"] / 1e6 for samples in settings.memory)
-    setting = f"openmoji-clip, clean and PGD-2, {memory.PIXELS} px; ours: {settings.memory[1]} samples, baseline: {settings.memory[0]}"
+    few, many = settings.memory
+    setting = f"openmoji-clip, clean and PGD-2, {memory.PIXELS} px; ours: {many} samples, baseline: {few}"
     return [line("peak memory of an evaluation", setting, large, small, "MB", "at most 1.1x", ratio=large / small)]
 
 

@@ -11,7 +11,7 @@ PRESETS = ("reference", "openclip")
 def clean_name(name, lower=True, keep="", rewrite=()):
     """The reference's cleaning: lower case; `_`, `-` and `/` become spaces.
 
-    lower: False keeps the case; keep: which of the three characters stay; rewrite: (pattern, replacement) pairs that come first.
+    lower: False keeps the case; keep: which of the three characters stay; rewrite: (pattern, replacement) pairs, done first.
     """
     for pattern, replacement in rewrite:
         name = re.sub(pattern, replacement, name)
@@ -34,11 +34,13 @@ def class_prompts(class_names, template, **cleaning):
 def record_prompts(record, class_names, preset="reference", template=None):
     """Prompts of a data set: a list of T lists of C prompts, T > 1 for an ensemble.
 
-    preset: `reference`, the record's own rule, or `openclip`: the templates that CLIP was published with, as an ensemble, and
-        CLIP's class names, as they are, where the record names some. template: one of the caller's own, with the record's cleaning.
+    Arguments:
+        record: of the data set, a `mmcoa.datasets.records.Record`.
+        class_names: C names in label order.
+        preset: `reference`, the record's own rule, or `openclip`, the templates that CLIP was published with, as an ensemble,
+            and CLIP's class names, as they are, where the record names some.
+        template: the caller's own, with the record's cleaning.
     """
-    from mmcoa.datasets.records import class_list, template_list
-
     rule = record.prompt
     cleaning = {"lower": rule.lower, "keep": rule.keep, "rewrite": rule.rewrite}
     if preset not in PRESETS:
@@ -49,10 +51,8 @@ def record_prompts(record, class_names, preset="reference", template=None):
         return [class_prompts(class_names, rule.template, **cleaning)]
     if record.openclip is None:
         raise UserError(f"'{record.name}' has no prompts of the preset 'openclip'; use the reference's, or --template")
-    names = [clean_name(name, **cleaning) for name in class_names]
-    if record.openclip.names:
-        names = [name for _, name in class_list(record.openclip.names)]
-    return [[fill(one, name) for name in names] for one in template_list(record.openclip.templates)]
+    names = record.openclip.class_names() or [clean_name(name, **cleaning) for name in class_names]
+    return [[fill(template, name) for name in names] for template in record.openclip.template_lines()]
 
 
 def duplicate_prompts(prompts):

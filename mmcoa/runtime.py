@@ -17,7 +17,7 @@ def tune_allocator():
 
 
 def usual_allocator():
-    """The other way round: what a process without `tune_allocator` comes to, glibc's largest own thresholds (for benchmarks)."""
+    """The other way round: what a process without `tune_allocator` comes to, glibc's largest thresholds (for benchmarks)."""
     return _thresholds(mmap=1 << 25, trim=1 << 26) and release_memory()
 
 

@@ -37,30 +37,31 @@ class ThreatModel:
     classes are edited at once. Raises `UserError` for values outside their range.
     """
 
-    epsilon: float = 2 / 255
-    norm: str = "linf"
-    steps: int = 10  # of PGD, CW and the feature attacks
-    step_size: float | None = None  # None: epsilon / 4
-    restarts: int = 1  # gradient attacks run from different random starts; the worst counts
-    keep: str = "best"  # iterate that PGD returns: `best` (largest margin) or `last`
-    targets: int = 0  # k > 0: PGD, CW and APGD-CE aim at each of the k likeliest wrong classes; 0: away from the label
-    apgd_steps: int = 50  # of APGD, also inside `auto`
-    queries: int = 1000  # of the Square attack, also inside `auto`
-    attacked_space: str = "native"
-    candidate_source: str = "table:eval"  # see attacks/candidates.py
-    text_budget: int = 1  # words a prompt
-    beam: int = 10  # prompts kept by the search from one word to the next, where the budget is larger than one
-    text_score: str = "embedding"  # what the text attack maximises: see attacks/scores.py
-    attackable: str = "content"  # which words may change: all content words, or those of the class name alone
-    min_similarity: float | None = None  # least cosine of clean and changed prompt in the frozen model's text tower
-    attacker_images: int = 128  # labelled pictures of the train split that `margin` and `joint` may use
-    seed: int = 0  # of the random starts, drawn for each sample by (seed, sample id)
+    epsilon: float = 2 / 255  #: radius of the ball, in pixel units of [0,1]; text such as `"4/255"` is read
+    norm: str = "linf"  #: `linf` or `l2`
+    steps: int = 10  #: of PGD, CW and the feature attacks
+    step_size: float | None = None  #: None means epsilon / 4
+    restarts: int = 1  #: gradient attacks run from different random starts; the worst counts
+    keep: str = "best"  #: iterate that PGD returns, `best` (largest margin) or `last`
+    targets: int = 0  #: k > 0 aims PGD, CW and APGD-CE at each of the k likeliest wrong classes; 0 is away from the label
+    apgd_steps: int = 50  #: of APGD, also inside `auto`
+    queries: int = 1000  #: of the Square attack, also inside `auto`
+    attacked_space: str = "native"  #: `native` or `model`, see above
+    candidate_source: str = "table:eval"  #: see attacks/candidates.py
+    text_budget: int = 1  #: words a prompt
+    beam: int = 10  #: prompts kept by the search from one word to the next, where the budget is larger than one
+    text_score: str = "embedding"  #: what the text attack maximises, see attacks/scores.py
+    attackable: str = "content"  #: which words may change, all content words or those of the class name alone
+    min_similarity: float | None = None  #: least cosine of clean and changed prompt in the frozen model's text tower
+    attacker_images: int = 128  #: labelled pictures of the train split that `margin` and `joint` may use
+    seed: int = 0  #: of the random starts, drawn for each sample by (seed, sample id)
 
     def __post_init__(self):
         object.__setattr__(self, "epsilon", parse_epsilon(self.epsilon))
         if not 0 < self.epsilon <= 1 and self.norm == "linf":
             raise UserError(
-                f"epsilon must lie in (0, 1], in pixel units of [0,1]; got {self.epsilon:g} (did you mean {self.epsilon:g}/255?)"
+                f"epsilon must lie in (0, 1], in pixel units of [0,1]; got {self.epsilon:g} "
+                f"(did you mean {self.epsilon:g}/255?)"
             )
         if self.epsilon <= 0:
             raise UserError(f"epsilon must be positive, got {self.epsilon:g}")
@@ -115,9 +116,9 @@ class ThreatModel:
 
 
 def preset(threat, name):
-    """`threat` with a named preset: `protocol` (as it is) or `reference`, the settings that TeCoA, MMCoA and PMG-AFT publish with.
+    """`threat` with a named preset: `protocol` (as it is) or `reference`, settings that TeCoA, MMCoA and PMG-AFT publish with.
 
-    `reference`: step of the size of the ball and last iterate (trap I2), so that published settings can be run again.
+    `reference`: step of the size of the ball and last iterate, so that published settings can be run again.
     """
     if name not in PRESETS:
         raise unknown("preset", name, PRESETS)

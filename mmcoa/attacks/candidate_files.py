@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.words import content_positions, split_words
-from mmcoa.cache import write_json
 from mmcoa.errors import UserError
+from mmcoa.store.files import write_json
 
 
 def show(source, prompts, frozen=None):
@@ -42,7 +42,7 @@ def build(source, prompts, path, frozen=None):
     for row in rows:
         by_prompt[row["prompt"]][str(row["position"])] = row["candidates"]
     try:
-        write_json(path, {"source": source, "prompts": by_prompt})
+        write_json(path, {"source": source, "prompts": by_prompt}, indent=1)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
     return rows

@@ -107,7 +107,7 @@ def find(name):
 
 
 def usable_parts(attack, classes, joint=True):
-    """Parts of an attack that exist for a data set: targeted DLR needs 4 classes, DLR 3 (trap I6), `joint` a train split."""
+    """Parts of an attack that exist for a data set: targeted DLR needs 4 classes, DLR 3, `joint` a train split."""
     parts = attack.parts or (attack.name,)
     if classes < 4:
         stand_in = ("apgd-dlr",) if classes == 3 else ()

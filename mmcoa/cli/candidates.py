@@ -22,7 +22,10 @@ def build(
     template: Template = None,
     model: Model = "openmoji-clip",
 ):
-    """Write the candidates of a data set's prompts to a file. Example: mmcoa candidates build --source characters --output c.json"""
+    """Write the candidates of a data set's prompts to a file.
+
+    Example: mmcoa candidates build --source characters --output c.json
+    """
     from mmcoa.attacks import candidate_files
     from mmcoa.datasets import load_dataset
     from mmcoa.model.loading import load_model

@@ -63,7 +63,10 @@ def check(
     root: Root = None,
     full: Annotated[bool, typer.Option("--full", help="decode every picture, not 200 of each split")] = False,
 ):
-    """Whether a data set is complete and as expected; exit code 1 where it is not. Example: mmcoa data check cifar10 --root ~/data"""
+    """Whether a data set is complete and as expected; exit code 1 where it is not.
+
+    Example: mmcoa data check cifar10 --root ~/data
+    """
     from mmcoa.datasets.place import use_root
 
     use_root(root)
@@ -102,7 +105,8 @@ def prompts(
     count = f"{len(names)} prompts"
     if len(sets) > 1:
         example = "\n".join(f"  {one[0]}" for one in sets)
-        count += f" of each of {len(sets)} templates, whose mean embedding stands for a class; above: the first. Those of '{names[0]}':\n{example}"
+        count += f" of each of {len(sets)} templates, whose mean embedding stands for a class; above: the first. "
+        count += f"Those of '{names[0]}':\n{example}"
     print(count)
     shared = duplicate_prompts(sets[0])
     print(f"{len(shared)} prompts name more than one class{':' if shared else ''}")

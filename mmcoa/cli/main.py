@@ -11,8 +11,9 @@ from mmcoa.cli import candidates as cli_candidates
 from mmcoa.cli import data as cli_data
 from mmcoa.cli import study as cli_study
 from mmcoa.cli import training as cli_training
-from mmcoa.console import console, fail, print_rows, print_table, progress_bar, write_json
+from mmcoa.console import console, fail, print_rows, print_table, progress_bar
 from mmcoa.errors import UserError, storage_problem, unknown
+from mmcoa.store.files import write_json
 
 HELP = "Attack, defend and evaluate CLIP through its images, its prompts or both; run studies and build their reports."
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=HELP)
@@ -32,11 +33,12 @@ Seed = Annotated[int, typer.Option(help="seed of everything random")]
 @app.command()
 def models():
     """List the models that load by name. Example: mmcoa models"""
+    from mmcoa.model.embedded import embedded_names, summary
+
     print_table(
         ["model", "what"],
         [
-            ["openmoji-clip", "embedded; 2.3 M parameters, 64 px, trained on OpenMoji by notebooks/pretrain.ipynb"],
-            ["openmoji-resnet", "embedded; 4.5 M parameters, 64 px, a ResNet as its image tower, trained likewise"],
+            *([name, f"embedded; {summary(name)}"] for name in embedded_names()),
             ["DIR", "a checkpoint folder written by `mmcoa train`"],
             ["ARCH/PRETRAINED", "any pair of open_clip, such as ViT-B-32/openai (downloads the weights)"],
             ["hf-hub:OWNER/NAME", "an open_clip model on the Hugging Face hub (downloads the weights)"],
@@ -156,8 +158,9 @@ def evaluate(
     reading |= dict(skip_unreadable=skip_unreadable)
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
     settings = dict(
-        steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries, attacked_space=attacked_space,
-        candidate_source=candidates, text_budget=words, beam=beam, attackable=attackable, text_score=text_score,
+        steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries,
+        attacked_space=attacked_space, candidate_source=candidates, text_budget=words, beam=beam, attackable=attackable,
+        text_score=text_score,
         min_similarity=min_similarity, seed=seed,
     )  # fmt: skip
     threats = [
@@ -178,7 +181,7 @@ def evaluate(
     for note in rows.notes:
         console.print(f"note: {note}")
     if output:
-        write_json(output, list(rows))
+        write_json(output, list(rows), indent=1)
         rows.outcomes.to_parquet(output.with_suffix(".parquet"), index=False)
         console.print(f"rows in {output}, per-sample outcomes in {output.with_suffix('.parquet')}", soft_wrap=True)
 
@@ -188,7 +191,10 @@ def compare(
     first: Annotated[Path, typer.Argument(help="per-sample outcomes (.parquet) that `mmcoa evaluate --output` wrote")],
     second: Annotated[Path, typer.Argument(help="the same of another model, on the same samples")],
 ):
-    """Two models on the same samples, attack by attack (McNemar's exact test). Example: mmcoa compare clip.parquet mmcoa.parquet"""
+    """Two models on the same samples, attack by attack (McNemar's exact test).
+
+    Example: mmcoa compare clip.parquet mmcoa.parquet
+    """
     from mmcoa.evaluation.outcomes import paired, read_outcomes
 
     rows = paired(read_outcomes(first), read_outcomes(second))

@@ -112,7 +112,7 @@ class CaptionedPictures:
 
 
 def crop(images, rng, pixels, mirrored):
-    """Random square crops of float [B, 3, H, W], at least `SMALLEST_CROP` of the area, some mirrored -> [B, 3, pixels, pixels]."""
+    """Random square crops of [B, 3, H, W], at least `SMALLEST_CROP` of the area, some mirrored -> [B, 3, pixels, pixels]."""
     side = torch.from_numpy(np.sqrt(rng.uniform(SMALLEST_CROP, 1, len(images))).astype(np.float32))
     shift = torch.from_numpy(rng.uniform(-1, 1, (len(images), 2)).astype(np.float32)) * (1 - side)[:, None]
     sign = (

@@ -1,4 +1,4 @@
-"""Is a data set ready? Everything that can be known about the files of a record, each as one finding, before hours are spent on them.
+"""Is a data set ready? All that can be known about the files of a record, each as one finding, before hours are spent on them.
 
 findings = check(find("cifar10"), root)
 print(verdict(findings))                           # cifar10: ready (train 50,000, test 10,000 pictures)
@@ -123,7 +123,7 @@ def _split(record, split, reader, folder, full):
 
 
 def _is_absent(record, split, module, folder):
-    """Whether a layout that keeps each split in a folder of its own lacks one: who only evaluates needs no training pictures."""
+    """Whether a layout with a folder for each split lacks one: who only evaluates needs no training pictures."""
     if hasattr(module, "available_splits"):
         return split not in module.available_splits(folder)
     home = record.options.get("folders", {}).get(split)

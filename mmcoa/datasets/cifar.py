@@ -11,7 +11,7 @@ CLASS_FILES = ("batches.meta.txt", "fine_label_names.txt")
 
 
 def read(record, split, folder):
-    """One split: the files that `options[split]` names, in that order; the last of `label_bytes` is the label (CIFAR-100: fine)."""
+    """One split: the files that `options[split]` names, in order; the last of `label_bytes` is the label (CIFAR-100: fine)."""
     folder, before = folder / record.options["folder"], record.options["label_bytes"]
     labels, pixels, keys = [], [], []
     for name in record.options[split]:

@@ -8,26 +8,21 @@ import torch
 
 @dataclass(frozen=True)
 class Dataset:
-    """One split of a data set.
-
-    images: uint8 [N, 3, H, W], a tensor or `Streamed`; labels: int64 [N]; class_names, prompts: lists of C strings; ids: int64
-    [N], a sample's number in the whole split, whatever part of it was loaded. The order is seeded and balanced over classes,
-    so that every prefix is a fair sample.
-    ensemble: lists of C prompts whose mean embedding stands for the class, `prompts` the first of them; empty: `prompts` alone.
-    transform: how pictures came to their size; skipped: pictures left out because they cannot be read.
-    """
+    """One split of a data set. The order is seeded and balanced over classes, so that every prefix is a fair sample."""
 
     name: str
     split: str
-    images: torch.Tensor
-    labels: torch.Tensor
-    class_names: list
-    prompts: list
-    ids: torch.Tensor
-    ensemble: tuple = ()
-    prompt_preset: str = "reference"
-    transform: str = ""
-    skipped: int = 0
+    images: "torch.Tensor | Streamed"  #: uint8 [N, 3, H, W]
+    labels: torch.Tensor  #: int64 [N], of 0 to C - 1
+    class_names: list[str]
+    prompts: list[str]  #: one a class
+    ids: torch.Tensor  #: int64 [N], a sample's number in the whole split, whatever part of it was loaded
+    ensemble: tuple[
+        tuple[str, ...], ...
+    ] = ()  #: lists of C prompts whose mean embedding stands for the class; empty where `prompts` do
+    prompt_preset: str = "reference"  #: how prompts came about, see `load_dataset`
+    transform: str = ""  #: how pictures came to their size
+    skipped: int = 0  #: pictures left out because they cannot be read
 
     def __len__(self):
         return len(self.labels)

@@ -1,6 +1,6 @@
 """Fetching data sets into the data root. Imports no torch.
 
-    get(find_record("cifar10"))                        # under --root or $MMCOA_DATA; a second call looks at a marker and returns
+    get(find_record("cifar10"))                        # under --root or $MMCOA_DATA; a second call finds a marker and returns
     fetch_webdataset("https://huggingface.co/datasets/clip-benchmark/wds_vtab-dtd")
 
 $MMCOA_HUB stands for https://huggingface.co: a mirror, or a server of the tests.
@@ -16,12 +16,12 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
-from mmcoa.cache import write_json
 from mmcoa.datasets.archives import unpack
 from mmcoa.datasets.place import data_root
 from mmcoa.datasets.records import find_record
 from mmcoa.datasets.transfer import NotThere, fetch
 from mmcoa.errors import UserError
+from mmcoa.store.files import write_json
 
 HUB = "https://huggingface.co"
 LAYOUT = (
@@ -113,7 +113,7 @@ def _bring(archive, notes, root, progress, again):
         finally:
             if not found:
                 path.unlink()
-    write_json(_marker(archive, notes), {"archive": archive.model_dump(), "made": made})
+    write_json(_marker(archive, notes), {"archive": archive.model_dump(), "made": made}, indent=1)
 
 
 def fetch_webdataset(url, root=None, progress=None, again=False):
@@ -158,7 +158,7 @@ def _fetch_folder(base, folder, origin, progress, again=False):
         # An unfinished folder must not be mistaken for data: it has its name only in the end.
         work = folder if folder.exists() else folder.with_name(f".{folder.name}.part")
         _fill(base, work, folder.name, progress, again)
-        write_json(work / ORIGIN, {"from": origin})
+        write_json(work / ORIGIN, {"from": origin}, indent=1)
         if work != folder:
             os.replace(work, folder)
     return folder

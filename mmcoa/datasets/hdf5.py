@@ -11,7 +11,7 @@ from mmcoa.errors import UserError
 
 
 def read(record, split, folder):
-    """One split: the two files of `options.files`. Pictures are read when they are asked for, one at a time: HDF5 has one lock."""
+    """One split: the two files of `options.files`. Pictures are read when asked for, one at a time: HDF5 has one lock."""
     paths = [folder / name for name in record.options["files"][split]]
     pixels, labels = (_open(record, path, name) for path, name in zip(paths, "xy", strict=True))
     if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8 or labels.size != len(pixels):

@@ -19,7 +19,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 def read(record, split, folder):
     """One split, sorted by class and name; options, all relative to the data root:
 
-    folders: {split: folder of class folders}; inner: where pictures lie within a class folder; exclude: folders that are no class.
+    folders: {split: folder of class folders}; inner: where pictures lie within a class folder; exclude: folders of no class.
     annotations, pictures: {split: list with lines `file<TAB>class...`} and {split: the folder of those files}.
     """
     options = record.options
@@ -52,7 +52,7 @@ def file_source(base, keys, labels, classes):
 
 
 def check_files(record, base, keys):
-    """`UserError` where files of a list are not there: half an archive. Lists each folder once, which is faster than a look at each file."""
+    """`UserError` where files of a list are not there: half an archive. Lists each folder once: a look at each file is slow."""
     there, missing = {}, []
     for key in keys:
         parent, _, name = key.rpartition("/")
@@ -62,7 +62,8 @@ def check_files(record, base, keys):
             missing.append(key)
     if missing:
         raise UserError(
-            f"{record.name}: {len(missing):,} of {len(keys):,} pictures are missing in {base}, first {missing[0]}; {_mend(record)}"
+            f"{record.name}: {len(missing):,} of {len(keys):,} pictures are missing in {base}, first {missing[0]}; "
+            f"{_mend(record)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Reader of data sets made of another one's classes: an out-of-distribution test set for classes that the other one splits finer."""
+"""Reader of data sets made of another one's classes: a test set of classes that the other one splits finer."""
 
 from dataclasses import replace
 

@@ -1,8 +1,8 @@
 """Pictures of a source at one size, decoded by threads and kept decoded on disk.
 
-The cache is a file of pixels, filled sample by sample as pictures are asked for and read through a memory map: the second pass runs
-at memory speed, in any order, whatever part the first one read. It is keyed by the files' content and by the transform; each
-sample has a checksum, so that what is half written or damaged is decoded again.
+The cache is a file of pixels, filled sample by sample as pictures are asked for and read through a memory map: the second pass
+runs at memory speed, in any order, whatever part the first one read. It is keyed by the files' content and by the transform;
+each sample has a checksum, so that what is half written or damaged is decoded again.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ class Pictures:
             ) from error
 
     def readable(self, order, wanted=None):
-        """The part of `order` whose pictures decode, at least `wanted` of them where there are so many, and the keys of the others."""
+        """The part of `order` whose pictures decode, at least `wanted` where there are so many, and the keys of the others."""
         kept, lost = [], []
         for part in order.split(256):
             if wanted is not None and len(kept) >= wanted:
@@ -94,7 +94,7 @@ class UnreadablePicture(UserError):
 
 
 def open_cache(source, transform):
-    """The cache of a source's pictures under a transform; None where it has no files, would be too large, or the disk says no."""
+    """The cache of a source's pictures under a transform; None where it has no files, is too large, or the disk says no."""
     size = len(source) * 3 * transform.crop**2
     if not source.files or not size or size > LARGEST:
         return None

@@ -56,7 +56,8 @@ def load_source(record, split, root=None):
     low, high = int(source.labels.min()), int(source.labels.max())
     if low < 0 or high >= len(names):
         raise UserError(
-            f"{record.name}: labels {low} to {high} in {source.folder}, outside 0..{len(names) - 1}, the range of its classes{mend}"
+            f"{record.name}: labels {low} to {high} in {source.folder}, outside 0..{len(names) - 1}, "
+            f"the range of its classes{mend}"
         )
     return source, names
 
@@ -79,7 +80,7 @@ def check_classes(record, source, known, names):
         return
     there, codes = list(source.classes), [code for code, _ in known]
     if source.copy:
-        pretty = [name for _, name in class_list(record.openclip.names)] if record.openclip and record.openclip.names else names
+        pretty = (record.openclip and record.openclip.class_names()) or names
         spellings = zip(there, names, pretty, strict=False)
         alike = sum(clean_name(one) in (clean_name(name), clean_name(other)) for one, name, other in spellings)
         wrong = len(there) != len(names) or alike < len(names) / 2
@@ -88,5 +89,6 @@ def check_classes(record, source, known, names):
     if wrong:
         differ = sorted(set(there) ^ set(codes))[:3] if not source.copy else []
         raise UserError(
-            f"{record.name}: classes in {source.folder} are not those of the record: {', '.join(differ) or 'their order'}{remedy(record)}"
+            f"{record.name}: classes in {source.folder} are not those of the record: "
+            f"{', '.join(differ) or 'their order'}{remedy(record)}"
         )

@@ -1,4 +1,4 @@
-"""Records: what each named data set is, as data (records/*.yaml), checked when it is read. Imports neither torch nor torchvision."""
+"""Records: what each named data set is, as data (records/*.yaml), checked when read. Imports neither torch nor torchvision."""
 
 import functools
 from importlib.resources import files
@@ -17,7 +17,7 @@ class Strict(BaseModel):
 
 
 class PromptRule(Strict):
-    """How a class name becomes a prompt: `rewrite` (pairs of pattern and replacement), then the reference's cleaning, then `template`.
+    """How a class name becomes a prompt: `rewrite` (pairs: pattern, replacement), the reference's cleaning, then `template`.
 
     lower: whether letters become small; keep: which of `_-/` do not become spaces.
     """
@@ -34,9 +34,17 @@ class Ensemble(Strict):
     templates: str
     names: str | None = None
 
+    def template_lines(self) -> list[str]:
+        """Its templates, with a place for the name at `{}` or `{c}`."""
+        return list(template_list(self.templates))
+
+    def class_names(self) -> list[str] | None:
+        """Its own class names in label order; None where it has none."""
+        return [name for _, name in class_list(self.names)] if self.names else None
+
 
 class Archive(Strict):
-    """A file that is known to hold the data; `into`: where under the root it goes; `inner`: an archive in it, unpacked there too."""
+    """A file that holds the data; `into`: where under the root it goes; `inner`: an archive in it, unpacked there too."""
 
     url: str
     md5: str | None = None
@@ -54,12 +62,12 @@ class Download(Strict):
 class Record(Strict):
     """One data set.
 
-    reader: module of mmcoa.datasets that reads its layout, with `options`; hub: its copy in the clip-benchmark WebDataset layout.
+    reader: module of mmcoa.datasets that reads its layout, with `options`; hub: its copy in clip-benchmark's WebDataset layout.
     splits: samples of each split; None where the official data has no such split: then a picture's path decides (splits.py),
         and `total` counts all of them.
     names: classes/NAME.txt, lines `name` or `id<TAB>name` in label order; None: the reader knows them.
     size: side of the pictures in pixels, where all have one; None: it varies, and a transform preset decides.
-    sample: hash over the first pictures of a split (pictures.py), where it was measured: other data under the name are an error.
+    sample: hash over the first pictures of a split (pictures.py), where it was measured: other data of this name are an error.
     reference_split: what the paper's public code evaluates; proper_split: what should be.
     """
 

@@ -1,4 +1,4 @@
-"""What a reader gives: labels, and a way to decode each picture. A reader is a module with `read(record, split, root) -> Source`."""
+"""What a reader gives: labels, and a way to decode each picture. Readers have `read(record, split, root) -> Source`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

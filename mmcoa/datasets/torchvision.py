@@ -1,4 +1,4 @@
-"""Reader of the layouts that torchvision's data sets parse: splits and labels from their lists and MATLAB files, pictures read here."""
+"""Reader of the layouts that torchvision parses: splits and labels from its lists and MATLAB files, pictures are read here."""
 
 from pathlib import Path
 

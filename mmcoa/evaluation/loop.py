@@ -37,11 +37,12 @@ BATCH = {"cpu": 64, "cuda": 256}  # a GPU's time goes by the number of batches u
 class Evaluation(list):
     """Result rows (dicts, one an attack and threat model), with what is behind them.
 
-    outcomes: DataFrame, one row a sample and epsilon; columns: outcomes.py.
-    changes: one dict a class prompt, what the text attack did (empty where it was not run), and `epsilon` for each of several
-        threat models.
-    checks: one dict a self-check: attack, check, value, limit, passed, n, verdict.
-    notes: what a reader must know, such as that an attack was left out.
+    Attributes:
+        outcomes: DataFrame, one row a sample and epsilon; columns: outcomes.py.
+        changes: one dict a class prompt, what the text attack did (empty where it was not run), and `epsilon` for each of
+            several threat models.
+        checks: one dict a self-check: attack, check, value, limit, passed, n, verdict.
+        notes: what a reader must know, such as that an attack was left out.
     """
 
     def __init__(self, rows, outcomes, changes, checks=(), notes=()):

@@ -39,8 +39,8 @@ class ImageTextModel(nn.Module):
         config: {"model_cfg": open_clip's architecture, "preprocess_cfg": its `size`, `mean`, `std`}.
         resize: `openclip` (anti-aliased bicubic) or `reference` (plain bicubic).
         metadata: what a checkpoint's mmcoa.json says (defence, training, defaults).
-        precision: `bf16` runs the image tower under autocast (training: both towers), outputs are float32; never float16, whose small gradients
-            vanish (trap I3).
+        precision: `bf16` runs the image tower under autocast (training: both towers), outputs are float32; never float16,
+            whose small gradients vanish.
     """
 
     def __init__(self, clip, tokenizer, name, config, resize="openclip", metadata=None, precision="fp32"):

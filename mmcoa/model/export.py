@@ -29,20 +29,21 @@ def to_transformers(model):
     activation = "quick_gelu" if config.get("quick_gelu") else "gelu"
     width, patch = clip.visual.conv1.out_channels, clip.visual.conv1.kernel_size[0]
     end = int(model.tokenizer([""]).max())  # the end token has the largest id
+    layers = {"image": clip.visual.transformer.resblocks[0], "text": clip.transformer.resblocks[0]}
     shared = {"hidden_act": activation, "layer_norm_eps": 1e-5, "attention_dropout": 0.0}
     converted = CLIPModel(
         CLIPConfig(
             projection_dim=config["embed_dim"],
             vision_config={
-                "hidden_size": width, "intermediate_size": clip.visual.transformer.resblocks[0].mlp.c_fc.out_features,
-                "num_hidden_layers": vision["layers"], "num_attention_heads": clip.visual.transformer.resblocks[0].attn.num_heads,
+                "hidden_size": width, "intermediate_size": layers["image"].mlp.c_fc.out_features,
+                "num_hidden_layers": vision["layers"], "num_attention_heads": layers["image"].attn.num_heads,
                 "image_size": vision["image_size"], "patch_size": patch, "projection_dim": config["embed_dim"], **shared,
             },
             text_config={
-                "hidden_size": text["width"], "intermediate_size": clip.transformer.resblocks[0].mlp.c_fc.out_features,
+                "hidden_size": text["width"], "intermediate_size": layers["text"].mlp.c_fc.out_features,
                 "num_hidden_layers": text["layers"], "num_attention_heads": text["heads"], "vocab_size": text["vocab_size"],
-                "max_position_embeddings": text["context_length"], "eos_token_id": end, "bos_token_id": end - 1, "pad_token_id": 0,
-                "projection_dim": config["embed_dim"], **shared,
+                "max_position_embeddings": text["context_length"], "projection_dim": config["embed_dim"],
+                "eos_token_id": end, "bos_token_id": end - 1, "pad_token_id": 0, **shared,
             },
         )
     ).eval()  # fmt: skip

@@ -9,7 +9,7 @@ from mmcoa.model.loading import load_model, save_checkpoint
 
 @torch.no_grad()
 def interpolate(frozen, tuned, alpha):
-    """State dict (1 - alpha) frozen + alpha tuned of two `ImageTextModel`s of one architecture; buffers of integers from `tuned`.
+    """State dict (1 - alpha) frozen + alpha tuned of two `ImageTextModel`s of one architecture; integer buffers are `tuned`'s.
 
     Raises `UserError` where alpha is outside [0, 1] or the architectures differ.
     """

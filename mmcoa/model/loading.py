@@ -6,7 +6,6 @@ Architectures and weights come from open_clip; a checkpoint written here loads t
 import json
 import os
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
 import open_clip
@@ -15,24 +14,15 @@ from safetensors.torch import load_file, save_file
 
 from mmcoa.errors import UserError, unknown
 from mmcoa.model.clip import ImageTextModel, plain_state
-
-EMBEDDED = {
-    "openmoji-clip": "2.3 M parameters, 64 px, trained on OpenMoji glyphs by notebooks/pretrain.ipynb",
-    "openmoji-resnet": "4.5 M parameters, 64 px, a ResNet as its image tower, trained likewise",
-}
-
-
-def embedded_folder(name):
-    """Folder of an embedded model."""
-    return Path(str(files("mmcoa.assets") / name))
+from mmcoa.model.embedded import embedded_folder, embedded_names
 
 
 def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     """Load a model by name.
 
     Arguments:
-        name: `openmoji-clip` or `openmoji-resnet` (embedded); a checkpoint folder; `ARCH/PRETRAINED` of open_clip such as `ViT-B-32/openai`;
-            or `hf-hub:OWNER/NAME`.
+        name: an embedded model, such as `openmoji-clip`; a checkpoint folder; `ARCH/PRETRAINED` of open_clip, such as
+            `ViT-B-32/openai`; or `hf-hub:OWNER/NAME`.
         device: `cpu`, `cuda`, ... or `auto`.
         resize, precision: see `ImageTextModel`.
 
@@ -40,7 +30,7 @@ def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     when open_clip would go on with random weights.
     """
     device = resolve_device(device)
-    if name in EMBEDDED:
+    if name in embedded_names():
         return _load_folder(embedded_folder(name), name, device, resize, precision)
     if Path(name).is_dir():
         return _load_folder(Path(name), None, device, resize, precision)
@@ -48,7 +38,7 @@ def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     if name.startswith("hf-hub:"):
         architecture, pretrained = name, None
     elif architecture not in open_clip.list_models():
-        known = [*EMBEDDED, *(f"{a}/{t}" for a, t in open_clip.list_pretrained())]
+        known = [*embedded_names(), *(f"{a}/{t}" for a, t in open_clip.list_pretrained())]
         if "/" in name and Path(name).parent.is_dir():
             raise UserError(f"no checkpoint folder '{name}' (expected model.safetensors and open_clip_config.json in it)")
         raise unknown("model", name, known)

@@ -1,7 +1,7 @@
 """The packed results of a study: a few tidy tables that git keeps and every page reads. `mmcoa pack` is their only writer.
 
     results/STUDY/cells.csv                one line a cell: what it is, its identity, with what it was computed
-    results/STUDY/rows.csv                 one line a model, data set, attack and point of a sweep: accuracy, interval, threat model
+    results/STUDY/rows.csv                 one line a model, data set, attack, point of a sweep: accuracy, interval, threat
     results/STUDY/trainings.csv            one line a trained model: settings, cost, accuracy on its held-out slice
     results/STUDY/logs.parquet             one line a logged step of a training
     results/STUDY/checks.csv               one line a self-check of an attack

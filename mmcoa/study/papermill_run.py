@@ -67,7 +67,7 @@ def check_parameters(notebook, parameters):
     """Raise `UserError` for a missing or damaged notebook and for parameters that its `parameters` cell does not define (trap N1)."""
     notebook = Path(notebook)
     if not notebook.is_file():
-        raise UserError(f"no notebook {notebook}; run from the project's root folder, which holds notebooks/")
+        raise UserError(f"no notebook {notebook}")
     try:
         known = papermill.inspect_notebook(str(notebook))
     except (ValueError, KeyError, nbformat.ValidationError) as error:

@@ -15,11 +15,11 @@ from mmcoa.errors import UserError, unknown
 from mmcoa.store import base_models
 from mmcoa.store.files import write_json
 from mmcoa.study.cells import Cell, evaluate_cells, pretrain_cell, train_cell
+from mmcoa.study.notebooks import notebook
 from mmcoa.study.profiles import entry_name, load_profile, runs_of, sweeps_of, train_settings
 from mmcoa.study.stored import Stored
 from mmcoa.study.sweeps import points
 
-NOTEBOOKS = Path("notebooks")
 KINDS = {"pretrain": "pretrain", "train": "finetune", "evaluate": "evaluate"}  # kind of process -> notebook
 
 
@@ -53,7 +53,6 @@ class Plan:
     profile: object
     results: Path
     runs: Path
-    notebooks: Path
     processes: tuple
     stored: Stored
     pending: list = field(default_factory=list)
@@ -101,9 +100,6 @@ class Plan:
                 timed.setdefault(kind_of(cell), []).append(seen.seconds)
         return {kind: sum(values) / len(values) for kind, values in timed.items()}
 
-    def notebook(self, process):
-        return self.notebooks / f"{KINDS[process.kind]}.ipynb"
-
     def executed(self, process):
         """Where the executed notebook of a process goes."""
         return self.runs / "notebooks" / f"{process.name}.ipynb"
@@ -125,11 +121,11 @@ class Plan:
         return self.failure(process).is_file() or self.claim(process).is_file()
 
 
-def make_plan(profile, results=Path("results"), runs=Path("runs"), notebooks=NOTEBOOKS):
+def make_plan(profile, results=Path("results"), runs=Path("runs")):
     """All processes and cells of a profile, and what of them is to do."""
     profile = load_profile(profile)
     results, runs = Path(results) / profile.name, Path(runs) / profile.name
-    plan = Plan(profile, results, runs, Path(notebooks), tuple(_processes(profile, results, runs)), Stored(runs, results))
+    plan = Plan(profile, results, runs, tuple(_processes(profile, results, runs)), Stored(runs, results))
     return plan.again()
 
 
@@ -187,7 +183,7 @@ def kind_of(cell):
 def write_specs(plan):
     """One SPEC.json a pending process: its cells as planned, and where they read and write. Notebooks are handed its path."""
     for process in plan.pending:
-        spec = {"name": process.name, "kind": process.kind, "notebook": str(plan.notebook(process))}
+        spec = {"name": process.name, "kind": process.kind, "notebook": str(notebook(KINDS[process.kind]))}
         spec |= {"executed": str(plan.executed(process)), "runs": str(plan.runs), "results": str(plan.results)}
         spec |= {"model": process.model, "output": process.output, "device": plan.profile.device}
         spec |= {"cells": [cell.asdict() for cell in process.cells]}
@@ -196,7 +192,6 @@ def write_specs(plan):
 
 def read_spec(path):
     """(spec, its cells) of a SPEC.json. Raises `UserError` where it is none."""
-
     try:
         spec = json.loads(Path(path).read_text(encoding="utf8"))
         return spec, [Cell(**cell) for cell in spec["cells"]]
@@ -208,7 +203,7 @@ def papermill_command(plan, process):
     """The process as a shell command: papermill by hand, handed the plan's cells."""
     script = Path(sys.executable).parent / "papermill"
     script = script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script
-    words = [str(script), str(plan.notebook(process)), str(plan.executed(process)), "-k", "python3"]
+    words = [str(script), str(notebook(KINDS[process.kind])), str(plan.executed(process)), "-k", "python3"]
     words += ["-r", "plan", str(plan.spec(process))]
     return f"mkdir -p {shlex.quote(str(plan.executed(process).parent))} && {shlex.join(words)}"
 

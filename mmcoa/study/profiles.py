@@ -1,9 +1,9 @@
-"""Profiles: what a study trains and evaluates, as validated YAML.
+"""Profiles: what a study trains and evaluates, as validated YAML::
 
     profile = load_profile("quick")           # shipped in mmcoa/study/profiles/
     profile = load_profile("my/profile.yaml")
 
-A profile may extend another, shipped or beside it, and change some keys:
+A profile may extend another, shipped or beside it, and change some keys::
 
     extends: openmoji
     name: mine

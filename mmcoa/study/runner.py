@@ -16,7 +16,8 @@ import filelock
 from mmcoa.errors import UserError
 from mmcoa.store.files import write_json
 from mmcoa.study import cost, preflight, workflow
-from mmcoa.study.plan import NOTEBOOKS, duration, make_plan, narrowed, papermill_command, write_specs
+from mmcoa.study.notebooks import notebook
+from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, papermill_command, write_specs
 from mmcoa.study.processes import alive, claim, kill_tree
 from mmcoa.study.status import failures
 
@@ -25,7 +26,7 @@ INTERRUPTED = 130
 
 def run(
     profile, jobs=None, executor="local", dry_run=False, commands=False, results=Path("results"), runs=Path("runs"),
-    notebooks=NOTEBOOKS, echo=print, cluster=None, report=False, only=None, per_gpu=1,
+    echo=print, cluster=None, report=False, only=None, per_gpu=1,
 ):  # fmt: skip
     """Run what is missing of a profile. Returns the exit code: 0 all done, 1 some cell failed, 130 interrupted.
 
@@ -37,7 +38,7 @@ def run(
         only: run one process alone, by its name or that of one of its cells, and what it needs.
         report: build the study's report when all its cells are done, unless what it shows and is made by is as it was.
         dry_run: print the plan and stop. commands: print each process's papermill command and stop.
-        results, runs, notebooks: folders, relative to the current one.
+        results, runs: folders, relative to the current one.
 
     Raises `UserError` for a mistake in the profile or in `cluster`, for what its cells need and is not here (preflight.py), and where another
     runner is at work on it.
@@ -46,7 +47,7 @@ def run(
 
     workflow.check(executor, cluster, per_gpu)
     jobs = workflow.jobs_at_once(jobs, executor, cluster)
-    whole = make_plan(profile, results, runs, notebooks)
+    whole = make_plan(profile, results, runs)
     plan = chosen(whole, only)
     if dry_run or commands:
         for line in describe(plan, jobs) if dry_run else []:
@@ -57,8 +58,7 @@ def run(
             echo(papermill_command(plan, process))
         return 0
     for process in plan.pending:
-        if not plan.notebook(process).is_file():
-            raise UserError(f"no notebook {plan.notebook(process)}; run from the project's root folder, which holds notebooks/")
+        notebook(KINDS[process.kind])  # raises where there is none
     name = profile if isinstance(profile, str | Path) else plan.profile.name
     command = f"mmcoa run {name}" + " --report" * report
     with only_runner(plan.runs):

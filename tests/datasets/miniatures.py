@@ -117,7 +117,7 @@ def cifar100(root, codes):
 
 
 def stl10(root, codes):
-    """Its files hold pictures by columns; row r has the value r in the last column's blue, so that a transposed one is noticed."""
+    """Its files hold pictures by columns; row r has the value r in the last column's blue: a transposed one is noticed."""
     folder = root / "stl10_binary"
     for split in ("train", "test"):
         pixels = np.empty((10, 3, 96, 96), np.uint8)

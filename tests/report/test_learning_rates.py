@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
+from mmcoa.study.records import write_record
 
 from mmcoa.errors import UserError
 from mmcoa.report import learning_rates
 from mmcoa.study.cells import expand
-from mmcoa.study.records import write_record
 
 PROFILE = """
 name: tuning

@@ -1,4 +1,4 @@
-"""Packed results: what is written is what is read, the same tables give the same bytes, and a changed entry touches its own files."""
+"""Packed results: what is written is what is read, same tables give same bytes, a changed entry touches its own files."""
 
 import dataclasses
 

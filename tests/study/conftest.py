@@ -21,8 +21,9 @@ def tiny_model(tmp_path_factory, tiny_folder):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch, tiny_model):
-    """An empty folder that holds notebooks/ and models/tiny, made the current one: all paths in a study are relative."""
+    """A checkout that holds notebooks/ and models/tiny alone, made the current one: all paths in a study are relative."""
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "mmcoa"\n')
     for name in ("finetune", "evaluate"):
         shutil.copy(NOTEBOOKS / f"{name}.ipynb", tmp_path / "notebooks")
     shutil.copytree(tiny_model, tmp_path / "models" / "tiny")

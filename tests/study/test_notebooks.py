@@ -122,7 +122,7 @@ def test_evaluate_by_hand_writes_nothing(project, capsys):
     made = execute("evaluate", model="models/tiny", samples=4, steps=1)
     assert list(made["table"].attack) == ["clean", "image", "text", "sequential"]
     assert "openmoji/birds: 4 of 4 samples" in capsys.readouterr().out
-    assert sorted(path.name for path in Path().iterdir()) == ["models", "notebooks"]
+    assert sorted(path.name for path in Path().iterdir()) == ["models", "notebooks", "pyproject.toml"]
 
 
 def test_evaluate_with_a_sweep_by_hand(project, capsys):

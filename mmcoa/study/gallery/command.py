@@ -5,14 +5,15 @@ from pathlib import Path
 from mmcoa.errors import UserError, unknown
 from mmcoa.study.gallery.identity import SETTINGS, gallery_identity, is_current, path_of, read
 from mmcoa.study.gallery.showable import SHOWABLE, may_show
+from mmcoa.study.notebooks import notebook
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
-from mmcoa.study.plan import NOTEBOOKS, make_plan
+from mmcoa.study.plan import make_plan
 
 DEFENSES = ("tecoa", "image_only", "mmcoa")  # shown beside the undefended model, where their seed 0 is here
 SIZES = {"examples": 15, "pictures": 24}
 
 
-def gallery(profile, models=(), device=None, results=Path("results"), runs=Path("runs"), notebooks=NOTEBOOKS, echo=print):
+def gallery(profile, models=(), device=None, results=Path("results"), runs=Path("runs"), echo=print):
     """Make the gallery of a profile, unless the one that is stored is made of the same; returns the path of gallery.json.
 
     Arguments:
@@ -22,7 +23,7 @@ def gallery(profile, models=(), device=None, results=Path("results"), runs=Path(
     A fine-tuned model whose checkpoint is not here, or is not the current train cell's, is named and left out. Raises `UserError` for an
     unknown model, where the undefended model is not here, and where the profile has no data set whose pictures may be shown.
     """
-    plan = make_plan(profile, results, runs, notebooks)
+    plan = make_plan(profile, results, runs)
     folder = plan.results
     chosen, missing = chosen_models(plan, models)
     if missing:
@@ -35,7 +36,7 @@ def gallery(profile, models=(), device=None, results=Path("results"), runs=Path(
     told = {**parameters, "device": device or plan.profile.device, "output": str(folder)}
     told["dataset"] = told.pop("datasets")
     try:
-        run_notebook(plan.notebooks / "gallery.ipynb", plan.runs / "notebooks" / "gallery.ipynb", told)
+        run_notebook(notebook("gallery"), plan.runs / "notebooks" / "gallery.ipynb", told)
     except NotebookFailed as failure:
         raise UserError(f"no gallery: {failure} (see {failure.notebook})") from failure
     for line in said(read(folder), folder):
