@@ -60,7 +60,7 @@ def checkpoint_cell(folder):
 
 
 def dataset(name):
-    """Identity of a data set's record and files. Shards of a `wds:` folder count by name and size: they may be many gigabytes."""
+    """Identity of a data set's record and files. Shards of a `wds:` folder count by name and size: they may be gigabytes."""
     if name.startswith("wds:"):
         folder = Path(name.removeprefix("wds:"))
         return digest({str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()})

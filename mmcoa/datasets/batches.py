@@ -98,7 +98,7 @@ class ShuffledDataset:
         return Batch(images.float() / 255, self.dataset.labels[index], self.dataset.prompts, step, self.seed)
 
     def identity(self):
-        """What a run on these batches must find again when it goes on. Of pictures that are streamed the first 64 are looked at."""
+        """What a run on these batches must find again when it goes on; of streamed pictures the first 64 are looked at."""
         data, seen = self.dataset, self.dataset.prefix(64) if self.reader else self.dataset
         content = digest([data.ids.tolist(), data.labels.tolist(), list(data.prompts), seen.fingerprint()])[:16]
         of = {"name": data.name, "split": data.split, "samples": len(data), "content": content}

@@ -12,7 +12,7 @@ import pytest
 import mmcoa.datasets
 from mmcoa.errors import UserError
 from mmcoa.model.loading import load_model
-from mmcoa.study.plan import make_plan, write_specs
+from mmcoa.study.plan import KINDS, make_plan, write_specs
 from mmcoa.study.settings import EVALUATE_DEFAULTS
 from mmcoa.training.config import COMMON, TrainConfig
 
@@ -109,7 +109,7 @@ def test_notebooks_compute_what_a_plan_hands_them(write_profile):
     plan = make_plan(write_profile())
     write_specs(plan)
     for process in plan.pending:
-        execute(plan.notebook(process).stem, plan=str(plan.spec(process)))
+        execute(KINDS[process.kind], plan=str(plan.spec(process)))
     assert make_plan("mini.yaml").pending == [] and not Path("results").exists()
 
 

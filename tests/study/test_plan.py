@@ -9,7 +9,8 @@ import pytest
 from mmcoa.errors import UserError
 from mmcoa.identity import MARKER
 from mmcoa.store.records import write_record
-from mmcoa.study.plan import duration, make_plan, narrowed, papermill_command, read_spec, write_specs
+from mmcoa.study.notebooks import notebook
+from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, papermill_command, read_spec, write_specs
 from mmcoa.study.processes import claim
 from mmcoa.study.status import summary
 
@@ -114,7 +115,7 @@ def test_printed_commands_hand_the_notebook_its_part_of_the_plan(write_profile):
         make_folder, command = papermill_command(plan, process).split(" && ")
         assert make_folder == "mkdir -p runs/mini/notebooks"
         words = shlex.split(command)
-        assert words[1:5] == [str(plan.notebook(process)), str(plan.executed(process)), "-k", "python3"]
+        assert words[1:5] == [str(notebook(KINDS[process.kind])), str(plan.executed(process)), "-k", "python3"]
         assert words[5:7] == ["-r", "plan"]
         spec, cells = read_spec(words[7])
         assert tuple(cells) == process.cells and (spec["model"], spec["output"]) == (process.model, process.output)
