@@ -22,6 +22,13 @@ COLUMNS = {
 }  # fmt: skip
 
 
+def assert_same_outcomes(first, second):
+    """Everything exactly, but for margins: how a product is summed, and so its last digits, depends on processor and batch."""
+    margins = [column for column in first if column.endswith("_margin")]
+    pd.testing.assert_frame_equal(first.drop(columns=margins), second.drop(columns=margins))
+    pd.testing.assert_frame_equal(first[margins], second[margins], rtol=0, atol=1e-4)  # logits
+
+
 @pytest.fixture(scope="module")
 def evaluation(embedded, birds):
     return evaluate(embedded, birds, EVERY, ThreatModel(epsilon="1/255", steps=5))
@@ -71,13 +78,13 @@ def test_clean_accuracy_is_that_of_plain_open_clip(embedded, birds):
 def test_batch_size_does_not_change_the_outcomes(tiny, small_birds, batch_size):
     threat = ThreatModel(epsilon="4/255", steps=3)
     attacks = ["clean", "image", "sequential"]
-    whole = evaluate(tiny, small_birds, attacks, threat, batch_size=64).outcomes
-    pd.testing.assert_frame_equal(whole, evaluate(tiny, small_birds, attacks, threat, batch_size=batch_size).outcomes)
+    whole, parts = (evaluate(tiny, small_birds, attacks, threat, batch_size=size).outcomes for size in (64, batch_size))
+    assert_same_outcomes(whole, parts)
 
 
 def test_the_same_call_gives_the_same_outcomes_and_another_seed_other_starts(tiny, small_birds):
     first, second = (evaluate(tiny, small_birds, EVERY, ThreatModel(steps=2)) for _ in range(2))
-    pd.testing.assert_frame_equal(first.outcomes, second.outcomes)
+    assert_same_outcomes(first.outcomes, second.outcomes)
     other = evaluate(tiny, small_birds, ["image"], ThreatModel(steps=2, seed=1))
     assert other[0]["config_hash"] != first[1]["config_hash"]
 
@@ -192,7 +199,7 @@ def test_a_killed_evaluation_goes_on_with_the_same_numbers(tiny, small_birds, tm
         tiny, small_birds, attacks, SMALL, batch_size=4, progress=lambda done, total: went_on.append(done), resume=folder
     )
     assert went_on[0] == 12 and went_on[-1] == 21  # the first eight samples were not attacked again
-    pd.testing.assert_frame_equal(again.outcomes, unbroken.outcomes)
+    assert_same_outcomes(again.outcomes, unbroken.outcomes)
     assert [row["correct"] for row in again] == [row["correct"] for row in unbroken]
     assert not folder.exists()
 
@@ -217,7 +224,7 @@ def test_streamed_pictures_give_the_same_outcomes(embedded, shared_data):
     assert whole.fingerprint() == streamed.fingerprint() and not isinstance(streamed.images, torch.Tensor)
     threat = ThreatModel(epsilon="1/255", steps=2)
     frames = [evaluate(embedded, data, attacks, threat, batch_size=16).outcomes for data in (whole, streamed)]
-    pd.testing.assert_frame_equal(*frames)
+    assert_same_outcomes(*frames)
     assert len(streamed.prefix(7).images[0:7]) == 7
 
 
@@ -250,7 +257,7 @@ def test_bf16_searches_and_fp32_decides(embedded, birds):
     rough = mmcoa.load_model("openmoji-clip", precision="bf16").requires_grad_(False)
     fast = evaluate(rough, birds, ["clean", "image", "sequential"], threat)
     assert [row["precision"] for row in fast] == ["", "bf16", "bf16"]
-    assert fast.outcomes["clean_margin"].tolist() == exact.outcomes["clean_margin"].tolist()
+    assert_same_outcomes(*(rows.outcomes.filter(regex="^clean") for rows in (exact, fast)))
     for a, b in zip(exact, fast, strict=True):
         assert abs(a["correct"] - b["correct"]) <= 1
     pixels = birds.images[:4].float() / 255
