@@ -1,7 +1,6 @@
-"""What the command line prints and writes: tables, result rows, progress, JSON files."""
+"""What the command line prints and writes: tables, result rows, progress."""
 
 import contextlib
-import json
 import sys
 
 from rich.console import Console
@@ -40,14 +39,6 @@ def print_rows(rows):
 def shortened(words, limit=12):
     """`a, b, c, ... (54 in all)`."""
     return ", ".join(words) if len(words) <= limit else f"{', '.join(words[:limit])}, ... ({len(words)} in all)"
-
-
-def write_json(path, data):
-    """Write JSON under a temporary name, then rename: never a half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(json.dumps(data, indent=1))
-    temporary.replace(path)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ from mmcoa.cli import candidates as cli_candidates
 from mmcoa.cli import data as cli_data
 from mmcoa.cli import study as cli_study
 from mmcoa.cli import training as cli_training
-from mmcoa.console import console, fail, print_rows, print_table, progress_bar, write_json
+from mmcoa.console import console, fail, print_rows, print_table, progress_bar
 from mmcoa.errors import UserError, storage_problem, unknown
+from mmcoa.store.files import write_json
 
 HELP = "Attack, defend and evaluate CLIP through its images, its prompts or both; run studies and build their reports."
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, help=HELP)
@@ -57,7 +58,8 @@ def attacks():
     """List the attacks. Example: mmcoa attacks"""
     from mmcoa.attacks.catalog import ATTACKS
 
-    print_table(["attack", "what", "source"], [[a.name, a.summary, a.source] for a in ATTACKS.values()])
+    columns = ["attack", "what", "the adversary knows", "source"]
+    print_table(columns, [[a.name, a.summary, a.knows, a.source] for a in ATTACKS.values()])
 
 
 @app.command()
@@ -176,7 +178,7 @@ def evaluate(
     for note in rows.notes:
         console.print(f"note: {note}")
     if output:
-        write_json(output, list(rows))
+        write_json(output, list(rows), indent=1)
         rows.outcomes.to_parquet(output.with_suffix(".parquet"), index=False)
         console.print(f"rows in {output}, per-sample outcomes in {output.with_suffix('.parquet')}", soft_wrap=True)
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pandas as pd
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 import mmcoa
-from mmcoa.attacks.catalog import ATTACKS
+from mmcoa.attacks.catalog import ATTACKS, FIELDS
 from mmcoa.datasets import attacker_dataset
 from mmcoa.errors import UserError
 from mmcoa.evaluation.loop import evaluate
@@ -16,9 +17,9 @@ from mmcoa.threat import ThreatModel, default_threat
 EVERY = ["clean", "image", "fgsm", "text", "independent", "sequential", "multimodal"]
 COLUMNS = {
     "model", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", "attack", "accuracy", "correct", "n",
-    "ci_low", "ci_high", "epsilon", "norm", "step_size", "steps", "restarts", "attacked_space", "candidate_source", "text_budget",
-    "share_changed", "prompts", "transform", "skipped", "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "schema_version",
-    "keep", "targets", "queries", "beam", "text_score", "attackable", "min_similarity", "precision", "check", "check_n",
+    "ci_low", "ci_high", "share_changed", "precision", "check", "check_n", "prompts", "transform", "skipped", "resize",
+    "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "threat", "threat_text", "parts",
+    *FIELDS,
 }  # fmt: skip
 
 
@@ -44,6 +45,23 @@ def test_rows_have_every_column_and_agree_with_the_outcomes(evaluation):
         assert (row["ci_low"], row["ci_high"]) == wilson(row["correct"], row["n"])
         assert row["ci_low"] <= row["accuracy"] <= row["ci_high"]
     assert len({row["config_hash"] for row in evaluation}) == len(EVERY)
+
+
+def test_rows_say_what_the_attack_used_of_the_threat_model(evaluation):
+    rows = {row["attack"]: row for row in evaluation}
+    for row in rows.values():
+        assert {name: row[name] for name in row["threat"]} | {"seed": 0} == row["threat"] | {"seed": 0}
+        unused = set(FIELDS) - row["threat"].keys() - {"seed"}  # the seed of the call stands in every row
+        assert all(row[name] is None for name in unused) and "\n" not in row["threat_text"]
+        json.dumps(row["threat"])
+    assert rows["clean"]["threat"] == {} and rows["clean"]["threat_text"] == "no attack"
+    assert (rows["fgsm"]["steps"], rows["fgsm"]["step_size"], rows["fgsm"]["restarts"]) == (1, rows["fgsm"]["epsilon"], None)
+    assert rows["image"]["threat_text"] == "l_inf ball of 1/255 in native pixels, 5 steps of 0.25/255, 1 restart"
+    assert rows["text"]["threat_text"] == "one word a prompt from table:eval" and rows["text"]["epsilon"] is None
+    both = rows["image"]["threat"] | rows["text"]["threat"]
+    assert rows["sequential"]["threat"] == rows["multimodal"]["threat"] == both
+    assert rows["multimodal"]["parts"] == "clean, text, image, sequential, independent"
+    assert rows["multimodal"]["threat_text"].startswith("worst case of clean, text, image, sequential and independent: ")
 
 
 def test_attacks_bite_and_the_worst_case_is_the_worst(evaluation):
@@ -231,12 +249,8 @@ def test_streamed_pictures_give_the_same_outcomes(embedded, shared_data):
 def test_several_epsilons_in_one_call(tiny, small_birds, tmp_path):
     threats = [SMALL.changed(epsilon=value) for value in ("1/255", "8/255")]
     both = evaluate(tiny, small_birds, ["clean", "image"], threats, resume=tmp_path / "parts")
-    assert [(row["attack"], round(row["epsilon"] * 255)) for row in both] == [
-        ("clean", 0),
-        ("image", 1),
-        ("clean", 0),
-        ("image", 8),
-    ]
+    radii = [row["epsilon"] and round(row["epsilon"] * 255) for row in both]
+    assert radii == [None, 1, None, 8] and [row["attack"] for row in both] == ["clean", "image"] * 2
     for threat, index in ((threats[0], 1), (threats[1], 3)):
         alone = evaluate(tiny, small_birds, ["clean", "image"], threat)
         assert alone[1]["correct"] == both[index]["correct"] and alone[1]["config_hash"] == both[index]["config_hash"]
@@ -293,7 +307,7 @@ def test_bad_input(tiny, small_birds):
 
 
 def test_an_ensemble_of_prompts(tiny, small_birds):
-    """The class embedding is the mean over the templates; the text attack changes a word of each; what needs one prompt is left out."""
+    """The class embedding is the mean over the templates; the text attack changes a word of each; `joint` is left out."""
     others = tuple(f"a drawing of a {name}" for name in small_birds.class_names)
     data = replace(small_birds, ensemble=(tuple(small_birds.prompts), others), prompt_preset="openclip")
     found = mmcoa.evaluate(tiny, data, ["clean", "text", "multimodal"], SMALL, attacker=small_birds)
