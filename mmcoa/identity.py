@@ -88,9 +88,9 @@ def candidates(source):
     return digest({path.name: content(path) for path in sorted(folder.iterdir()) if path.is_file()})
 
 
-def evaluation_versions(attacks):
-    """{part: version} of an evaluation under attacks of these names."""
-    shared = {"evaluation": versions.EVALUATION, "data": versions.DATA}
+def evaluation_versions(attacks, checks=False):
+    """{part: version} of an evaluation under attacks of these names, with self-checks or without."""
+    shared = {"evaluation": versions.EVALUATION, "data": versions.DATA} | ({"checks": versions.CHECKS} if checks else {})
     own = catalog.versions(attacks)
     texts = {"candidates": versions.CANDIDATES} if any(catalog.find(name).text for name in attacks) else {}
     return shared | texts | {f"attack {name}": version for name, version in own.items()}

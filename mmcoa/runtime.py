@@ -1,10 +1,7 @@
-"""The process: settings that make CPU runs faster and keep their memory flat, and which code it runs."""
+"""The process: settings that make CPU runs faster and keep their memory flat."""
 
 import ctypes
-import functools
-import hashlib
 import sys
-from pathlib import Path
 
 
 def tune_allocator():
@@ -46,12 +43,3 @@ def release_memory():
     except (OSError, AttributeError):
         return False
     return True
-
-
-@functools.cache
-def package_hash():
-    """First 16 hex digits of a hash over the package's Python files: what an unfinished evaluation must share with its end."""
-    digest, package = hashlib.sha256(), Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -86,21 +86,17 @@ class ThreatModel:
 
     def describe_image(self):
         """The image half of `describe`."""
-        name = "l_inf" if self.norm == "linf" else "l_2"
-        aimed = f", aimed at each of the {self.targets} likeliest wrong classes" if self.targets else ""
-        last = ", last iterate" if self.keep == "last" else ""
-        return (
-            f"{name} ball of {format_epsilon(self.epsilon)} in {self.attacked_space} pixels, {self.steps} steps of "
-            f"{self.step_size * 255:.3g}/255, {self.restarts} restart{'s' * (self.restarts > 1)}{aimed}{last}"
-        )
+        return in_words({name: getattr(self, name) for name in IMAGE})
 
     def describe_text(self):
         """The text half of `describe`."""
-        words = "one word" if self.text_budget == 1 else f"at most {self.text_budget} words"
-        which = " of the class name" if self.attackable == "class_name" else ""
-        floor = "" if self.min_similarity is None else f", similarity at least {self.min_similarity:g}"
-        score = "" if self.text_score == "embedding" else f", score {self.text_score}"
-        return f"{words} a prompt{which} from {self.candidate_source}{score}{floor}"
+        return in_words({name: getattr(self, name) for name in TEXT if name not in self.idle})
+
+    @property
+    def idle(self):
+        """Fields that mean nothing beside the others: the beam for one word, pictures where the score asks for none."""
+        unused = {"beam": self.text_budget == 1, "attacker_images": self.text_score != "margin"}
+        return {name for name, idle in unused.items() if idle}
 
     def changed(self, **values):
         """A copy with other values; a step size that followed epsilon goes on following it."""
@@ -113,6 +109,64 @@ class ThreatModel:
 
     def asdict(self):
         return asdict(self)
+
+
+# Fields that `in_words` puts into its two halves; PGD's share of the first is what `ThreatModel.describe` speaks of.
+IMAGE = ("epsilon", "norm", "attacked_space", "steps", "step_size", "restarts", "targets", "keep")
+TEXT = ("candidate_source", "text_budget", "beam", "text_score", "attackable", "min_similarity", "attacker_images")
+SAID = {*IMAGE, *TEXT, "apgd_steps", "queries", "seed"}
+
+
+def in_words(used):
+    """One sentence about {field: value} of a threat model; fields that are not used are not spoken of, the seed never."""
+    image, text = _image_words(used), _text_words(used)
+    others = [f"{name.replace('_', ' ')} {value}" for name, value in used.items() if name not in SAID]
+    return "; ".join(", ".join(words) for words in (image, text, others) if words)
+
+
+def _image_words(used):
+    words = []
+    if "epsilon" in used:
+        norm = {"linf": "l_inf ", "l2": "l_2 "}.get(used.get("norm"), "")
+        space = f" in {used['attacked_space']} pixels" if "attacked_space" in used else ""
+        words.append(f"{norm}ball of {format_epsilon(used['epsilon'])}{space}")
+    if "steps" in used:
+        size = f" of {used['step_size'] * 255:.3g}/255" if "step_size" in used else ""
+        words.append(_counted(used["steps"], "step") + size)
+    if "apgd_steps" in used:
+        words.append(f"{_counted(used['apgd_steps'], 'step')} of adaptive size")
+    if "queries" in used:
+        words.append(_counted(used["queries"], "query", "queries"))
+    if "restarts" in used:
+        words.append(_counted(used["restarts"], "restart"))
+    if used.get("targets"):
+        words.append(f"aimed at each of the {used['targets']} likeliest wrong classes")
+    if "last" in used.get("keep", ""):
+        words.append("last iterate")
+    return words
+
+
+def _text_words(used):
+    words = []
+    if "text_budget" in used:
+        count = "one word" if used["text_budget"] == 1 else f"at most {used['text_budget']} words"
+        which = " of the class name" if used.get("attackable") == "class_name" else ""
+        source = f" from {used['candidate_source']}" if "candidate_source" in used else ""
+        words.append(f"{count} a prompt{which}{source}")
+    if "beam" in used:
+        words.append(f"beam of {used['beam']}")
+    if used.get("text_score", "embedding") != "embedding":
+        words.append(f"score {used['text_score']}")
+    if "attacker_images" in used:
+        words.append(f"{used['attacker_images']} labelled train pictures")
+    if used.get("min_similarity") is not None:
+        words.append(f"similarity at least {used['min_similarity']:g}")
+    return words
+
+
+def _counted(number, one, several=None):
+    """`1 step`, `1,000 queries`."""
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def preset(threat, name):

@@ -7,7 +7,8 @@ again. `tests/golden/` fails when outcomes move while the numbers stay.
 
 TRAINING = 1  # the loop, its schedule and optimiser, the choice of batches: mmcoa/training/
 PRETRAINING = 1  # base models from scratch: mmcoa/training/pretrain.py
-EVALUATION = 1  # how outcomes are counted, towers, self-checks: mmcoa/evaluation/, mmcoa/model/
+EVALUATION = 1  # which samples are attacked, what counts as right, towers: mmcoa/evaluation/, mmcoa/model/
+CHECKS = 1  # what the self-checks try, and their limits: mmcoa/evaluation/self_checks.py
 DATA = 1  # readers, order, splits and prompts: mmcoa/datasets/, mmcoa/prompts.py
 CANDIDATES = 1  # candidate words of a source: mmcoa/attacks/candidates.py, wordnet.py, mlm.py, characters.py
 GALLERY = 1  # which pictures the gallery shows, and what of them: mmcoa/study/gallery/

@@ -10,61 +10,29 @@ from math import ceil
 import torch
 
 from mmcoa.attacks.ball import project, random_start, step_direction
-from mmcoa.attacks.losses import cross_entropy, dlr, likeliest_wrong, margin
-from mmcoa.attacks.pgd import BROKEN, _keep
+from mmcoa.attacks.losses import likeliest_wrong, margin
+from mmcoa.attacks.pgd import BROKEN, keep_better
 from mmcoa.model.clip import check_pixels
 
 MOMENTUM = 0.75  # share of the new step in a move; the rest is the last move again
 PROGRESS = 0.75  # share of steps that must raise the loss for a step size to stay
-TARGETS = 9  # classes that `apgd_dlr_targeted` aims at where the threat model names no number, as AutoAttack does
 
 
-def apgd_ce(model, images, labels, text_features, threat, sample_ids=None, stop=False):
-    """APGD on the cross-entropy, `threat.apgd_steps` steps from each of `threat.restarts` random starts.
+def apgd(model, images, labels, text_features, threat, sample_ids, stop, loss, targets=0):
+    """APGD on a loss of losses.py, `threat.apgd_steps` steps from each of `threat.restarts` random starts.
 
-    Arguments as `pgd`. With `threat.targets` k > 0 one run aims at each of the k likeliest wrong classes. Returns the
-    adversarial images [N, 3, H, W]: of all iterates of all runs the one with the largest margin, whatever `threat.keep`.
+    Arguments as `pgd`. targets: k > 0: one run aims at each of the k likeliest wrong classes; 0: away from the label.
+
+    Returns the adversarial images [N, 3, H, W]: of all iterates of all runs the one with the largest margin.
     """
-    aims = _aims(model, images, labels, text_features, threat.targets) if threat.targets else [None]
-    return _apgd(model, images, labels, text_features, threat, sample_ids, stop, cross_entropy, aims)
-
-
-def apgd_dlr(model, images, labels, text_features, threat, sample_ids=None, stop=False):
-    """APGD away from the label on the difference of logits ratio; as `apgd_ce`. `UserError` for fewer than 3 classes."""
-    return _apgd(model, images, labels, text_features, threat, sample_ids, stop, dlr, [None])
-
-
-def apgd_dlr_targeted(model, images, labels, text_features, threat, sample_ids=None, stop=False):
-    """APGD on the targeted difference of logits ratio, one run for each of the likeliest wrong classes; as `apgd_ce`.
-
-    Aims at `threat.targets` classes, at 9 where that is 0, and at all wrong classes where there are fewer. `UserError` for
-    fewer than 4 classes.
-    """
-    aims = _aims(model, images, labels, text_features, threat.targets or TARGETS)
-    return _apgd(model, images, labels, text_features, threat, sample_ids, stop, dlr, aims)
-
-
-def checkpoints(steps):
-    """Steps after which step sizes are judged: the first after 22 % of the steps, gaps shrinking by 3 % down to 6 %."""
-    share, gap, result = 0, 22, []  # in percent: whole numbers, so that 70 % of 50 steps is 35
-    while share + gap <= 100:
-        share, gap = share + gap, max(gap - 3, 6)
-        result.append(ceil(share * steps / 100))
-    return sorted(set(result))
-
-
-@torch.no_grad()
-def _aims(model, images, labels, text_features, count):
-    check_pixels(images)
-    return likeliest_wrong(model.logits(images, text_features).float(), labels, count).unbind(dim=1)
-
-
-def _apgd(model, images, labels, text_features, threat, sample_ids, stop, loss, aims):
-    """One climb for each aim (int64 [N], None: away from the label) and restart; the best iterate of all, [N, 3, H, W]."""
     check_pixels(images)
     text_features = text_features.detach()
     sample_ids = torch.arange(len(images)) if sample_ids is None else torch.as_tensor(sample_ids)
     best, best_score = images.clone(), torch.full((len(images),), -torch.inf, device=images.device)
+    aims = [None]
+    if targets:
+        with torch.no_grad():
+            aims = likeliest_wrong(model.logits(images, text_features).float(), labels, targets).unbind(dim=1)
     for aim in aims:
 
         def objective(adversarial, rows):
@@ -82,6 +50,15 @@ def _apgd(model, images, labels, text_features, threat, sample_ids, stop, loss, 
     return best
 
 
+def checkpoints(steps):
+    """Steps after which step sizes are judged: the first after 22 % of the steps, gaps shrinking by 3 % down to 6 %."""
+    share, gap, result = 0, 22, []  # in percent: whole numbers, so that 70 % of 50 steps is 35
+    while share + gap <= 100:
+        share, gap = share + gap, max(gap - 3, 6)
+        result.append(ceil(share * steps / 100))
+    return sorted(set(result))
+
+
 def _climb(objective, rows, here, start, threat, best, best_score, stop):
     """One run from `start`; updates `best` and `best_score` [N], the images and margins to return, at `rows`."""
 
@@ -91,7 +68,7 @@ def _climb(objective, rows, here, start, threat, best, best_score, stop):
         with torch.set_grad_enabled(differentiate):
             loss, score = objective(adversarial, rows)
             gradient = torch.autograd.grad(loss.sum(), adversarial)[0] if differentiate else None
-        _keep(best, best_score, rows, adversarial.detach(), score)
+        keep_better(best, best_score, rows, adversarial.detach(), score)
         return loss.detach(), gradient
 
     delta = project(start, here, threat)
@@ -143,7 +120,7 @@ def _move(s, threat, first):
 
 
 def _judge(s, gap):
-    """At a checkpoint, `gap` steps after the one before: halve the step and go back to the best point where the search is stuck.
+    """At a checkpoint, `gap` steps after the last: halve the step and go back to the best point where the search is stuck.
 
     Stuck: too few steps raised the loss (condition 1 of the paper), or the size stayed at the checkpoint before and the
     largest loss has not grown since (condition 2).

@@ -72,7 +72,8 @@ def find_model(name):
             reason = "model.safetensors is missing there"
     raise UserError(
         f"cannot reach language model '{names[-1]}' ({reason}); where there is a network, fetch it with "
-        f"`hf download {names[-1]} config.json model.safetensors tokenizer.json tokenizer_config.json vocab.txt --local-dir FOLDER`, "
+        f"`hf download {names[-1]} config.json model.safetensors tokenizer.json tokenizer_config.json vocab.txt "
+        "--local-dir FOLDER`, "
         f"and name the folder: mlm:FOLDER; {OFFLINE}"
     )
 

@@ -1,11 +1,7 @@
-"""Image and text perturbed together, for one batch, attack by attack.
+"""One batch under attack: which samples are searched, with which prompts, and what the prediction is then.
 
-- `independent`: the image attack sees the clean prompts; the prediction is made with the adversarial ones (what the
-  paper's public code measures).
-- `sequential`: the text attack comes first and the image attack sees its prompts: the adversary knows both hands.
-- `joint`: prompts from an alternation on pictures of the train split (`alternate`), then the image attack against them.
-- `co_attack`: the picture moves away from its clean embedding and from its changed prompt.
-- worst case: a sample is robust only if it survives every part.
+Prompts come ready from the attacks that change them (`evaluation.loop.prompt_features`); an attack's record says which of them
+its search sees and which the prediction is made with. In a worst case a sample is robust only if it survives every part.
 """
 
 import time
@@ -15,32 +11,25 @@ from dataclasses import dataclass
 import torch
 
 from mmcoa.attacks.catalog import find
-from mmcoa.attacks.images import FUNCTIONS
 from mmcoa.attacks.losses import margin
-from mmcoa.attacks.pgd import pgd
-from mmcoa.attacks.scores import LabelledFeatures
-from mmcoa.attacks.text import attack_prompts
-from mmcoa.threat import preset
-
-ROUNDS = 5  # of the alternation, at most
 
 
 @dataclass
 class Outcome:
-    """Of the samples of a batch under one attack: predicted class int64 [N], margin float [N], `broken_by` (worst case only)."""
+    """Of a batch under one attack: predicted class int64 [N], margin float [N], `broken_by` (worst case only)."""
 
     prediction: torch.Tensor
     margin: torch.Tensor
     broken_by: list | None = None
 
 
-class Batch:
+class AttackedBatch:
     """One batch under attack. Only samples that still stand are attacked, and each search runs once, whoever needs it.
 
     Arguments:
         images: float [N, 3, H, W] in [0, 1]; labels: int64 [N]; ids: int64 [N], name the samples.
-        features: {"clean": unit embeddings [C, D], "text": after the text attack, "joint": after the alternation}.
-        whole: keys of the searches whose best iterate counts beyond breaking the prompts that it saw.
+        features: {"clean": unit embeddings [C, D], and for each attack on prompts, by its name, those that it made}.
+        whole: `Attack.search` of the searches whose best iterate counts beyond breaking the prompts that it saw.
     """
 
     def __init__(self, model, images, labels, ids, features, threat, whole=()):
@@ -67,7 +56,7 @@ class Batch:
 
     def run(self, attack, parts=None):
         """`Outcome` of an `Attack`; of a worst case over `parts`, where it has some. Computed once."""
-        key = (attack.image, attack.sees, attack.judged, attack.preset) if not attack.parts else attack.name
+        key = _key(attack) if not attack.parts else attack.name
         if key not in self.found:
             everyone = torch.arange(len(self.labels), device=self.labels.device)
             began = time.monotonic()
@@ -101,16 +90,16 @@ class Batch:
         return prediction, margins
 
     def search(self, attack, at):
-        stop = (attack.image, attack.sees, attack.preset) not in self.whole
-        threat, sees = preset(self.threat, attack.preset), self.features[attack.sees]
-        key = (attack.image, attack.sees, attack.preset, self.model.precision)
-        known, pictures = self.found.get(("search", *key), (at[:0], None))
+        """Adversarial pictures of the samples `at`, [n, 3, H, W]; of a search that was made already, its result."""
+        key = ("search", *attack.search, self.model.precision)
+        known, pictures = self.found.get(key, (at[:0], None))
         if torch.isin(at, known).all():  # both ascend
             return pictures[torch.searchsorted(known, at)] if len(at) else self.images[at]
-        adversarial = FUNCTIONS[attack.image](
-            self.model, self.images[at], self.labels[at], sees, threat, self.ids[at.cpu()], stop
-        )
-        self.found["search", *key] = (at, adversarial)
+        search = find(attack.image).load().attack
+        prompts, stop = self.features[attack.sees], attack.search not in self.whole
+        pictures, labels, ids = self.images[at], self.labels[at], self.ids[at.cpu()]
+        adversarial = search(self.model, pictures, labels, prompts, attack.under(self.threat), ids, stop)
+        self.found[key] = (at, adversarial)
         return adversarial
 
     def judge(self, adversarial, attack, at):
@@ -128,8 +117,7 @@ class Batch:
             rows = standing.nonzero()[:, 0]
             if not len(rows):
                 break
-            key = (part.image, part.sees, part.judged, part.preset)
-            under = self.found.get(key) or self.leaf(part, rows)
+            under = self.found.get(_key(part)) or self.leaf(part, rows)
             broken = standing & (under.prediction != self.labels)
             outcome.prediction[broken], outcome.margin[broken] = under.prediction[broken], under.margin[broken]
             standing = standing & ~broken
@@ -141,33 +129,9 @@ class Batch:
 
 def whole_searches(attacks):
     """Searches whose result is judged with other prompts than they saw: these must not stop once a sample is broken."""
-    return {(a.image, a.sees, a.preset) for a in attacks if a.image and a.sees != a.judged}
+    return {attack.search for attack in attacks if attack.image and attack.sees != attack.judged}
 
 
-def alternate(model, prompts, attacker, threat, frozen=None, class_names=None):
-    """Prompts of the `joint` attack: text attack by margin and image attack in turn, on labelled pictures of the train split.
-
-    Each round the text attack takes the prompts that flip most of the attacker's pictures as they are now perturbed, and the
-    image attack perturbs these pictures against the new prompts; it ends when no prompt changes, or after five rounds.
-
-    Arguments:
-        attacker: `Dataset` of the pictures; their prompts are not used.
-
-    Returns (`TextAttack`, {"rounds": int, "converged": bool}).
-    """
-    images, labels = attacker.images[: threat.attacker_images].to(model.device).float() / 255, attacker.labels.to(model.device)
-    labels = labels[: len(images)]
-    if threat.attacked_space == "model":
-        images = model.resized(images)
-    by_margin, perturbed, before = threat.changed(text_score="margin"), images, None
-    for done in range(1, ROUNDS + 1):
-        with torch.no_grad():
-            seen = LabelledFeatures(model.encode_image(perturbed), labels)
-        text = attack_prompts(model, prompts, by_margin, frozen, class_names, seen)
-        if text.prompts == before:
-            return text, {"rounds": done, "converged": True}
-        before = text.prompts
-        with torch.no_grad():
-            features = model.encode_text(text.prompts)
-        perturbed = pgd(model, images, labels, features, threat, attacker.ids[: len(images)], stop=True)
-    return text, {"rounds": ROUNDS, "converged": False}
+def _key(attack):
+    """What an outcome depends on: attacks that share it are computed once."""
+    return *attack.search, attack.judged

@@ -1,4 +1,4 @@
-"""Projected gradient attacks on images: PGD, FGSM, CW margin, feature-space.
+"""Projected gradient ascent on images: the search behind PGD, CW and the feature attacks, here and inside training.
 
 All take the text features as given: text does not depend on the image, so prompts are encoded once (trap I1). Losses are
 summed, not averaged, and random starts are drawn for each sample, so that the batch size does not change the outcome
@@ -48,11 +48,6 @@ def pgd(model, images, labels, text_features, threat, sample_ids=None, stop=Fals
     return ascend([objective(aim) for aim in aims], images, threat, sample_ids, stop)
 
 
-def cw(model, images, labels, text_features, threat, sample_ids=None, stop=False):
-    """PGD on the margin, the loss of Carlini and Wagner (S&P 2017), inside the ball; arguments as `pgd`."""
-    return pgd(model, images, labels, text_features, threat, sample_ids, stop, loss=margin)
-
-
 def feature(
     model, images, labels, text_features, threat, sample_ids=None, stop=False, distance="cosine", own_text=None, clean=None
 ):
@@ -60,8 +55,8 @@ def feature(
 
     `cosine`: 1 - <f(x'), f(x)>; `l2`: squared distance before normalisation (FARE, Schlarmann et al., ICML 2024). The start
     is random: at x itself the gradient is zero. The iterate of the largest distance is kept, so `stop` has no effect.
-    `own_text`: unit embeddings [N, D] to move away from too (Co-Attack, Zhang et al., MM 2022). `clean`: embeddings [N, D] before
-    normalisation to move away from, where they are another model's.
+    `own_text`: unit embeddings [N, D] to move away from too (Co-Attack, Zhang et al., MM 2022). `clean`: embeddings [N, D]
+    before normalisation to move away from, where they are another model's.
     """
     check_pixels(images)
     if clean is None:
@@ -77,11 +72,6 @@ def feature(
         return loss, loss.detach()
 
     return ascend([loss_and_score], images, threat, sample_ids, stop=False)
-
-
-def feature_l2(model, images, labels, text_features, threat, sample_ids=None, stop=False):
-    """`feature` with the l2 distance."""
-    return feature(model, images, labels, text_features, threat, sample_ids, stop, distance="l2")
 
 
 def ascend(objectives, images, threat, sample_ids=None, stop=False):
@@ -103,7 +93,7 @@ def ascend(objectives, images, threat, sample_ids=None, stop=False):
             delta = project(delta, here, threat)
             finals = _climb(objective, rows, here, delta, threat, best, best_score, stop)
             if threat.keep == "last":
-                _keep(best, best_score, rows, *finals)
+                keep_better(best, best_score, rows, *finals)
     return best
 
 
@@ -116,7 +106,7 @@ def _climb(objective, rows, here, delta, threat, best, best_score, stop):
             loss, score = objective(adversarial, rows)
             total = loss.sum()
         if threat.keep == "best":
-            _keep(best, best_score, rows, adversarial.detach(), score)
+            keep_better(best, best_score, rows, adversarial.detach(), score)
         if last:
             break
         (gradient,) = torch.autograd.grad(total, adversarial)
@@ -129,18 +119,8 @@ def _climb(objective, rows, here, delta, threat, best, best_score, stop):
     return adversarial.detach(), score
 
 
-def _keep(best, best_score, rows, candidates, scores):
+def keep_better(best, best_score, rows, candidates, scores):
+    """Put candidates of some rows, [n, 3, H, W], into `best` where they score more, their scores [n] into `best_score`."""
     better = scores > best_score[rows]
     best[rows[better]] = candidates[better]
     best_score[rows[better]] = scores[better]
-
-
-def fgsm(model, images, labels, text_features, threat, sample_ids=None, stop=False):
-    """One step of size epsilon from the clean image (Goodfellow et al., ICLR 2015); arguments as `pgd`."""
-    check_pixels(images)
-    adversarial = images.clone().requires_grad_()
-    with torch.enable_grad():
-        loss = cross_entropy(model.logits(adversarial, text_features.detach()).float(), labels).sum()
-    (gradient,) = torch.autograd.grad(loss, adversarial)
-    delta = project(threat.epsilon * step_direction(gradient, threat.norm), images, threat)
-    return (images + delta).clamp(0, 1)  # the sum may leave [0,1] by a rounding error

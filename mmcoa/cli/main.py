@@ -59,7 +59,8 @@ def attacks():
     """List the attacks. Example: mmcoa attacks"""
     from mmcoa.attacks.catalog import ATTACKS
 
-    print_table(["attack", "what", "source"], [[a.name, a.summary, a.source] for a in ATTACKS.values()])
+    columns = ["attack", "what", "the adversary knows", "source"]
+    print_table(columns, [[a.name, a.summary, a.knows, a.source] for a in ATTACKS.values()])
 
 
 @app.command()

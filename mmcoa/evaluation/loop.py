@@ -11,24 +11,23 @@ import functools
 import itertools
 import time
 from collections import defaultdict
-from dataclasses import replace
 
 import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from mmcoa.attacks.catalog import find, usable_parts
-from mmcoa.attacks.multimodal import Batch, alternate, whole_searches
-from mmcoa.attacks.scores import LabelledFeatures
-from mmcoa.attacks.text import TextAttack, attack_prompts
+from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
+from mmcoa.attacks.multimodal import AttackedBatch, whole_searches
+from mmcoa.attacks.text import TextAttack
 from mmcoa.errors import UserError
 from mmcoa.evaluation.outcomes import Journal
-from mmcoa.evaluation.rows import SCHEMA_VERSION, make_row
+from mmcoa.evaluation.rows import make_row
 from mmcoa.evaluation.self_checks import self_check, verdict
 from mmcoa.model.clip import check_prompts
 from mmcoa.model.loading import frozen_model
-from mmcoa.runtime import package_hash, release_memory
+from mmcoa.runtime import release_memory
 from mmcoa.threat import default_threat
+from mmcoa.versions import EVALUATION
 
 DEFAULT = ("clean", "image", "text", "multimodal")
 BATCH = {"cpu": 64, "cuda": 256}  # a GPU's time goes by the number of batches until they fill it
@@ -113,10 +112,11 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
     notes = refuse_or_note(asked, leaves, parts, dataset, attacker, threat)
     hashes = {"model": model.fingerprint(), "dataset": dataset.fingerprint()}
-    if attacker is not None and (threat.text_score == "margin" or any(leaf.judged == "joint" for leaf in leaves)):
+    if attacker is not None and (threat.text_score == "margin" or any(leaf.train_pictures for leaf in leaves)):
         hashes["attacker"] = attacker.fingerprint()
     identity = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
-    journal = Journal(resume, {**identity, "schema": SCHEMA_VERSION, "code": package_hash()})
+    made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
+    journal = Journal(resume, {**identity, "versions": made_by})
     features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)
     whole = whole_searches(leaves)
     while journal.done < len(dataset):
@@ -124,7 +124,8 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         images = dataset.images[index].to(model.device).float() / 255
         if threat.attacked_space == "model":
             images = model.resized(images)
-        batch = Batch(model, images, dataset.labels[index].to(model.device), dataset.ids[index], features, threat, whole)
+        labels, ids = dataset.labels[index].to(model.device), dataset.ids[index]
+        batch = AttackedBatch(model, images, labels, ids, features, threat, whole)
         frame = batch_outcomes(batch, asked, parts)
         journal.add(frame.assign(epsilon=threat.epsilon), dict(batch.seconds))
         release_memory()
@@ -157,16 +158,17 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
 
 def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
     """Notes about attacks that this data set cannot have; `UserError` where such a one was asked for by name."""
-    wants_text = any(leaf.text for leaf in leaves)
     lacking = "with one prompt a class, not an ensemble" if dataset.ensemble else f"which '{dataset.name}' does not have here"
-    if attacker is None and (any(a.name == "joint" for a in asked) or (threat.text_score == "margin" and wants_text)):
-        what = "attack 'joint'" if any(a.name == "joint" for a in asked) else "score 'margin'"
-        raise UserError(f"{what} learns from labelled pictures of a train split, {lacking}")
+    learning = [f"attack '{a.name}'" for a in asked if a.train_pictures]
+    if threat.text_score == "margin" and any(leaf.text for leaf in leaves):
+        learning.append("score 'margin'")
+    if attacker is None and learning:
+        raise UserError(f"{learning[0]} learns from labelled pictures of a train split, {lacking}")
+    classes = len(dataset.class_names)
     for attack in asked:
-        needed = {"apgd-dlr": 3, "apgd-dlr-t": 4}.get(attack.name, 0)
-        if len(dataset.class_names) < needed:
+        if classes < attack.classes:
             raise UserError(
-                f"attack '{attack.name}' needs {needed} classes, '{dataset.name}' has {len(dataset.class_names)}; use apgd-ce or auto"
+                f"attack '{attack.name}' needs {attack.classes} classes, '{dataset.name}' has {classes}; use apgd-ce or auto"
             )
     notes = []
     for attack in asked:
@@ -176,33 +178,27 @@ def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
                 "an ensemble of prompts"
                 if dataset.ensemble
                 else "no train split"
-                if left_out == ["joint"]
-                else f"{len(dataset.class_names)} classes"
+                if all(find(name).train_pictures for name in left_out)
+                else f"{classes} classes"
             )
             notes.append(f"{attack.name} on {dataset.name}: without {', '.join(left_out)} ({why})")
     return notes
 
 
 def prompt_features(model, dataset, leaves, threat, attacker):
-    """({"clean", "text", "joint": unit embeddings [C, D]}, {"text", "joint": TextAttack}, {kind: seconds}), what is needed of them."""
+    """What some attacks without parts need of the prompts.
+
+    Returns ({"clean" or an attack on prompts: unit embeddings [C, D]}, {attack: TextAttack}, {attack: seconds}).
+    """
     with torch.no_grad():
         features = {"clean": class_embeddings(model, dataset.prompt_sets())}
     texts, seconds = {}, defaultdict(float)
-    needed = {prompts for leaf in leaves for prompts in (leaf.sees, leaf.judged)}
+    needed = {prompts for leaf in leaves for prompts in (leaf.sees, leaf.judged)} - {"clean"}
     frozen = functools.partial(frozen_model, model)
-    for kind in ("text", "joint"):
-        if kind not in needed:
-            continue
+    for kind in sorted(needed, key=list(ATTACKS).index):
         began = time.monotonic()
-        if kind == "joint":
-            text, ended = alternate(model, dataset.prompts, attacker, threat, frozen, dataset.class_names)
-            found = [replace(text, changes=[change | ended for change in text.changes])]
-        else:
-            pictures = labelled(model, attacker, threat)
-            found = [
-                attack_prompts(model, prompts, threat, frozen, dataset.class_names, pictures)
-                for prompts in dataset.prompt_sets()
-            ]
+        attack = find(kind)
+        found = attack.load().prompts(model, dataset, attack.under(threat), frozen, attacker)
         with torch.no_grad():
             features[kind] = class_embeddings(model, [text.prompts for text in found])
         texts[kind] = TextAttack(*([item for text in found for item in getattr(text, name)] for name in ("prompts", "changes")))
@@ -215,15 +211,6 @@ def class_embeddings(model, prompt_sets):
     if len(prompt_sets) == 1:
         return model.encode_text(prompt_sets[0])
     return F.normalize(torch.stack([model.encode_text(prompts) for prompts in prompt_sets]).mean(dim=0), dim=-1)
-
-
-def labelled(model, attacker, threat):
-    """The attacker's pictures as `LabelledFeatures` where the score needs them."""
-    if threat.text_score != "margin" or attacker is None:
-        return None
-    images = attacker.images[: threat.attacker_images].to(model.device).float() / 255
-    with torch.no_grad():
-        return LabelledFeatures(model.encode_image(images), attacker.labels[: len(images)].to(model.device))
 
 
 def batch_outcomes(batch, asked, parts):

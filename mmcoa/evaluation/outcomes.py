@@ -13,6 +13,7 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import mcnemar
+from mmcoa.store.files import write_atomic, write_json
 from mmcoa.threat import format_epsilon
 
 
@@ -33,7 +34,7 @@ class Journal:
                 raise UserError(f"{self.folder} holds other files than parts of an evaluation; choose another folder")
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-            _write(path, lambda temporary: temporary.write_text(json.dumps(identity)))
+            write_json(path, identity)
         self._restore()
 
     def _restore(self):
@@ -75,7 +76,7 @@ class Journal:
             with path.open("wb") as file:
                 np.savez(file, **columns)
 
-        _write(self.folder / f"{start:09d}-{self.done:09d}.npz", write)
+        write_atomic(self.folder / f"{start:09d}-{self.done:09d}.npz", write)
 
     def outcomes(self):
         """All samples."""
@@ -101,7 +102,7 @@ def read_outcomes(path):
 
 
 def paired(first, second):
-    """McNemar's test of two models on the same samples, one dict an attack and epsilon that both have: see `statistics.mcnemar`.
+    """McNemar's test of two models on the same samples, one dict an attack and epsilon that both have; see `mcnemar`.
 
     Raises `UserError` where samples, labels or epsilons differ, or no attack is common to both.
     """
@@ -109,7 +110,8 @@ def paired(first, second):
     one, two = (frame.set_index(keys).sort_index() for frame in (first, second))
     if not one.index.equals(two.index):
         raise UserError(
-            "the two files are about different samples or epsilons: evaluate both with the same --dataset, --samples, --seed, --epsilon"
+            "the two files are about different samples or epsilons: evaluate both with the same "
+            "--dataset, --samples, --seed, --epsilon"
         )
     attacks = [c.removesuffix("_correct") for c in first.columns if c.endswith("_correct") and c in second.columns]
     if not attacks:
@@ -131,8 +133,8 @@ def _plain(column):
 
 def _ours(path):
     return (
-        path.name in ("identity.json", ".identity.json.writing") or path.suffix == ".npz" or path.name.endswith(".npz.writing")
-    )
+        path.name == "identity.json" or path.suffix == ".npz" or path.name.startswith((".identity.json.", ".0"))
+    )  # half written
 
 
 def _read_json(path):
@@ -140,9 +142,3 @@ def _read_json(path):
         return json.loads(path.read_text())
     except ValueError:
         return None
-
-
-def _write(path, write):
-    temporary = path.with_name(f".{path.name}.writing")
-    write(temporary)
-    temporary.replace(path)

@@ -1,52 +1,13 @@
-"""Result rows: what was asked, under which threat model, and the answer with its interval. Columns: results/README.md."""
+"""Result rows: what was asked, under which threat model, and the answer with its interval. Columns: results/README.md.
 
-import hashlib
-import json
+`threat` holds the fields of the threat model that the attack used, and no others; `threat_text` says the same in a sentence.
+Every field is also a column of its own, None where the attack does not use it.
+"""
 
-from mmcoa.attacks.catalog import find
+from mmcoa.attacks.catalog import FIELDS, find, versions
 from mmcoa.evaluation.statistics import wilson
-from mmcoa.threat import preset
-
-SCHEMA_VERSION = 3
-
-
-def attack_settings(attack, parts, threat, classes):
-    """What of the threat model an attack uses, as columns; nothing where it leaves images or prompts alone."""
-    leaves = [find(name) for name in parts] if attack.parts else [attack]
-    images, texts = [leaf for leaf in leaves if leaf.image], [leaf for leaf in leaves if leaf.judged != "clean"]
-    functions = {leaf.image for leaf in images}
-    used = preset(threat, attack.preset)
-    budgets = [1 if leaf.image == "fgsm" else getattr(threat, leaf.budget) for leaf in images if leaf.image != "square"]
-    targets = min(threat.targets or 9, classes - 1) if "apgd-dlr-t" in functions else threat.targets
-    return {
-        "epsilon": threat.epsilon if images else 0.0,
-        "norm": threat.norm if images else "",
-        "step_size": _step_size(functions, used),
-        "steps": max(budgets, default=0),
-        "restarts": threat.restarts if functions - {"fgsm"} else 0,
-        "keep": used.keep if images else "",
-        "targets": targets if images else 0,
-        "queries": threat.queries if "square" in functions else 0,
-        "attacked_space": threat.attacked_space if images else "",
-        "candidate_source": threat.candidate_source if texts else "",
-        "text_budget": threat.text_budget if texts else 0,
-        "beam": threat.beam if texts and threat.text_budget > 1 else 0,
-        "text_score": _text_score(texts, threat),
-        "attackable": threat.attackable if texts else "",
-        "min_similarity": threat.min_similarity if texts else None,
-    }
-
-
-def _step_size(functions, threat):
-    """Of PGD and its like; epsilon for FGSM; 0 where the attack chooses its own steps (APGD, Square) or takes none."""
-    if functions == {"fgsm"}:
-        return threat.epsilon
-    return threat.step_size if functions & {"pgd", "cw", "feature", "feature-l2", "co_attack"} else 0.0
-
-
-def _text_score(texts, threat):
-    scores = {"margin" if leaf.judged == "joint" else threat.text_score for leaf in texts}
-    return " and ".join(sorted(scores))
+from mmcoa.store.files import digest
+from mmcoa.versions import EVALUATION
 
 
 def task_of(trained_on, dataset):
@@ -66,11 +27,18 @@ def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, h
     correct, n = int(outcomes[f"{attack.name}_correct"].sum()), len(outcomes)
     low, high = wilson(correct, n)
     trained_on = meta.get("trained_on", "")
-    settings = attack_settings(attack, parts, threat, len(dataset.class_names))
-    judged = {find(name).judged for name in parts} if attack.parts else {attack.judged}
-    settings["share_changed"] = round(max((shares[kind] for kind in judged if kind in shares), default=0.0), 2)
-    settings["precision"] = model.precision if settings["steps"] or settings["queries"] else ""
-    identity = {**hashes, "attack": attack.name, "parts": list(parts), "seed": threat.seed, **settings}
+    used = attack.settings(threat, parts, len(dataset.class_names))
+    leaves = [find(name) for name in parts] or [attack]
+    precision = model.precision if any(leaf.image for leaf in leaves) else ""
+    identity = {
+        **hashes,
+        "attack": attack.name,
+        "parts": list(parts),
+        "seed": threat.seed,
+        "threat": used,
+        "precision": precision,
+    }
+    identity["versions"] = {"evaluation": EVALUATION, **versions([attack.name, *parts])}
     return {
         "model": model.name,
         "defense": meta.get("defense", "none"),
@@ -86,7 +54,12 @@ def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, h
         "n": n,
         "ci_low": low,
         "ci_high": high,
-        **settings,
+        **{name: used.get(name) for name in FIELDS},
+        "threat": used,
+        "threat_text": attack.describe(threat, parts, len(dataset.class_names)),
+        "parts": ", ".join(parts),
+        "share_changed": round(max((shares[leaf.judged] for leaf in leaves if leaf.judged in shares), default=0.0), 2),
+        "precision": precision,
         "check": check[0],
         "check_n": check[1],
         "prompts": dataset.prompt_preset,
@@ -96,8 +69,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, h
         "train_seed": meta.get("train_seed", 0),
         "attack_seed": threat.seed,
         "seed": threat.seed,
-        "config_hash": hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16],
+        "config_hash": digest(identity)[:16],
         "device": str(model.device),
         "seconds": round(seconds, 3),
-        "schema_version": SCHEMA_VERSION,
     }

@@ -7,22 +7,19 @@ suspicious, it does not prove it wrong.
 """
 
 import functools
-import hashlib
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from mmcoa.attacks.ball import project, random_start, step_direction
 from mmcoa.attacks.candidates import CandidateTable
-from mmcoa.attacks.catalog import find
-from mmcoa.attacks.images import FUNCTIONS
+from mmcoa.attacks.catalog import find, versions
 from mmcoa.attacks.losses import margin
 from mmcoa.attacks.text import attack_prompts, enumerate_variants
 from mmcoa.cache import cached
 from mmcoa.model.loading import frozen_model
-from mmcoa.threat import preset
+from mmcoa.versions import CHECKS
 
 NOISE_DRAWS = 10
 PROMPT_DRAWS = 5
@@ -40,10 +37,8 @@ def self_check(model, dataset, name, threat, attacker=None):
     wrong without an attack are left out of `value` and `limit`, which count samples unless the check says otherwise.
     """
     attack, found = find(name), []
-    if attack.image is not None and attack.image != "co_attack":
-        found += kept(model, dataset, attack.image, preset(threat, attack.preset), check_image)
-    elif attack.image == "co_attack":
-        found += kept(model, dataset, "feature", threat, check_image)
+    if attack.image is not None:
+        found += kept(model, dataset, attack.image, attack.under(threat), check_image)
     if attack.judged == "text" and threat.text_score == "embedding":
         found += kept(model, dataset, "text", threat, check_text)
     return found
@@ -58,7 +53,8 @@ def verdict(found):
 def check_image(model, dataset, function, threat):
     """Checks of an image attack against the clean prompts: the samples that it leaves standing, at other budgets."""
     images, labels, ids, text = _standing(model, dataset, threat)
-    n, attack = len(images), FUNCTIONS[function]
+    n, search = len(images), find(function)
+    attack, field = search.load().attack, search.budget
     allowed = max(1, math.ceil(n / 100))
 
     def run(**changes):
@@ -78,8 +74,7 @@ def check_image(model, dataset, function, threat):
 
     base = run()
     robust, found = left(base), []
-    field = {"square": "queries"}.get(function, "apgd_steps" if function.startswith("apgd") else "steps")
-    if function != "fgsm":
+    if field is not None:
         more = left(run(**{field: 2 * getattr(threat, field)}))
         found.append(item("twice the steps", more, robust + allowed, "more steps help the defender"))
         starts = left(run(restarts=threat.restarts + 1))
@@ -93,7 +88,7 @@ def check_image(model, dataset, function, threat):
     wider = left(run(epsilon=min(2 * threat.epsilon, 1.0) if threat.norm == "linf" else 2 * threat.epsilon))
     found.append(item("twice the epsilon", wider, robust + allowed, "a larger ball helps the defender"))
     whole = 1.0 if threat.norm == "linf" else math.sqrt(images[0].numel())
-    steps = {field: max(UNBOUNDED_STEPS, getattr(threat, field))}
+    steps = {field: max(UNBOUNDED_STEPS, getattr(threat, field))} if field else {}
     free = left(run(epsilon=whole, step_size=whole / 10, **steps))
     found.append(item("without a bound", free, allowed, "a perturbation without bound leaves samples right"))
     noise = _broken_by_noise(model, images[base <= 0], labels[base <= 0], ids[(base <= 0).cpu()], text, threat)
@@ -177,14 +172,9 @@ def _broken_by_noise(model, images, labels, ids, text, threat):
 
 
 def kept(model, dataset, function, threat, run):
-    """The result of `run`, cached under a hash of code, weights, data, search and threat model (trap T6)."""
-    key = [_code(), model.fingerprint(), model.resize, dataset.fingerprint(), function, threat.asdict()]
+    """The result of `run`, cached under versions, weights, data, and what search and checks use of `threat` (trap T6)."""
+    used = find(function).settings(threat) | {
+        name: getattr(threat, name) for name in ("epsilon", "norm", "attacked_space", "seed")
+    }
+    key = [CHECKS, versions([function]), model.fingerprint(), model.resize, dataset.fingerprint(), function, used]
     return cached("checks", key, lambda: run(model, dataset, function, threat))
-
-
-@functools.cache
-def _code():
-    """Hash of this file and of the attacks."""
-    package = Path(__file__).parent.parent
-    paths = [Path(__file__), package / "model" / "clip.py", *sorted((package / "attacks").glob("*.py"))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()

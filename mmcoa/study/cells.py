@@ -94,7 +94,7 @@ def evaluate_cell(name, entry, weights, dataset, point, resize="openclip"):
         "candidates": identity.candidates(parameters["candidate_source"]),
         **({"check_dataset": identity.dataset(check)} if check else {}),
     }
-    parts = identity.evaluation_versions(parameters["attacks"])
+    parts = identity.evaluation_versions(parameters["attacks"], checks=bool(check))
     own = _identity("evaluate", parameters, {**EVALUATE_DEFAULTS, "resize": "openclip"}, inputs, parts)
     cell_id = "__".join(filter(None, (name, safe_name(dataset), point.suffix)))
     return Cell(cell_id, "evaluate", name, entry, parameters, inputs, parts, own, point.sweep, point.value)

@@ -3,8 +3,11 @@ import math
 import pytest
 import torch
 
-from mmcoa.attacks.apgd import _judge, apgd_ce, apgd_dlr, apgd_dlr_targeted, checkpoints
+from mmcoa.attacks.apgd import _judge, checkpoints
 from mmcoa.attacks.ball import project, random_start, step_direction
+from mmcoa.attacks.image.apgd_ce import attack as apgd_ce
+from mmcoa.attacks.image.apgd_dlr import attack as apgd_dlr
+from mmcoa.attacks.image.apgd_dlr_t import attack as apgd_dlr_targeted
 from mmcoa.attacks.losses import cross_entropy, dlr, likeliest_wrong, margin
 from mmcoa.attacks.pgd import pgd
 from mmcoa.errors import UserError
@@ -89,7 +92,9 @@ class Rugged:
         return (pixels.flatten(1) @ self.waves).sin() @ self.mix
 
 
-@pytest.mark.parametrize("function,loss,targets", [(apgd_ce, cross_entropy, 0), (apgd_dlr, dlr, 0), (apgd_dlr_targeted, dlr, 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    "function,loss,targets", [(apgd_ce, cross_entropy, 0), (apgd_dlr, dlr, 0), (apgd_dlr_targeted, dlr, 1)]
+)
 @pytest.mark.parametrize("norm,epsilon", [("linf", 0.1), ("l2", 1.0)])
 def test_each_sample_goes_the_way_of_the_algorithm(function, loss, targets, norm, epsilon):
     """All points that a batch of six visits are those that the paper's algorithm visits, run for each sample alone."""
@@ -115,7 +120,7 @@ def test_each_sample_goes_the_way_of_the_algorithm(function, loss, targets, norm
 
 
 def test_both_conditions_of_a_checkpoint():
-    """Of samples: progress; too few rises; no new maximum at an unchanged size; no new maximum, but the size was just halved."""
+    """Of samples: progress; too few rises; no new maximum at an unchanged size; none, but the size was just halved."""
     zeros, ones = torch.zeros(4, 3, 2, 2), torch.ones(4, 3, 2, 2)
     state = {
         "rises": torch.tensor([8.0, 7.0, 8.0, 8.0]),

@@ -67,7 +67,8 @@ def test_a_table_from_disk(tmp_path, tiny):
     [
         ({"parrot": "bird"}, "is no table"), ({"parrot": [1]}, "is no table"), (["parrot"], "is no table"),
         ({"parrot": ["polar bear"]}, "'polar bear' in .* is not one word"), ({"parrot": [""]}, "'' in .* is not one word"),
-        ({"prompts": {"a cat": ["dog"]}}, "is no table"), ({"prompts": {"a cat": {"one": ["dog"]}}}, "positions must be numbers"),
+        ({"prompts": {"a cat": ["dog"]}}, "is no table"),
+        ({"prompts": {"a cat": {"one": ["dog"]}}}, "positions must be numbers"),
     ],
 )  # fmt: skip
 def test_what_is_no_table_is_refused(tmp_path, content, message):

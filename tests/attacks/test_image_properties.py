@@ -1,23 +1,32 @@
-"""What holds for every image attack."""
+"""What holds for every search on pictures of the catalogue: the contract in mmcoa/attacks/__init__.py."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmcoa.attacks.images import FUNCTIONS
+from mmcoa.attacks.catalog import ATTACKS
 from mmcoa.attacks.losses import margin
 from mmcoa.attacks.pgd import BROKEN
 from mmcoa.errors import UserError
 from mmcoa.model.loading import create_model
-from mmcoa.threat import ThreatModel
+from mmcoa.threat import TEXT, ThreatModel
 
 RADIUS = {"linf": 1 / 255, "l2": 0.1}  # about half of the samples below break
-FREE_OF_LABELS = ("feature", "feature-l2", "co_attack")  # judged by the distance that they maximise, not by the margin
-AIMED = ("pgd", "cw", "apgd-ce", "apgd-dlr-t")  # those that heed `targets`; the last one always aims
-by_name = pytest.mark.parametrize("name", FUNCTIONS)
+SEARCHES = {name: attack for name, attack in ATTACKS.items() if attack.image == name}
+AIMED = [
+    name for name, attack in SEARCHES.items() if "targets" in attack.uses
+]  # those that always aim are tried with targets alone
+ALWAYS = [name for name in AIMED if "targets" in SEARCHES[name].default]
+# What attacks maximise that do not go by the margin, from embeddings before normalisation of result and picture, and own prompt.
+GOALS = {
+    "feature": lambda raw, clean, own: 1 - torch.cosine_similarity(raw, clean),
+    "feature-l2": lambda raw, clean, own: (raw - clean).square().sum(dim=1),
+    "co_attack": lambda raw, clean, own: 2 - torch.cosine_similarity(raw, clean) - torch.cosine_similarity(raw, own),
+}
+by_name = pytest.mark.parametrize("name", SEARCHES)
 by_name_and_targets = pytest.mark.parametrize(
-    "name,targets", [*((name, 0) for name in FUNCTIONS if name != "apgd-dlr-t"), *((name, 2) for name in AIMED)]
+    "name,targets", [*((name, 0) for name in SEARCHES if name not in ALWAYS), *((name, 2) for name in AIMED)]
 )
 by_norm = pytest.mark.parametrize("norm", RADIUS)
 
@@ -46,17 +55,17 @@ def margins(model, adversarial, labels, text):
         return margin(model.logits(adversarial, text), labels)
 
 
+def run(name, *arguments, **more):
+    return SEARCHES[name].load().attack(*arguments, **more)
+
+
 def goal(name, model, case, adversarial):
     """What the attack maximises and keeps its best iterate by, [N]."""
     images, labels, text, _ = case
-    if name not in FREE_OF_LABELS:
+    if name not in GOALS:
         return margins(model, adversarial, labels, text)
     with torch.no_grad():
-        raw, clean = model.encode_image_raw(adversarial), model.encode_image_raw(images)
-        if name == "feature-l2":
-            return (raw - clean).square().sum(dim=1)
-        away = 1 - torch.cosine_similarity(raw, clean)
-        return away if name == "feature" else away + 1 - torch.cosine_similarity(raw, text[labels])
+        return GOALS[name](model.encode_image_raw(adversarial), model.encode_image_raw(images), text[labels])
 
 
 @by_name
@@ -75,7 +84,7 @@ def test_results_lie_in_the_ball_and_in_range(model, name, epsilon, norm, seed, 
     original, labels = images.clone(), torch.randint(5, (n,), generator=generator)
     text = torch.nn.functional.normalize(torch.randn(5, 16, generator=generator, dtype=torch.float64), dim=1)
     threat = ThreatModel(epsilon=epsilon, norm=norm, steps=2, apgd_steps=3, queries=4, seed=seed)
-    adversarial = FUNCTIONS[name](model, images.double(), labels, text, threat, stop=stop)
+    adversarial = run(name, model, images.double(), labels, text, threat, stop=stop)
     assert adversarial.shape == images.shape and not adversarial.requires_grad
     assert torch.equal(images, original)
     delta = adversarial - images
@@ -91,7 +100,7 @@ def test_no_gradient_is_left(tiny, small_birds, name):
     tiny.requires_grad_(True)
     text = tiny.encode_text(small_birds.prompts)
     text.retain_grad()
-    FUNCTIONS[name](tiny, images, labels, text, short(steps=2, apgd_steps=2, queries=3))
+    run(name, tiny, images, labels, text, short(steps=2, apgd_steps=2, queries=3))
     assert text.grad is None and all(parameter.grad is None for parameter in tiny.parameters())
 
 
@@ -99,10 +108,9 @@ def test_no_gradient_is_left(tiny, small_birds, name):
 def test_a_caller_without_gradients_gets_the_same(model, case, name):
     images, labels, text, ids = case
     threat = short(steps=2, apgd_steps=3, queries=5, targets=1)
-    attack = FUNCTIONS[name]
     with torch.no_grad():
-        inside = attack(model, images, labels, text, threat, ids)
-    assert torch.equal(inside, attack(model, images, labels, text, threat, ids))
+        inside = run(name, model, images, labels, text, threat, ids)
+    assert torch.equal(inside, run(name, model, images, labels, text, threat, ids))
 
 
 @by_name_and_targets
@@ -111,10 +119,10 @@ def test_batch_size_does_not_change_the_attack(model, case, name, norm, targets)
     """Trap I3. Sample ids name the random starts, so the order of the samples does not count either."""
     images, labels, text, ids = (whole[:14] for whole in case)
     threat = short(norm, targets=targets, apgd_steps=6, queries=12)
-    whole = FUNCTIONS[name](model, images, labels, text, threat, ids)
+    whole = run(name, model, images, labels, text, threat, ids)
     backwards = torch.arange(14).flip(0)
     for size in (1, 7):
-        parts = [FUNCTIONS[name](model, images[i], labels[i], text, threat, ids[i]) for i in backwards.split(size)]
+        parts = [run(name, model, images[i], labels[i], text, threat, ids[i]) for i in backwards.split(size)]
         torch.testing.assert_close(torch.cat(parts).flip(0), whole, atol=1e-7, rtol=0)
 
 
@@ -123,14 +131,30 @@ def test_the_seed_and_nothing_else_decides(model, case, name):
     images, labels, text, ids = case
 
     def result(ids=ids, **changes):
-        return FUNCTIONS[name](model, images, labels, text, short(targets=2 * (name == "apgd-dlr-t"), **changes), ids)
+        return run(name, model, images, labels, text, short(targets=2 * (name in ALWAYS), **changes), ids)
 
     first = result()
     torch.manual_seed(77)
     assert torch.equal(result(), first)
-    if name != "fgsm":  # which has no random start
+    if "seed" in SEARCHES[name].uses:
         assert not torch.equal(result(seed=1), first)
         assert not torch.equal(result(ids=ids + 1000), first)
+
+
+@by_name
+def test_the_record_lists_what_counts_and_no_more(model, case, name):
+    """What result rows say of the threat model is what the search has asked it for."""
+    asked = set()
+
+    class Asked:
+        def __getattr__(self, field):
+            asked.add(field)
+            return getattr(short(targets=2), field)
+
+    attack, (images, labels, text, ids) = SEARCHES[name], case
+    run(name, model, images, labels, text, Asked(), ids)
+    elsewhere = {"attacked_space", *TEXT, *attack.fixed}  # what the evaluation, the prompts or the attack itself decide
+    assert asked == set(attack.uses) - elsewhere, f"`uses` in {attack.path}"
 
 
 @by_name_and_targets
@@ -138,13 +162,13 @@ def test_the_seed_and_nothing_else_decides(model, case, name):
 def test_stopping_breaks_the_same_samples(model, case, name, norm, targets):
     images, labels, text, ids = case
     threat = short(norm, targets=targets, restarts=2)
-    ended, stopped = (FUNCTIONS[name](model, images, labels, text, threat, ids, stop=stop) for stop in (False, True))
+    ended, stopped = (run(name, model, images, labels, text, threat, ids, stop=stop) for stop in (False, True))
     ended, stopped = (margins(model, x, labels, text) for x in (ended, stopped))
     assert torch.equal(ended > BROKEN, stopped > BROKEN)
-    assert (ended >= stopped - 1e-6).all() or name in FREE_OF_LABELS
+    assert (ended >= stopped - 1e-6).all() or name in GOALS
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in (*FREE_OF_LABELS, "fgsm")])
+@pytest.mark.parametrize("name", [name for name in SEARCHES if name not in GOALS and SEARCHES[name].budget])
 def test_stopping_saves_work(model, case, name):
     class Counted:
         samples = 0
@@ -156,8 +180,8 @@ def test_stopping_saves_work(model, case, name):
     images, labels, text, ids = case
     full, less = Counted(), Counted()
     threat = short(epsilon=2 / 255)
-    FUNCTIONS[name](full, images, labels, text, threat, ids)
-    FUNCTIONS[name](less, images, labels, text, threat, ids, stop=True)
+    run(name, full, images, labels, text, threat, ids)
+    run(name, less, images, labels, text, threat, ids, stop=True)
     assert less.samples < full.samples
 
 
@@ -167,8 +191,8 @@ def test_a_larger_budget_never_helps_the_defender(model, case, name, norm):
     images, labels, text, ids = case
 
     def reached(**changes):
-        threat = short(norm, **{"targets": 3 * (name == "apgd-dlr-t"), **changes})
-        return goal(name, model, case, FUNCTIONS[name](model, images, labels, text, threat, ids))
+        threat = short(norm, **{"targets": 3 * (name in ALWAYS), **changes})
+        return goal(name, model, case, run(name, model, images, labels, text, threat, ids))
 
     base = reached()
     larger = reached(epsilon=4 * RADIUS[norm])
@@ -176,7 +200,7 @@ def test_a_larger_budget_never_helps_the_defender(model, case, name, norm):
     assert reached(restarts=3).sub(base).min() >= -1e-6  # the first run is among the three
     longer = reached(steps=16, apgd_steps=32, queries=120)
     assert longer.mean() >= base.mean() - 1e-3
-    if name not in FREE_OF_LABELS:
+    if name not in GOALS:
         assert (larger > 0).sum() >= (base > 0).sum() and (longer > 0).sum() >= (base > 0).sum()
 
 
@@ -185,7 +209,7 @@ def test_a_larger_budget_never_helps_the_defender(model, case, name, norm):
 def test_aiming_at_more_classes_is_no_weaker_than_at_one(model, case, name, norm):
     images, labels, text, ids = case
     threats = [short(norm, targets=targets) for targets in (1, 6)]
-    found = [FUNCTIONS[name](model, images, labels, text, threat, ids) for threat in threats]
+    found = [run(name, model, images, labels, text, threat, ids) for threat in threats]
     one, six = (margins(model, adversarial, labels, text) for adversarial in found)
     assert (six >= one - 1e-6).all()
     assert (one > margins(model, images, labels, text)).all()
@@ -196,7 +220,7 @@ def test_black_box_is_not_stronger_than_white_box(model, case, norm):
     """Self-check of the protocol: a random search that beats the gradient would mean that the gradient misleads."""
     images, labels, text, ids = case
     threat = short(norm, epsilon=2 * RADIUS[norm], apgd_steps=20, queries=300)
-    found = [FUNCTIONS[name](model, images, labels, text, threat, ids) for name in ("square", "apgd-ce")]
+    found = [run(name, model, images, labels, text, threat, ids) for name in ("square", "apgd-ce")]
     black, white = ((margins(model, adversarial, labels, text) > 0).sum() for adversarial in found)
     assert 0 < black <= white
 
@@ -205,4 +229,4 @@ def test_black_box_is_not_stronger_than_white_box(model, case, norm):
 @pytest.mark.parametrize("images", [torch.rand(2, 3, 4, 4) * 255, torch.rand(2, 3, 4, 4) - 0.5, torch.zeros(2, 4, 4)])
 def test_pixels_outside_the_range_are_refused(model, name, images):
     with pytest.raises(UserError, match="images"):
-        FUNCTIONS[name](model, images.double(), torch.zeros(2, dtype=torch.long), torch.rand(5, 16), ThreatModel())
+        run(name, model, images.double(), torch.zeros(2, dtype=torch.long), torch.rand(5, 16), ThreatModel())

@@ -81,7 +81,7 @@ def save_bert(folder, kind, seed):
 
 
 def slow_candidates(folder, prompt, place, pieces=1):
-    """The k likeliest combinations of `pieces` tokens at token `place`, one prompt by itself, all combinations multiplied out."""
+    """The k likeliest combinations of `pieces` tokens at token `place` of one prompt, all combinations multiplied out."""
     model, tokenizer = BertForMaskedLM.from_pretrained(folder).eval(), BertTokenizerFast.from_pretrained(folder)
     with torch.no_grad():
         probability = model(**tokenizer(prompt, return_tensors="pt")).logits[0].double().softmax(dim=-1)

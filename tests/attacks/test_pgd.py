@@ -5,8 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmcoa.attacks.ball import project, random_start, step_direction
+from mmcoa.attacks.image.cw import attack as cw
+from mmcoa.attacks.image.feature_l2 import attack as feature_l2
+from mmcoa.attacks.image.fgsm import attack as fgsm
 from mmcoa.attacks.losses import cross_entropy, dlr, likeliest_wrong, margin
-from mmcoa.attacks.pgd import cw, feature, feature_l2, fgsm, pgd
+from mmcoa.attacks.pgd import feature, pgd
 from mmcoa.errors import UserError
 from mmcoa.threat import ThreatModel
 

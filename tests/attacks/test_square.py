@@ -5,10 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmcoa.attacks import square as module
 from mmcoa.attacks.ball import project, sample_generator
+from mmcoa.attacks.image import square as module
+from mmcoa.attacks.image.square import attack as square
+from mmcoa.attacks.image.square import bump, square_side
 from mmcoa.attacks.losses import margin
-from mmcoa.attacks.square import bump, square, square_side
 from mmcoa.threat import ThreatModel
 
 

@@ -1,10 +1,10 @@
-"""How strong the image attacks are beside an independent implementation: torchattacks 3.5.1, same model, samples and settings."""
+"""Strength of the image attacks beside an independent implementation: torchattacks 3.5.1, same model, samples, settings."""
 
 import pytest
 import torch
 
 import mmcoa
-from mmcoa.attacks.images import FUNCTIONS
+from mmcoa.attacks.catalog import find
 from mmcoa.model.loading import create_model
 from mmcoa.threat import ThreatModel
 
@@ -23,7 +23,7 @@ class Contest:
         """(ours, theirs); run once for equal arguments."""
         if (name, threat) not in self.done:
             torch.manual_seed(threat.seed)
-            attack = FUNCTIONS[name]
+            attack = find(name).load().attack
             ours = attack(self.model, self.images, self.labels, self.text, threat, self.ids, stop=True)
             self.done[name, threat] = self.right(ours), self.right(self.theirs(name, threat)(self.images, self.labels))
         return self.done[name, threat]

@@ -29,6 +29,11 @@ def gap(logits):
     return first - second
 
 
+def alike(logits, predictions):
+    """Whether all predictions are those of the logits, ties to rounding aside."""
+    return ((logits.argmax(dim=1) == predictions) | (gap(logits) < 1e-4)).all()
+
+
 @pytest.mark.parametrize("pixels", [64, 96])
 def test_generated_pictures_are_classified_alike(tmp_path, pixels):
     """OpenMoji birds at the model's size and larger; every bird occurs, in file order of no particular kind."""
@@ -37,7 +42,7 @@ def test_generated_pictures_are_classified_alike(tmp_path, pixels):
     ours, labels = clean.ours(folder, CHECKPOINT)
     assert labels.unique().numel() == 21 and (ours == labels).float().mean() > 0.8
     logits, theirs = clean.theirs(folder, CHECKPOINT, transform=clean.same_pixels(CHECKPOINT))
-    assert torch.equal(theirs, labels) and torch.equal(logits.argmax(dim=1), ours)
+    assert torch.equal(theirs, labels) and alike(logits, ours)
     logits, _ = clean.theirs(folder, CHECKPOINT)  # open_clip's own transform
     differing = logits.argmax(dim=1) != ours
     assert not differing.any() if pixels == 64 else (gap(logits)[differing] < 0.2).all()
@@ -65,7 +70,7 @@ def test_cifar10_to_the_sample(shared_data):
     ours, labels = clean.ours(folder, CHECKPOINT)
     logits, theirs = clean.theirs(folder, CHECKPOINT, transform=clean.same_pixels(CHECKPOINT))
     assert len(labels) == 5000 and torch.equal(theirs, labels)
-    assert torch.equal(logits.argmax(dim=1), ours)
+    assert alike(logits, ours)
     logits, _ = clean.theirs(folder, CHECKPOINT, samples=1000)
     differing = logits.argmax(dim=1) != ours[:1000]
     assert differing.float().mean() < 0.01 and (gap(logits)[differing] < 0.2).all()

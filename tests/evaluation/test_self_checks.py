@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from mmcoa.attacks import images
+from mmcoa.attacks.image import pgd as module
+from mmcoa.attacks.pgd import pgd
 from mmcoa.evaluation import self_checks as checks
 from mmcoa.evaluation.self_checks import self_check, verdict
 from mmcoa.threat import ThreatModel
@@ -45,7 +46,7 @@ def weak(kind):
     def attack(model, x, labels, text, threat, ids=None, stop=False):
         if kind == "nothing":
             return x.clone()
-        strong = images.pgd(model, x, labels, text, threat, ids)
+        strong = pgd(model, x, labels, text, threat, ids)
         if kind == "fewer is stronger":
             return strong if threat.steps <= THREAT.steps else x.clone()
         if kind == "smaller is stronger":
@@ -64,7 +65,7 @@ def weak(kind):
     ],
 )
 def test_a_weak_search_is_suspicious(embedded, birds, monkeypatch, kind, reason):
-    monkeypatch.setitem(images.FUNCTIONS, "pgd", weak(kind))
+    monkeypatch.setattr(module, "attack", weak(kind))
     answer = verdict(self_check(embedded, birds.prefix(12), "image", THREAT))
     assert answer.startswith("suspicious: pgd: ") and reason in answer
 

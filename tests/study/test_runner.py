@@ -48,7 +48,6 @@ def test_a_dry_run_writes_nothing_and_commands_what_they_read(write_profile):
     [
         ({"executor": "slrum"}, "unknown executor 'slrum'; nearest: slurm"),
         ({"jobs": 0}, "jobs must be"),
-        ({"notebooks": "x"}, "no notebook x/"),
     ],
 )
 def test_bad_arguments(write_profile, change, says):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from mmcoa.attacks.catalog import find
-from mmcoa.attacks.multimodal import Batch
+from mmcoa.attacks.multimodal import AttackedBatch
 from mmcoa.evaluation.loop import check_dataset, prompt_features
 from mmcoa.study.gallery.identity import ATTACKS
 
@@ -84,8 +84,8 @@ def _batch(model, dataset, features, threat):
     if threat.attacked_space == "model":
         images = model.resized(images)
     leaves = [find(name) for name in ATTACKS]
-    whole = {(leaf.image, leaf.sees, leaf.preset) for leaf in leaves}  # no search ends before its time
-    batch = Batch(model, images, dataset.labels.to(model.device), dataset.ids, features, threat, whole)
+    whole = {leaf.search for leaf in leaves}  # no search ends before its time
+    batch = AttackedBatch(model, images, dataset.labels.to(model.device), dataset.ids, features, threat, whole)
     everyone = torch.arange(len(dataset), device=model.device)
     adversarial, probabilities = {}, {}
     for leaf in leaves:

@@ -10,15 +10,26 @@ import torch
 
 from mmcoa.attacks.ball import project, sample_generator
 from mmcoa.attacks.losses import margin
-from mmcoa.attacks.pgd import BROKEN, _keep
+from mmcoa.attacks.pgd import BROKEN, keep_better
 from mmcoa.model.clip import check_pixels
 
+ATTACK = dict(
+    name="square",
+    summary="random search, black box",
+    source="Andriushchenko et al., ECCV 2020",
+    label="Square",
+    knows="logits, label",
+    version=1,
+    uses=("epsilon", "norm", "attacked_space", "queries", "restarts", "seed"),
+    budget="queries",
+    order=40,
+)
 FIRST_SHARE = 0.8  # of the picture that the first square covers, as in AutoAttack
 HALVED_AT = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # queries after which the share halves, of 10,000 (section 5)
 
 
 @torch.no_grad()
-def square(model, images, labels, text_features, threat, sample_ids=None, stop=False):
+def attack(model, images, labels, text_features, threat, sample_ids=None, stop=False):
     """Random search on the margin with `threat.queries` queries from each of `threat.restarts` starts; arguments as `pgd`.
 
     A query changes one square of the picture (l_inf: to a corner of the ball, algorithm 2 of the paper; l_2: moves the
@@ -53,11 +64,11 @@ def square(model, images, labels, text_features, threat, sample_ids=None, stop=F
             score = torch.maximum(score, found)
             broken = score > BROKEN
             if stop and broken.any():
-                _keep(best, best_score, rows[broken], (here + delta).clamp(0, 1)[broken], score[broken])
+                keep_better(best, best_score, rows[broken], (here + delta).clamp(0, 1)[broken], score[broken])
                 rows, here, delta, score, draws = (state[~broken] for state in (rows, here, delta, score, draws))
                 if not len(rows):
                     break
-        _keep(best, best_score, rows, (here + delta).clamp(0, 1), score)
+        keep_better(best, best_score, rows, (here + delta).clamp(0, 1), score)
     return best
 
 
@@ -84,7 +95,7 @@ def _recolour(delta, draw, side, threat):
 
 
 def _tiles(here, generators, threat):
-    """Start for l_2: about 5 x 5 tiles of `bump` with a random sign in each channel, the whole of length epsilon, [n, 3, H, W]."""
+    """Start for l_2: about 5 x 5 tiles of `bump`, a random sign in each channel, the whole of length epsilon, [n, 3, H, W]."""
     height, width = here.shape[2:]
     side = max(min(height, width) // 5, 1)
     down, across = height // side, width // side
