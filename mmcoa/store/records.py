@@ -1,6 +1,6 @@
 """Records: one JSON file a finished cell, whole or not there, with its per-sample outcomes beside it. They stay outside git.
 
-    runs/STUDY/cells/CELL.json      {kind, cell, entry, identity, versions, parameters, inputs, provenance, rows, changes, ...}
+runs/STUDY/cells/CELL.json      {kind, cell, entry, identity, versions, parameters, inputs, provenance, rows, changes, ...}
 runs/STUDY/cells/CELL.parquet   per-sample outcomes of an evaluation (columns: evaluation/outcomes.py)
 runs/STUDY/cells/CELL.csv       the log of a training
 """
