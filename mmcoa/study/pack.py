@@ -15,7 +15,7 @@ from mmcoa.store.records import read_outcomes, read_record, record_path, seconds
 from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import entry_name
 
-CELL = ("cell", "kind", *POINT, "defense", "task", "train_seed", "identity", "versions")
+CELL = ("cell", "kind", "model", "entry", "defense", "seed", "task", *POINT[2:], "identity", "versions")
 MADE = (
     "commit",
     "dirty",
@@ -70,9 +70,10 @@ def current(plan, cell):
 def add_record(tables, plan, cell, record):
     """Lines of one cell from its record."""
     entry = {entry_name(entry): entry for entry in plan.profile.models}.get(cell.entry)
+    seeds = {one.model: one.parameters["seed"] for one in plan.cells if one.kind == "train"}
     dataset = cell.parameters.get("dataset", "")
     point = {"model": cell.model, "entry": cell.entry, "dataset": dataset, "sweep": cell.sweep, "sweep_value": cell.sweep_value}
-    about = {"defense": entry.defense if entry else "", "task": entry.task if entry else "", "train_seed": _seed_of(cell)}
+    about = {"defense": entry.defense if entry else None, "seed": seeds.get(cell.model), "task": _task_of(entry)}
     made = record["provenance"]
     line = {"cell": cell.id, "kind": cell.kind, **point, **about, "identity": cell.identity, "versions": as_json(cell.versions)}
     line |= {"commit": made.get("git_commit"), "dirty": made.get("git_dirty"), **made.get("versions", {})}
@@ -86,7 +87,8 @@ def add_record(tables, plan, cell, record):
         tables["changes"].append(pd.DataFrame([change | point for change in record["changes"]]))
         tables["checks"].append(pd.DataFrame([point | check for check in record.get("checks") or []]))
     else:
-        tables["trainings"].append(pd.DataFrame([point | {"kind": cell.kind} | about | training_line(cell, record)]))
+        line = {"model": cell.model, "entry": cell.entry, "defense": about["defense"], "base_model": plan.profile.base_model}
+        tables["trainings"].append(pd.DataFrame([line | training_line(cell, record)]))
         log = record_path(plan.runs, cell.id).with_suffix(".csv")
         if log.is_file():
             tables["logs"].append(pd.read_csv(log).assign(model=cell.model, entry=cell.entry))
@@ -132,10 +134,10 @@ def training_line(cell, record):
     training, made = record["training"], record["provenance"]
     line = settings | {name: training.get(name, made.get(name)) for name in TRAINING}
     held_out = training.get("held_out") or {}
-    line["held_out"] = held_out.get("samples")
+    line["held_out_samples"] = held_out.get("samples")
     for state in ("final", "best"):
         line |= {f"{state}_{name}": value for name, value in (held_out.get(state) or {}).items()}
-    return line
+    return line | {"commit": made.get("git_commit")}
 
 
 def _row(row):
@@ -145,8 +147,9 @@ def _row(row):
     }
 
 
-def _seed_of(cell):
-    return cell.parameters.get("seed") if cell.kind == "train" else None
+def _task_of(entry):
+    """The task of an entry's models; what is not fine-tuned is judged `zero_shot`."""
+    return None if entry is None else "zero_shot" if entry.defense == "none" else entry.task
 
 
 def _joined(parts):
