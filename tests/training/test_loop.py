@@ -191,6 +191,7 @@ assert [run("unbroken", None), run("killed", 3), run("killed", 12), run("killed"
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment(tiny_folder, tmp_path):
     """A process killed twice, at moments of the machine's choosing, ends in the bits and the log of an unbroken one."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads do not survive a fork
