@@ -1,25 +1,39 @@
-# make report: set up what is missing, run the quick study, build its report.   make test: set up, run the tests.
+# What a checkout can do. `make` alone prints this list.
 PYTHON ?= python3
 BIN := .venv/bin
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: report test book site clean
+.PHONY: help report test test-all check book site clean
 
-report: .venv/ready
+help:  # print this list
+	@grep -E '^[a-z-]+:.*  # ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  # /\1\t/' | expand -t 12
+
+report: .venv/ready  # run the quick study and build its report
 	$(BIN)/mmcoa run quick
 	$(BIN)/mmcoa book quick
 
-test: .venv/ready
-	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+test: .venv/ready  # the tests but those marked slow, on all cores
+	$(BIN)/python -m pytest -n auto -m 'not slow'
 
-# the published book, from committed results
-book: .venv/ready
+test-all: check  # style, types and all tests: what CI runs
+	$(BIN)/python -m pytest -n auto
+
+check: .venv/ready  # style, types and rooms, in a minute: what a commit should pass
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify --keep-id $(NOTEBOOKS)
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest tests/test_rooms.py tests/test_packaging.py
+
+book: .venv/ready  # the published book, from committed results
 	$(BIN)/jupyter-book build -W --keep-going book/
 
-# what is published: the same pages and one PDF in book/_build/site, links and sizes checked; needs Chromium or Chrome
-site: .venv/ready
+site: .venv/ready  # what is published, pages and one PDF, in book/_build/site, links and sizes checked; needs Chromium or Chrome
 	$(BIN)/python -m mmcoa.report.publish book/_build/site $(if $(VERSIONS),--versions $(VERSIONS))
+
+clean:  # remove the environment and all that is built
+	rm -rf .venv runs results/quick book/_build
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"mmcoa needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Say: make PYTHON=python3.12 ...")'
@@ -28,6 +42,3 @@ site: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[book,dev,slurm]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1 clip-benchmark==1.6.2  # tests only; the one pins an old requests, the other wants caption metrics
 	@touch $@
-
-clean:
-	rm -rf .venv runs results/quick book/_build

@@ -2,6 +2,8 @@
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,7 +14,7 @@ from mmcoa.threat import format_epsilon
 console = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width: do not fold lines at 80
 
 
-def print_table(columns, rows):
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A plain aligned table; numbers to the right."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
@@ -24,7 +26,7 @@ def print_table(columns, rows):
     console.print(table)
 
 
-def print_rows(rows):
+def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     """Result rows as a table."""
     columns = ["attack", "epsilon", "accuracy", "95 % Wilson", "correct", "n", "seconds", "self-checks"]
     table = []
@@ -36,13 +38,13 @@ def print_rows(rows):
     print_table(columns, table)
 
 
-def shortened(words, limit=12):
+def shortened(words: Sequence[str], limit: int = 12) -> str:
     """`a, b, c, ... (54 in all)`."""
     return ", ".join(words) if len(words) <= limit else f"{', '.join(words[:limit])}, ... ({len(words)} in all)"
 
 
 @contextlib.contextmanager
-def progress_bar(label, total):
+def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Yields `advance(done)`: a bar with time left on a terminal, nothing elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     stderr = Console(stderr=True)
@@ -51,7 +53,7 @@ def progress_bar(label, total):
         yield lambda done: progress.update(task, completed=done)
 
 
-def fail(message, code):
+def fail(message: str, code: int) -> int:
     """Say a user's mistake in one line on stderr; returns the exit code."""
     print(f"mmcoa: {' '.join(message.split())}", file=sys.stderr)
     return code

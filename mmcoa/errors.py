@@ -2,13 +2,14 @@
 
 import difflib
 import errno
+from collections.abc import Iterable
 
 
 class UserError(Exception):
     """Something the caller said or supplied is wrong; the message says what, and how to mend it."""
 
 
-def unknown(kind, name, valid):
+def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
     """`UserError` that names the valid names nearest to `name`."""
     valid = sorted(valid)
     near = difflib.get_close_matches(str(name), valid, n=4, cutoff=0.4)
@@ -23,7 +24,7 @@ STORAGE = {
 }
 
 
-def storage_problem(error):
+def storage_problem(error: BaseException) -> str | None:
     """One line about an `OSError` of the disk that is full, read-only or gone, with what to do; None for any other error."""
     if not isinstance(error, OSError) or error.errno not in STORAGE:
         return None

@@ -2,13 +2,15 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 from mmcoa.errors import UserError, unknown
 
 PRESETS = ("reference", "openclip")
 
 
-def clean_name(name, lower=True, keep="", rewrite=()):
+def clean_name(name: str, lower: bool = True, keep: str = "", rewrite: Iterable[tuple[str, str]] = ()) -> str:
     """The reference's cleaning: lower case; `_`, `-` and `/` become spaces.
 
     lower: False keeps the case; keep: which of the three characters stay; rewrite: (pattern, replacement) pairs, done first.
@@ -19,19 +21,21 @@ def clean_name(name, lower=True, keep="", rewrite=()):
     return (name.lower() if lower else name).strip()
 
 
-def fill(template, name):
+def fill(template: str, name: str) -> str:
     """A template with a name in it, at `{}` or clip-benchmark's `{c}`."""
     if "{}" not in template and "{c}" not in template:
         raise UserError(f"template '{template}' has no {{}} for the class name")
     return template.replace("{c}", "{}").replace("{}", name)
 
 
-def class_prompts(class_names, template, **cleaning):
+def class_prompts(class_names: Iterable[str], template: str, **cleaning: Any) -> list[str]:
     """One prompt a class: the template with the cleaned name; `cleaning`: of `clean_name`."""
     return [fill(template, clean_name(name, **cleaning)) for name in class_names]
 
 
-def record_prompts(record, class_names, preset="reference", template=None):
+def record_prompts(
+    record: Any, class_names: Iterable[str], preset: str = "reference", template: str | None = None
+) -> list[list[str]]:
     """Prompts of a data set: a list of T lists of C prompts, T > 1 for an ensemble.
 
     Arguments:
@@ -55,6 +59,6 @@ def record_prompts(record, class_names, preset="reference", template=None):
     return [[fill(template, name) for name in names] for template in record.openclip.template_lines()]
 
 
-def duplicate_prompts(prompts):
+def duplicate_prompts(prompts: Iterable[str]) -> list[str]:
     """Prompts that more than one class has: no classifier can tell those classes apart (trap E4)."""
     return sorted(prompt for prompt, count in Counter(prompts).items() if count > 1)

@@ -1,7 +1,11 @@
 """The threat model: what an adversary may do. A value that is printed beside every robust number."""
 
+# pyright: reportOptionalOperand=false
+# `step_size` may be left out, and is a number once the value is made.
+
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
+from typing import Any, Protocol, Self
 
 from mmcoa.errors import UserError, unknown
 
@@ -12,7 +16,7 @@ SCORES = ("embedding", "margin")
 ATTACKABLE = ("content", "class_name")
 
 
-def parse_epsilon(text):
+def parse_epsilon(text: str | float) -> float:
     """`"2/255"`, `"0.5/255"`, `"0.01"` or a number -> float. Raises `UserError` for anything else."""
     over, slash, under = str(text).replace(" ", "").partition("/")
     try:
@@ -21,7 +25,7 @@ def parse_epsilon(text):
         raise UserError(f"epsilon '{text}' is not a number such as 2/255 or 0.0078") from error
 
 
-def format_epsilon(epsilon):
+def format_epsilon(epsilon: float) -> str:
     """0.00784... -> `2/255`, 1/510 -> `0.5/255`; anything that is no whole number of half 255ths as a decimal."""
     steps = epsilon * 255
     return f"{round(2 * steps) / 2:g}/255" if abs(2 * steps - round(2 * steps)) < 1e-6 else f"{epsilon:.4g}"
@@ -76,9 +80,8 @@ class ThreatModel:
             raise UserError(f"targets must be 0 (untargeted) or more, got {self.targets}")
         if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
             raise UserError(f"min_similarity is a cosine, in [-1, 1]; got {self.min_similarity:g}")
-        if self.step_size is None:
-            object.__setattr__(self, "step_size", self.epsilon / 4)
-        object.__setattr__(self, "step_size", parse_epsilon(self.step_size))
+        step_size = self.epsilon / 4 if self.step_size is None else parse_epsilon(self.step_size)
+        object.__setattr__(self, "step_size", step_size)
 
     def describe(self):
         """One line for captions: `l_inf ball of 2/255 in native pixels, 10 steps of 0.5/255, ...`."""
@@ -98,7 +101,7 @@ class ThreatModel:
         unused = {"beam": self.text_budget == 1, "attacker_images": self.text_score != "margin"}
         return {name for name, idle in unused.items() if idle}
 
-    def changed(self, **values):
+    def changed(self, **values: Any) -> Self:
         """A copy with other values; a step size that followed epsilon goes on following it."""
         unknown_names = set(values) - {field.name for field in fields(self)}
         if unknown_names:
@@ -107,7 +110,8 @@ class ThreatModel:
             values["step_size"] = None
         return replace(self, **values)
 
-    def asdict(self):
+    def asdict(self) -> dict[str, Any]:
+        """{field: value}."""
         return asdict(self)
 
 
@@ -169,7 +173,7 @@ def _counted(number, one, several=None):
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
-def preset(threat, name):
+def preset(threat: ThreatModel, name: str) -> ThreatModel:
     """`threat` with a named preset: `protocol` (as it is) or `reference`, settings that TeCoA, MMCoA and PMG-AFT publish with.
 
     `reference`: step of the size of the ball and last iterate, so that published settings can be run again.
@@ -182,7 +186,13 @@ def preset(threat, name):
 PRESETS = ("protocol", "reference")
 
 
-def default_threat(model, **changes):
+class HasMetadata(Protocol):
+    """A model that may state its headline epsilon: `mmcoa.ImageTextModel`."""
+
+    metadata: dict[str, Any]
+
+
+def default_threat(model: HasMetadata, **changes: Any) -> ThreatModel:
     """`ThreatModel` with the headline epsilon that the model's checkpoint states, else CLIP's usual 1/255."""
     epsilon = model.metadata.get("epsilon", "1/255")
     return ThreatModel(**{"epsilon": epsilon, **{k: v for k, v in changes.items() if v is not None}})

@@ -1,7 +1,14 @@
+import ast
+import importlib
+import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
+
+from mmcoa.errors import UserError
+from mmcoa.study.notebooks import notebook
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,13 +22,36 @@ def test_environment_lists_what_pyproject_lists():
 
 
 def test_constraints_pin_every_dependency():
-    import re
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = {re.split("==", line)[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
     wanted = project["dependencies"] + project["optional-dependencies"]["book"] + project["optional-dependencies"]["dev"]
     names = {re.match(r"[A-Za-z0-9_.-]+", text)[0].lower().replace("_", "-") for text in wanted}
     assert names <= pinned, names - pinned
+
+
+def test_type_checkers_see_what_is_exported():
+    """mmcoa/__init__.py says three times what it exports: by name, for type checkers, and where to load it from."""
+    import mmcoa
+
+    tree = ast.parse((ROOT / "mmcoa" / "__init__.py").read_text(encoding="utf8"))
+    (shown,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in shown.body for alias in node.names}
+    assert set(seen) == set(mmcoa.__all__) == set(mmcoa._EXPORTS)
+    assert (ROOT / "mmcoa" / "py.typed").is_file()
+    for name, module in seen.items():
+        assert getattr(importlib.import_module(module), name) is getattr(mmcoa, name)
+
+
+def test_notebooks_are_found_wherever_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    mine = tmp_path / "notebooks" / "evaluate.ipynb"
+    mine.write_text("{}")
+    assert notebook("evaluate") == ROOT / "notebooks" / "evaluate.ipynb"  # not somebody else's of the same name
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "mmcoa"\n')
+    assert notebook("evaluate") == Path("notebooks/evaluate.ipynb") and notebook("evaluate").samefile(mine)
+    with pytest.raises(UserError, match="no notebook notebooks/nothing.ipynb"):
+        notebook("nothing")
 
 
 def test_assets_carry_their_licences():

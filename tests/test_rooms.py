@@ -78,9 +78,16 @@ MODULES = {module_name(path): path for path in sorted((ROOT / "mmcoa").rglob("*.
 
 
 def imports(module):
-    """The import statements of a module for modules of this package, wherever in the file they stand."""
+    """The import statements of a module for modules of this package, wherever in the file they stand.
+
+    Those under `if TYPE_CHECKING` never run, and do not count.
+    """
     path = MODULES[module]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+    tree = ast.parse(path.read_text(encoding="utf8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:

@@ -7,11 +7,17 @@ dataset = mmcoa.load_dataset("wds:FOLDER")        # any folder in the clip-bench
 
 import importlib
 import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mmcoa.datasets.reading import check_split, find, load_source
 from mmcoa.datasets.records import openmoji_names, paper_names, records
 from mmcoa.errors import UserError
 from mmcoa.prompts import duplicate_prompts, record_prompts
+from mmcoa.threat import ThreatModel
+
+if TYPE_CHECKING:
+    from mmcoa.datasets.dataset import Dataset
 
 __all__ = [
     "attacker_dataset",
@@ -25,28 +31,28 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in ("Dataset", "Streamed"):  # they need torch, which lists of data sets do not
         raise AttributeError(f"module 'mmcoa.datasets' has no attribute '{name}'")
     return getattr(importlib.import_module("mmcoa.datasets.dataset"), name)
 
 
 def load_dataset(
-    name,
-    split="test",
-    samples=None,
-    shots=None,
-    seed=0,
-    template=None,
-    stream=None,
+    name: str,
+    split: str = "test",
+    samples: int | None = None,
+    shots: int | None = None,
+    seed: int = 0,
+    template: str | None = None,
+    stream: bool | None = None,
     *,
-    prompts="reference",
-    transform="reference",
-    image_size=None,
-    root=None,
-    skip_unreadable=False,
-    strict=False,
-):
+    prompts: str = "reference",
+    transform: str = "reference",
+    image_size: int | None = None,
+    root: str | Path | None = None,
+    skip_unreadable: bool = False,
+    strict: bool = False,
+) -> "Dataset":
     """Load one split of a data set.
 
     Arguments:
@@ -111,7 +117,7 @@ def load_dataset(
     )
 
 
-def attacker_dataset(name, threat, **options):
+def attacker_dataset(name: str, threat: ThreatModel, **options: Any) -> "Dataset | None":
     """Labelled pictures that an attacker may learn from: `threat.attacker_images` of the train split; None where there is none.
 
     Disjoint from what is evaluated, balanced over classes, the same for every model (seed 0). options: of `load_dataset`.

@@ -1,7 +1,9 @@
 """One split of a data set, as attacks, training and evaluation see it."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 
@@ -24,23 +26,23 @@ class Dataset:
     transform: str = ""  #: how pictures came to their size
     skipped: int = 0  #: pictures left out because they cannot be read
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def prefix(self, samples):
+    def prefix(self, samples: int) -> Self:
         """The first `samples` samples (all, where there are fewer)."""
         return self.take(slice(samples))
 
-    def take(self, index):
+    def take(self, index: Any) -> Self:
         """Some samples, a slice or int64 [K]; their ids stay."""
         images = self.images.take(index) if isinstance(self.images, Streamed) else self.images[index]
         return replace(self, images=images, labels=self.labels[index], ids=self.ids[index])
 
-    def prompt_sets(self):
+    def prompt_sets(self) -> list[list[str]]:
         """The lists of C prompts whose mean embedding stands for the class: one, or those of the ensemble."""
         return [list(prompts) for prompts in self.ensemble] or [self.prompts]
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """First 16 hex digits of a hash over pixels, labels and prompts."""
         digest = hashlib.sha256("\n".join(prompt for prompts in self.prompt_sets() for prompt in prompts).encode())
         for start in range(0, len(self), 256):  # pictures that are streamed pass in pieces
@@ -55,15 +57,15 @@ class Streamed:
     `read(order)` gives the pictures of the split's samples `order`. Memory does not grow with the number of samples.
     """
 
-    def __init__(self, read, order):
+    def __init__(self, read: Callable[[torch.Tensor], torch.Tensor], order: torch.Tensor) -> None:
         self.read, self.order = read, order
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> torch.Tensor:
         return self.read(self.order[index])
 
-    def take(self, index):
+    def take(self, index: Any) -> "Streamed":
         """Some of them, still streamed."""
         return Streamed(self.read, self.order[index])

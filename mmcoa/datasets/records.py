@@ -2,7 +2,7 @@
 
 import functools
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -97,16 +97,16 @@ class Record(Strict):
     note: str = ""
 
     @property
-    def template(self):
+    def template(self) -> str:
         return self.prompt.template
 
-    def class_names(self):
+    def class_names(self) -> list[str] | None:
         """Class names in label order, as far as records know them; None where the data's folder does."""
         if self.names:
             return [name for _, name in class_list(self.names)]
         return list(self.options["classes"]) if self.reader == "merged" else None
 
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         """What of the record shapes a result, as a JSON value: wording, addresses and licences do not."""
         shaping = ("reader", "options", "splits", "total", "classes", "names", "size", "views", "prompt", "sample")
         kept = {key: value for key, value in self.model_dump(mode="json").items() if key in shaping}
@@ -114,7 +114,7 @@ class Record(Strict):
 
 
 @functools.cache
-def records():
+def records() -> dict[str, Record]:
     """{name: Record} of all named data sets."""
     found = {}
     for path in sorted((FOLDER / "records").iterdir(), key=lambda path: path.name):
@@ -124,7 +124,7 @@ def records():
     return found
 
 
-def find_record(name):
+def find_record(name: str) -> Record:
     """The record of a name; `UserError` with the nearest ones where there is none."""
     if name not in records():
         raise unknown("data set", name, [*records(), "wds:FOLDER"])
@@ -132,14 +132,14 @@ def find_record(name):
 
 
 @functools.cache
-def class_list(name):
+def class_list(name: str) -> tuple[tuple[str, str], ...]:
     """((id, name), ...) of classes/NAME.txt in label order; where a line has one field, it is both."""
     lines = (FOLDER / "classes" / f"{name}.txt").read_text(encoding="utf8").splitlines()
     return tuple((line.split("\t")[0], line.split("\t")[-1]) for line in lines if line.strip())
 
 
 @functools.cache
-def template_list(name):
+def template_list(name: str) -> tuple[str, ...]:
     """Templates of templates/NAME.txt."""
     lines = (FOLDER / "templates" / f"{name}.txt").read_text(encoding="utf8").splitlines()
     return tuple(line for line in lines if line.strip())

@@ -7,6 +7,8 @@ Architectures and weights come from open_clip; a checkpoint written here loads t
 import contextlib
 import functools
 import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +17,12 @@ from torch import nn
 from mmcoa.errors import UserError, unknown
 from mmcoa.model import towers
 
-# `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
-RESIZE = {"openclip": dict(mode="bicubic", antialias=True), "reference": dict(mode="bicubic", antialias=False)}
+# Anti-aliased or not. `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
+RESIZE = {"openclip": True, "reference": False}
 PRECISIONS = ("fp32", "bf16")
 
 
-def check_pixels(images):
+def check_pixels(images: torch.Tensor) -> None:
     """Raise `UserError` unless `images` is a float tensor [N, 3, H, W] with values in [0, 1]."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise UserError(f"images must be float [N, 3, H, W], got {images.dtype} {tuple(images.shape)}")
@@ -43,7 +45,19 @@ class ImageTextModel(nn.Module):
             whose small gradients vanish.
     """
 
-    def __init__(self, clip, tokenizer, name, config, resize="openclip", metadata=None, precision="fp32"):
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self,
+        clip: Any,
+        tokenizer: Any,
+        name: str,
+        config: dict[str, Any],
+        resize: str = "openclip",
+        metadata: dict[str, Any] | None = None,
+        precision: str = "fp32",
+    ) -> None:
         super().__init__()
         if resize not in RESIZE:
             raise unknown("resize preset", resize, RESIZE)
@@ -59,27 +73,30 @@ class ImageTextModel(nn.Module):
             self.register_buffer(key, torch.tensor(preprocess[key]).view(1, 3, 1, 1), persistent=False)
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
+        """Where its weights are."""
         return self.mean.device
 
     @property
-    def scale(self):
+    def scale(self) -> torch.Tensor:
         """exp(logit_scale), a scalar tensor."""
         return self.clip.logit_scale.exp()
 
-    def resized(self, pixels):
+    def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels [N, 3, H, W] at the model's input size, still in [0, 1] (bicubic overshoot is cut)."""
         if tuple(pixels.shape[-2:]) == self.image_size:
             return pixels
-        return F.interpolate(pixels, size=self.image_size, align_corners=False, **RESIZE[self.resize]).clamp(0, 1)
+        antialias = RESIZE[self.resize]
+        resized = F.interpolate(pixels, size=self.image_size, mode="bicubic", align_corners=False, antialias=antialias)
+        return resized.clamp(0, 1)
 
-    def encode_image(self, pixels):
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels float [N, 3, H, W] in [0, 1] -> unit embeddings [N, D], differentiable. Raises `UserError` off range."""
         if not pixels.requires_grad:  # inside an attack the projection guarantees the range; do not check 10 times
             check_pixels(pixels)
         return F.normalize(self.encode_image_raw(pixels), dim=-1)
 
-    def encode_image_raw(self, pixels):
+    def encode_image_raw(self, pixels: torch.Tensor) -> torch.Tensor:
         """Embeddings [N, D] before normalisation (what FARE compares)."""
         pixels = (self.resized(pixels) - self.mean) / self.std
         visual = self.clip.visual
@@ -90,7 +107,7 @@ class ImageTextModel(nn.Module):
             return encode(pixels).float()
 
     @contextlib.contextmanager
-    def exactly(self):
+    def exactly(self) -> Iterator[Self]:
         """Within: fp32, whatever the model's precision. What counts as broken is decided there."""
         kept, self.precision = self.precision, "fp32"
         try:
@@ -98,21 +115,21 @@ class ImageTextModel(nn.Module):
         finally:
             self.precision = kept
 
-    def encode_text(self, prompts):
+    def encode_text(self, prompts: Sequence[str]) -> torch.Tensor:
         """List of C strings -> unit embeddings [C, D], differentiable in the weights."""
         if not len(prompts):
             raise UserError("empty list of prompts: a data set needs at least one class")
         return self.encode_tokens(self.tokenizer(list(prompts)).to(self.device))
 
-    def encode_text_raw(self, prompts):
+    def encode_text_raw(self, prompts: Sequence[str]) -> torch.Tensor:
         """Embeddings [C, D] before normalisation (what LEAF compares)."""
         return self._embed(self.tokenizer(list(prompts)).to(self.device))
 
-    def encode_tokens(self, tokens):
+    def encode_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
         """Token ids int64 [C, L] -> unit embeddings [C, D]."""
         return F.normalize(self._embed(tokens), dim=-1)
 
-    def _embed(self, tokens):
+    def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Token ids int64 [C, L] -> embeddings [C, D] in the text tower's precision."""
         encode = functools.partial(towers.encode_text, self.clip) if towers.text_is_plain(self.clip) else self.clip.encode_text
         if self.text_precision == "fp32":
@@ -120,12 +137,12 @@ class ImageTextModel(nn.Module):
         with torch.autocast(self.device.type, torch.bfloat16):
             return encode(tokens).float()
 
-    def logits(self, pixels, text_features):
+    def logits(self, pixels: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """Pixels [N, 3, H, W], unit text embeddings [C, D] -> logits [N, C] = s <f(x), g(t)>."""
         return self.scale * self.encode_image(pixels) @ text_features.T
 
     @torch.no_grad()
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """First 16 hex digits of a hash over the weights: equal weights, equal fingerprint."""
         digest = hashlib.sha256()
         for key, value in sorted(plain_state(self.clip).items()):
@@ -134,19 +151,19 @@ class ImageTextModel(nn.Module):
         return digest.hexdigest()[:16]
 
 
-def image_parameters(model):
+def image_parameters(model: ImageTextModel) -> list[nn.Parameter]:
     """Parameters of the image tower."""
     return list(model.clip.visual.parameters())
 
 
-def text_parameters(model):
+def text_parameters(model: ImageTextModel) -> list[nn.Parameter]:
     """Parameters of the text tower, logit scale left out."""
     visual = {id(p) for p in model.clip.visual.parameters()}
     return [p for name, p in model.clip.named_parameters() if id(p) not in visual and name not in ("logit_scale", "logit_bias")]
 
 
 @torch.no_grad()
-def plain_state(clip):
+def plain_state(clip: nn.Module) -> dict[str, torch.Tensor]:
     """State dict of the plain model: low-rank changes (trainable.py) added to their matrices."""
     state = {}
     for key, value in clip.state_dict().items():
@@ -159,7 +176,7 @@ def plain_state(clip):
     return state
 
 
-def check_prompts(model, prompts):
+def check_prompts(model: ImageTextModel, prompts: Sequence[str]) -> None:
     """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count."""
     tokens = model.tokenizer(list(prompts))
     length = tokens.shape[1]

@@ -28,7 +28,7 @@ def summary(name: str) -> str:
     return f"{millions:.1f} M parameters, {vision['image_size']} px, image tower: {tower}"
 
 
-def _numbers(path):
+def _numbers(path: Path) -> int:
     """How many numbers a safetensors file holds, from its header: eight bytes of length, then JSON."""
     with path.open("rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))

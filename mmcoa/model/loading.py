@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -17,7 +18,9 @@ from mmcoa.model.clip import ImageTextModel, plain_state
 from mmcoa.model.embedded import embedded_folder, embedded_names
 
 
-def load_model(name, device="cpu", resize="openclip", precision="fp32"):
+def load_model(
+    name: str, device: str | torch.device = "cpu", resize: str = "openclip", precision: str = "fp32"
+) -> ImageTextModel:
     """Load a model by name.
 
     Arguments:
@@ -47,7 +50,7 @@ def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     tag = open_clip.get_pretrained_cfg(architecture, pretrained) if pretrained else {}
     quick_gelu = bool(tag and tag.get("quick_gelu"))  # OpenAI's weights need QuickGELU (trap E5)
     try:
-        clip = open_clip.create_model(
+        clip: Any = open_clip.create_model(
             architecture,
             pretrained=pretrained,
             require_pretrained=True,  # open_clip goes on with random weights and a warning otherwise (trap E6)
@@ -56,13 +59,12 @@ def load_model(name, device="cpu", resize="openclip", precision="fp32"):
         tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:
         raise UserError(f"cannot load weights of '{name}' ({str(error).splitlines()[0][:120]}); is there a network?") from error
-    model_cfg = open_clip.get_model_config(architecture)
-    model_cfg |= {"quick_gelu": True} if quick_gelu else {}
+    model_cfg = {**(open_clip.get_model_config(architecture) or {}), **({"quick_gelu": True} if quick_gelu else {})}
     config = {"model_cfg": model_cfg, "preprocess_cfg": clip.visual.preprocess_cfg}
     return ImageTextModel(clip, tokenizer, name, config, resize, precision=precision).to(device).eval()
 
 
-def frozen_model(model):
+def frozen_model(model: ImageTextModel) -> ImageTextModel:
     """The model before fine-tuning, whose token embedding gives `neighbours`; the model itself where it has no base."""
     base = model.metadata.get("base_model")
     if not base or base == model.name:
@@ -73,7 +75,7 @@ def frozen_model(model):
         return model
 
 
-def resolve_device(device):
+def resolve_device(device: str | torch.device) -> torch.device:
     """`auto` -> `cuda` where there is a GPU, else `cpu`; anything torch does not know is a `UserError`.
 
     On a GPU fp32 then means fp32: torch lets convolutions, such as the patch embedding, run in TF32 unless it is told not to.
@@ -93,7 +95,7 @@ def resolve_device(device):
     return resolved
 
 
-def _load_folder(folder, name, device, resize, precision):
+def _load_folder(folder: Path, name: str | None, device: torch.device, resize: str, precision: str) -> ImageTextModel:
     for file in ("model.safetensors", "open_clip_config.json"):
         if not (folder / file).is_file():
             raise UserError(
@@ -109,18 +111,18 @@ def _load_folder(folder, name, device, resize, precision):
         raise UserError(f"damaged checkpoint {folder}: {reason}; write it again or fetch it again") from error
     metadata = json.loads((folder / "mmcoa.json").read_text()) if (folder / "mmcoa.json").is_file() else {}
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    name = name or metadata.get("name") or folder.name
-    return ImageTextModel(clip, tokenizer, name, config, resize, metadata, precision).to(device).eval()
+    called: str = name or metadata.get("name") or folder.name
+    return ImageTextModel(clip, tokenizer, called, config, resize, metadata, precision).to(device).eval()
 
 
-def _build(model_cfg):
+def _build(model_cfg: dict[str, Any]) -> open_clip.CLIP | open_clip.CustomTextCLIP:
     """open_clip model of a `model_cfg`, random weights."""
     model_cfg = json.loads(json.dumps(model_cfg))
     custom = model_cfg.pop("custom_text", False) or "hf_model_name" in model_cfg["text_cfg"]
     return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**model_cfg)
 
 
-def create_model(folder, seed=0, name=None):
+def create_model(folder: str | Path, seed: int = 0, name: str | None = None) -> ImageTextModel:
     """An untrained model of the configuration and tokenizer in `folder`, weights drawn with `seed`."""
     folder = Path(folder)
     config = json.loads((folder / "open_clip_config.json").read_text())
@@ -131,7 +133,9 @@ def create_model(folder, seed=0, name=None):
     return ImageTextModel(clip, tokenizer, name or folder.name, config)
 
 
-def save_checkpoint(model, folder, metadata=None, dtype=torch.float32):
+def save_checkpoint(
+    model: ImageTextModel, folder: str | Path, metadata: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32
+) -> Path:
     """Write `folder` so that `open_clip.create_model("local-dir:FOLDER")` loads it; whole or not at all.
 
     Writes model.safetensors (in `dtype`), open_clip_config.json, the tokenizer's files and our own mmcoa.json.

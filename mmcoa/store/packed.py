@@ -14,8 +14,10 @@ again changes its own lines and files alone. ENTRY: a line of `models` in the pr
 
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow
@@ -56,13 +58,13 @@ class Packed:
     changes: pd.DataFrame
 
 
-def read_cells(folder):
+def read_cells(folder: str | Path) -> pd.DataFrame | None:
     """cells.csv of results/STUDY as a DataFrame, None where there is none. Raises `UserError` for a damaged file."""
     path = Path(folder) / "cells.csv"
     return _read_csv(path) if path.is_file() else None
 
 
-def read(folder):
+def read(folder: str | Path) -> Packed:
     """All tables of results/STUDY as `Packed`. Raises `UserError` where one is missing or damaged."""
     folder = Path(folder)
     tables = {name: _read_csv(folder / f"{name}.csv") for name in ("cells", "rows", "trainings", "checks")}
@@ -72,7 +74,7 @@ def read(folder):
     return Packed(**tables, logs=logs, **long)
 
 
-def _of_entries(folder, entries):
+def _of_entries(folder: Path, entries: list[str]) -> pd.DataFrame:
     """The files of one kind, one after another in the order of the entries; text that repeats comes as categories."""
     found = [_read_parquet(path) for entry in entries if (path := folder / f"{entry}.parquet").is_file()]
     if not found:
@@ -82,7 +84,7 @@ def _of_entries(folder, entries):
     return table.to_pandas(categories=repeated)
 
 
-def _read_csv(path):
+def _read_csv(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(
             path,
@@ -99,7 +101,7 @@ def _read_csv(path):
     return frame.assign(**{name: frame[name].fillna("") for name in TEXT if name in frame.columns})
 
 
-def _read_parquet(path):
+def _read_parquet(path: Path) -> pyarrow.Table:
     try:
         return parquet.read_table(path, use_threads=False)
     except (OSError, ValueError) as error:  # pyarrow's own errors are these
@@ -107,7 +109,7 @@ def _read_parquet(path):
         raise UserError(f"damaged results {path} ({error}); write them again with: mmcoa pack {study}") from error
 
 
-def write(folder, packed):
+def write(folder: str | Path, packed: Packed) -> list[Path]:
     """Write the tables into results/STUDY; a file whose content stays is left alone. Returns the paths that changed."""
     folder, changed = Path(folder), []
     for field in fields(Packed):
@@ -124,7 +126,7 @@ def write(folder, packed):
     return changed
 
 
-def _write_entries(folder, frame, columns):
+def _write_entries(folder: Path, frame: pd.DataFrame, columns: Iterable[str]) -> list[Path]:
     """One file an entry; files of entries that are no more are removed."""
     changed, wanted = [], set()
     for entry, part in frame.groupby("entry", sort=False, observed=True):
@@ -139,7 +141,7 @@ def _write_entries(folder, frame, columns):
     return changed
 
 
-def _parquet(table):
+def _parquet(table: pyarrow.Table) -> bytes:
     """Bytes of a table without what pandas and Arrow say about it: the same table gives the same bytes."""
     buffer = io.BytesIO()
     parquet.write_table(
@@ -153,12 +155,12 @@ def _parquet(table):
     return buffer.getvalue()
 
 
-def _write(path, content):
+def _write(path: Path, content: bytes) -> list[Path]:
     if path.is_file() and path.read_bytes() == content:
         return []
     return [write_atomic(path, lambda temporary: temporary.write_bytes(content))]
 
 
-def as_json(value):
+def as_json(value: dict[str, Any]) -> str:
     """A dict as one field of a CSV: its JSON with sorted keys; empty where there is nothing in it."""
     return json.dumps(value, sort_keys=True) if value else ""

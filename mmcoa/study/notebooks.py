@@ -21,7 +21,7 @@ def notebook(name: str) -> Path:
     raise UserError(f"no notebook {folders[0] / name}.ipynb; install mmcoa anew, or run from a checkout of it")
 
 
-def _is_checkout(folder):
+def _is_checkout(folder: Path) -> bool:
     """Whether `folder` is the root of this project: somebody else's notebooks/evaluate.ipynb must not run in our place."""
     project = folder / "pyproject.toml"
     return project.is_file() and '\nname = "mmcoa"\n' in project.read_text(encoding="utf8")
