@@ -86,7 +86,8 @@ def verify(
     columns = ["cell", "attack", "n", "stored", "again", "moved", "place", "verdict"]
     print_table(columns, [[*(row[key] for key in columns[:-1]), "ok" if row["passed"] else "DIFFERS"] for row in rows])
     console.print(
-        "stored, again: samples right; moved: samples whose outcome changed; place: same hardware and versions as the record, or other"
+        "stored, again: samples right; moved: samples whose outcome changed; place: same hardware and versions as the "
+        "record, or other"
     )
     if not all(row["passed"] for row in rows):
         raise typer.Exit(1)
@@ -107,12 +108,16 @@ def gallery(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            help="a model of the study, such as mmcoa-seed0, beside the undefended one; repeat for several; default: tecoa, image_only and mmcoa, seed 0"
+            help="a model of the study, such as mmcoa-seed0, beside the undefended one; repeat for several; default: "
+            "tecoa, image_only and mmcoa, seed 0"
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; default: the profile's")] = None,
 ):
-    """Attack single pictures of a study and keep what there is to see, for the page "Gallery". Example: mmcoa gallery openmoji"""
+    """Attack single pictures of a study and keep what there is to see, for the page "Gallery".
+
+    Example: mmcoa gallery openmoji
+    """
     from mmcoa.study.gallery.command import gallery as make_gallery
 
     make_gallery(profile, models or (), device, echo=lambda line: console.print(line, soft_wrap=True))

@@ -18,7 +18,8 @@ SINCE = 1  # of this way to make identities
 
 @dataclass(frozen=True)
 class Cell:
-    """`kind`: pretrain, train or evaluate; `model`: id within the study; `entry`: line of the profile's `models` that it belongs to.
+    """`kind`: pretrain, train or evaluate; `model`: id within the study; `entry`: line of the profile's `models` that it
+    belongs to.
 
     parameters: all that shapes the result, as the notebook's function takes it; inputs: identities of what it reads;
     versions: of what computes it. `sweep`, `sweep_value`: the point of a sweep that an evaluate cell is; empty for the main

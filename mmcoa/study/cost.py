@@ -13,7 +13,8 @@ from mmcoa.attacks.catalog import find, usable_parts
 from mmcoa.datasets.records import records
 from mmcoa.identity import asset
 
-# Achieved operations a second in fp32, from results/speed (AMD EPYC, 2 cores): PGD step, ViT-B-32, batch 64: 64 pictures there and
+# Achieved operations a second in fp32, from results/speed (AMD EPYC, 2 cores): PGD step, ViT-B-32, batch 64: 64 pictures
+# there and
 # back in 6.55 s; PGD of the embedded model: 414 pictures a second there and back.
 CPU = {"large": 0.17e12, "small": 0.09e12}
 SMALL = 1e9  # operations of an image tower, forward, below which the second rate holds
@@ -26,7 +27,9 @@ ROUNDS = 3  # of the joint attack's alternation, typically
 
 
 def towers(name):
-    """(operations of the image tower, of the text tower), forward, one picture and one prompt; None for what has no formula here."""
+    """(operations of the image tower, of the text tower), forward, one picture and one prompt; None for what has no
+    formula here.
+    """
     spec = importlib.util.find_spec("open_clip")
     folder = next((path for path in (asset(name), Path(name)) if (path / "open_clip_config.json").is_file()), None)
     if folder:
@@ -61,7 +64,10 @@ def samples_of(name, split, samples=None, shots=None):
 
 
 def operations(cell, image, text, checks=True):
-    """Floating-point operations of a cell; `image`, `text`: those of a tower, forward. checks: with the self-checks of its attacks."""
+    """Floating-point operations of a cell; `image`, `text`: those of a tower, forward.
+
+    checks: with the self-checks of its attacks.
+    """
     settings = cell.parameters if checks else {**cell.parameters, "check_dataset": None}
     return {"pretrain": _pretrain, "train": _train, "evaluate": _evaluate}[cell.kind](settings, image, text)
 
@@ -124,7 +130,9 @@ def measured_gpu(results=Path("results")):
 
 
 def _like(profile):
-    """A model of the size of the base model: what a study trains from scratch has the embedded model's towers, or is a ResNet."""
+    """A model of the size of the base model: what a study trains from scratch has the embedded model's towers, or is a
+    ResNet.
+    """
     if profile.pretrain is None:
         return profile.base_model
     return "openmoji-clip" if profile.pretrain.architecture == "vit" else "resnet/none"
@@ -170,7 +178,8 @@ def estimate(plan, cells=None):
         lines.append(f"  {hours(total / found[0])} of one GPU at {found[0] / 1e12:.1f} TFLOP/s, measured on {found[1]}")
     elif not is_small(plan.profile):  # a small model waits for the start of kernels
         lines.append(
-            f"  {hours(total / ASSUMED_GPU)} of one GPU, assumed to reach {ASSUMED_GPU / 1e12:.0f} TFLOP/s, half of an A100's published fp32 rate: "
+            f"  {hours(total / ASSUMED_GPU)} of one GPU, assumed to reach {ASSUMED_GPU / 1e12:.0f} TFLOP/s, half of an "
+            "A100's published fp32 rate: "
             "none is in results/speed; measure yours with: mmcoa bench --only step --device cuda"
         )
     return lines

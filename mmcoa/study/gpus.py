@@ -57,7 +57,9 @@ def parse(text):
 
 
 def chosen(setting, known):
-    """GPUs that a value of CUDA_VISIBLE_DEVICES (None: not set) leaves of the `known` ones; like CUDA, up to the first bad entry."""
+    """GPUs that a value of CUDA_VISIBLE_DEVICES (None: not set) leaves of the `known` ones; like CUDA, up to the first
+    bad entry.
+    """
     if setting is None:
         return known
     names = []

@@ -1,4 +1,6 @@
-"""Train one cell in several processes: `accelerate launch` of compute.py, whose checkpoint the notebook then finds and shows."""
+"""Train one cell in several processes: `accelerate launch` of compute.py, whose checkpoint the notebook then finds and
+shows.
+"""
 
 import os
 import re

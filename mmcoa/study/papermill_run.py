@@ -1,7 +1,8 @@
 """Run one notebook in one process: papermill with the checks that it lacks.
 
     run_notebook("notebooks/evaluate.ipynb", "out.ipynb", {"dataset": "openmoji/birds"})
-    python -m mmcoa.study.papermill_run SPEC.json      # as the Snakefile does, which adds --processes, --gpus, --share and --attempt
+    python -m mmcoa.study.papermill_run SPEC.json      # as the Snakefile does, which adds --processes, --gpus, --share and
+    --attempt
 
 An unknown parameter is an error; the output appears under its name only if every cell ran; a failed run is kept as
 NAME.failed.ipynb. The kernel is this interpreter, whatever kernels the machine has installed.
@@ -50,7 +51,9 @@ class ThisInterpreter(AsyncKernelManager):
         self._handler = signal.getsignal(signal.SIGTERM)
 
     async def start_kernel(self, **kwargs):
-        """nbclient has set a SIGTERM handler of its own meanwhile, too slow for a scheduler that kills soon after: undo that."""
+        """nbclient has set a SIGTERM handler of its own meanwhile, too slow for a scheduler that kills soon after: undo
+        that.
+        """
         await super().start_kernel(**kwargs)
         if callable(self._handler) and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
@@ -64,7 +67,9 @@ class ThisInterpreter(AsyncKernelManager):
 
 
 def check_parameters(notebook, parameters):
-    """Raise `UserError` for a missing or damaged notebook and for parameters that its `parameters` cell does not define (trap N1)."""
+    """Raise `UserError` for a missing or damaged notebook and for parameters that its `parameters` cell does not define
+    (trap N1).
+    """
     notebook = Path(notebook)
     if not notebook.is_file():
         raise UserError(f"no notebook {notebook}")

@@ -25,10 +25,11 @@ KINDS = {"pretrain": "pretrain", "train": "finetune", "evaluate": "evaluate"}  #
 
 @dataclass(frozen=True)
 class Process:
-    """One papermill run: a pretrain or train cell, or one model's evaluate cells, sweeps and all (what is current is skipped inside).
+    """One papermill run: a pretrain or train cell, or one model's evaluate cells, sweeps and all (what is current is skipped
+    inside).
 
-    model: path or name of the model that it starts from (train) or judges (evaluate); made_by: identity of the study's cell whose
-    checkpoint must lie there, None where the model comes from elsewhere; output: checkpoint folder that it writes, None for
+    model: path or name of the model that it starts from (train) or judges (evaluate); made_by: identity of the study's cell
+    whose checkpoint must lie there, None where the model comes from elsewhere; output: checkpoint folder that it writes, None for
     an evaluation; maker: name of the process that writes `model`, None where no process of the study does.
     """
 
@@ -86,7 +87,10 @@ class Plan:
         )
 
     def seconds_left(self, cells, jobs=1, timed=None):
-        """Estimate for the cells given, None where none of a kind has been timed yet. `timed`: means that go before what is stored."""
+        """Estimate for the cells given, None where none of a kind has been timed yet.
+
+        `timed`: means that go before what is stored.
+        """
         mean = self.mean_seconds() | (timed or {})
         # A sweep of which no cell is done yet is taken for as fast as the main evaluation.
         each = [mean.get(kind_of(cell), mean.get(cell.kind)) for cell in cells]

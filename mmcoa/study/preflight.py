@@ -1,4 +1,6 @@
-"""What would fail hours into a run, found before it starts: data sets that are not here, models that cannot be loaded, no room to write."""
+"""What would fail hours into a run, found before it starts: data sets that are not here, models that cannot be loaded, no
+room to write.
+"""
 
 import importlib.util
 import json
@@ -17,7 +19,10 @@ ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the 
 
 
 def problems(plan):
-    """[text, ...], one for each thing that the pending cells need and do not have. Imports torch for models of open_clip alone."""
+    """[text, ...], one for each thing that the pending cells need and do not have.
+
+    Imports torch for models of open_clip alone.
+    """
     found = [missing_model(plan.profile.base_model)] if plan.pending and plan.profile.pretrain is None else []
     lacking = [text for name in data_of(plan) if (text := missing_data(name))]
     if any(NO_ROOT in text for text in lacking):  # said once, not with each data set

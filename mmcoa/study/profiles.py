@@ -122,7 +122,10 @@ class Profile(Strict):
                 )
             for point in points(self.evaluate.model_dump(), [sweep])[1:]:
                 if point.suffix in suffixes:
-                    text = f"impossible combination: two evaluations of sweeps would be called '{point.suffix}'; rename one of the sweeps"
+                    text = (
+                        f"impossible combination: two evaluations of sweeps would be called '{point.suffix}'; rename "
+                        "one of the sweeps"
+                    )
                     raise Misplaced(text, "sweeps", index, "name")
                 suffixes.add(point.suffix)
                 _check_point(point, "sweeps", index)

@@ -66,7 +66,10 @@ class Watch:
         return self.total - len(self.waiting)
 
     def finished(self, last=False):
-        """A line for each cell that has finished since the last call. `last`: look again even where nothing seems to have changed."""
+        """A line for each cell that has finished since the last call.
+
+        `last`: look again even where nothing seems to have changed.
+        """
         lines, seen = [], self.records_changed()
         if seen == self.seen and not last:  # hundreds of records, twice a second, would take a sixth of a core from the study
             return lines

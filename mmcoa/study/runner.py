@@ -40,7 +40,8 @@ def run(
         dry_run: print the plan and stop. commands: print each process's papermill command and stop.
         results, runs: folders, relative to the current one.
 
-    Raises `UserError` for a mistake in the profile or in `cluster`, for what its cells need and is not here (preflight.py), and where another
+    Raises `UserError` for a mistake in the profile or in `cluster`, for what its cells need and is not here (preflight.py),
+    and where another
     runner is at work on it.
     """
     from mmcoa.study.pack import pack_plan  # pandas, for which a status does not wait
@@ -168,7 +169,10 @@ def sigterm_as_interrupt():
 
 
 def conclude(after, before, code, command, echo, started=None):
-    """Say what failed and why, pack what there is, return the exit code. `started`: names of the processes that were to run, None: all."""
+    """Say what failed and why, pack what there is, return the exit code.
+
+    `started`: names of the processes that were to run, None: all.
+    """
     from mmcoa.study.pack import pack_plan
 
     pending = [process for process in after.pending if started is None or process.name in started]

@@ -216,7 +216,8 @@ class ModelSettings(
 
     name: Slug | None = None  # of the results; default: the defence's name
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
-    # out_of_distribution: trained once, on `dataset`, and judged on all; in_distribution: trained on each, and judged on that one
+    # out_of_distribution: trained once, on `dataset`, and judged on all; in_distribution: trained on each, and judged on that
+    # one
     task: Literal["out_of_distribution", "in_distribution"] = "out_of_distribution"
     datasets: Datasets | None = None  # of the task in_distribution; None: all that are evaluated
 

@@ -69,7 +69,8 @@ class Standing:
         """A dict:
 
         profile, command    name of the study; what starts or continues it
-        cells, done, running, failed, todo    numbers of cells; the last three: without a current record, by the state of their process
+        cells, done, running, failed, todo    numbers of cells; the last three: without a current record, by the state of
+        their process
         kinds               {pretrain, train or evaluate: {"cells", "done", "gpu_hours", "cpu_hours"}}
         gpu_hours, cpu_hours    of the current records, as long as the cells took: hours times GPUs; hours, however many cores
         last_record         {"cell", "when"} or None; times are POSIX seconds

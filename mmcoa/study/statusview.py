@@ -29,7 +29,10 @@ def lines(state):
     for key, text in COUNTS.items():
         yield f"  {text:8}{state[key]:5}"
     for process in state["processes"]:
-        yield f"  running: {process['name']}: {elapsed(process['seconds'])} on {process['host']}, {process['done']} of {process['cells']} cells done"
+        yield (
+            f"  running: {process['name']}: {elapsed(process['seconds'])} on {process['host']}, {process['done']} of "
+            f"{process['cells']} cells done"
+        )
     for name, failure in state["failures"].items():
         if name != state["last_error"]["name"]:
             yield f"  failed: {failure['reason']}, in {name}; see {failure['notebook']}"
@@ -71,7 +74,10 @@ def running(state):
 
 
 def follow(study, console):
-    """Show the view of `study.state()` anew every two seconds, until all is done and nothing runs, or Ctrl-C. Returns the last state."""
+    """Show the view of `study.state()` anew every two seconds, until all is done and nothing runs, or Ctrl-C.
+
+    Returns the last state.
+    """
     state = study.state()
     with Live(view(state), console=console, auto_refresh=False) as live:
         try:
@@ -97,7 +103,8 @@ def facts(state):
     elif runner:
         yield (
             "runner",
-            f"was killed: process {runner['pid']} on {runner['host']}, started {ago(runner['started'])}; what is finished is kept",
+            f"was killed: process {runner['pid']} on {runner['host']}, started {ago(runner['started'])}; what is "
+            "finished is kept",
         )
     if state["killed"]:
         yield "killed", f"{shortened(state['killed'])}: ended without a result; see {state['logs']}"

@@ -34,7 +34,10 @@ NEEDS = {
 
 
 def check(executor, cluster=None, per_gpu=1):
-    """Raise `UserError` for an unknown executor, and where what it needs is not installed. `cluster`: file with a cluster's settings."""
+    """Raise `UserError` for an unknown executor, and where what it needs is not installed.
+
+    `cluster`: file with a cluster's settings.
+    """
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     if per_gpu < 1:
@@ -65,7 +68,7 @@ def run(plan, jobs, executor, echo, cluster=None, report=None, per_gpu=1):
 
     Returns Snakemake's exit code; on interruption nothing is left running.
     """
-    config = settings(plan, jobs, executor, per_gpu) | ({"report": [str(report), str(plan.results.parent)]} if report else {})
+    config = settings(plan, jobs, executor, per_gpu) | ({"report": str(report)} if report else {})
     place = write_json(plan.runs / "workflow.json", config, indent=1)
     words = command(plan, place, config, jobs, executor, cluster)
     if cluster:
@@ -168,6 +171,5 @@ def accepted(words, cluster):
     tried = subprocess.run([*words, "--dry-run", "--quiet"], capture_output=True, text=True)
     if tried.returncode:
         said = [line.strip() for line in (tried.stderr + tried.stdout).splitlines() if line.strip()]
-        raise UserError(
-            f"{cluster}: {said[-1].removeprefix('snakemake: error: ').removeprefix('__main__.py: error: ') if said else 'refused by Snakemake'}"
-        )
+        last = said[-1] if said else "refused by Snakemake"
+        raise UserError(f"{cluster}: {last.removeprefix('snakemake: error: ').removeprefix('__main__.py: error: ')}")

@@ -14,7 +14,10 @@ OURS = ("snakefile", "configfile", "executor", "directory", "cores", "workflow-p
 
 
 def read_cluster(path):
-    """The options in a cluster's file, as a dict. Raises `UserError` for what Snakemake would ignore or `mmcoa run` sets itself."""
+    """The options in a cluster's file, as a dict.
+
+    Raises `UserError` for what Snakemake would ignore or `mmcoa run` sets itself.
+    """
     path = Path(path)
     try:
         options = yaml.safe_load(path.read_text(encoding="utf8"))

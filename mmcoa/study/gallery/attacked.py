@@ -1,7 +1,8 @@
 """What one model makes of the pictures of one data set, without attack and under three, as the evaluation attacks them.
 
 Prompts, random starts and searches are those of `mmcoa.evaluate`; only, there a search ends once a picture is broken, and a
-picture that changed prompts have broken already is left alone. Here each search runs to its end, so that there is something to see.
+picture that changed prompts have broken already is left alone. Here each search runs to its end, so that there is something
+to see.
 """
 
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ BATCH = 64  # pictures attacked at once; no influence on the outcomes
 class Attacked:
     """Outcomes of N pictures with C classes.
 
-    dataset: the `Dataset`; clean: pictures float [N, 3, H, W] in [0,1]; adversarial: {attack: pictures} of those that change them.
-    probabilities: {attack: float [N, C]} over the class prompts; right: {attack: bool [N]}, right under the attack and without it.
+    dataset: the `Dataset`; clean: pictures float [N, 3, H, W] in [0,1]; adversarial: {attack: pictures} of those that change
+        them.
+    probabilities: {attack: float [N, C]} over the class prompts; right: {attack: bool [N]}, right under the attack and
+        without it.
     changes: what the text attack did to each class prompt (of an ensemble to the first), C dicts; threat: `ThreatModel`.
     """
 

@@ -1,6 +1,7 @@
 """Which pictures the gallery shows: a rule that knows outcomes, but neither pictures nor predictions.
 
-Of the pictures that the undefended model gets right without an attack there are five kinds, by which attacks break them. Each data
+Of the pictures that the undefended model gets right without an attack there are five kinds, by which attacks break them. Each
+data
 set in turn gives the first picture, in its fixed order, of the kind whose turn it is. So each kind is seen about equally often,
 however rare it is; `counts` says how rare.
 """
@@ -27,7 +28,8 @@ def choose(kinds, wanted):
     """[(data set, place), ...] of about `wanted` pictures, sorted by data set and place.
 
     kinds: {data set: kind of each picture in the data set's order}. Every data set has as many turns, so that together they
-        come nearest to `wanted`; of more data sets than that, the first `wanted` have one turn. In turn r of data set i it is the
+        come nearest to `wanted`; of more data sets than that, the first `wanted` have one turn. In turn r of data set i it is
+        the
         turn of kind i + r; where the data set has none of it left, of the next kind that is left.
     """
     names = list(kinds)[:wanted]

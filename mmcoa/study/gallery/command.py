@@ -20,7 +20,8 @@ def gallery(profile, models=(), device=None, results=Path("results"), runs=Path(
         models: ids of the study's models, or entries of the profile for their seed 0; default: those of `DEFENSES`.
         device: default: the profile's.
 
-    A fine-tuned model whose checkpoint is not here, or is not the current train cell's, is named and left out. Raises `UserError` for an
+    A fine-tuned model whose checkpoint is not here, or is not the current train cell's, is named and left out. Raises
+    `UserError` for an
     unknown model, where the undefended model is not here, and where the profile has no data set whose pictures may be shown.
     """
     plan = make_plan(profile, results, runs)
@@ -103,7 +104,10 @@ def said(content, folder):
     if not compared["outcomes"]:
         yield "compared with no stored outcome: the study has none of these models with these settings"
         return
-    yield f"{len(compared['differ'])} of {compared['outcomes']} outcomes differ from the study's ({', '.join(compared['models'])})"
+    yield (
+        f"{len(compared['differ'])} of {compared['outcomes']} outcomes differ from the study's "
+        f"({', '.join(compared['models'])})"
+    )
     for one in compared["differ"]:
         was, now = ("right" if one[key] else "wrong" for key in ("stored", "here"))
         yield f"  {one['model']}, {one['dataset']}, sample {one['sample_id']}, {one['attack']}: {was} in the study, {now} here"

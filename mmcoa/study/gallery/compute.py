@@ -1,4 +1,7 @@
-"""Compute a gallery and write it: gallery.json and one sheet of pictures a model. `notebooks/gallery.ipynb` calls `run_gallery`."""
+"""Compute a gallery and write it: gallery.json and one sheet of pictures a model.
+
+`notebooks/gallery.ipynb` calls `run_gallery`.
+"""
 
 import json
 import time
@@ -31,15 +34,18 @@ def run_gallery(
     """Choose pictures by the undefended model's outcomes, attack them with each model and write what there is to see.
 
     Arguments:
-        models: {id in the study: name or checkpoint folder}; the first is the undefended one and decides which pictures are shown.
+        models: {id in the study: name or checkpoint folder}; the first is the undefended one and decides which pictures are
+            shown.
         datasets: names, of which all must be showable.
         examples: about how many pictures; pictures: of each data set, those among which they are chosen (at most `samples`).
-        output: results/PROFILE; the gallery goes into its folder `gallery`, outcomes that lie there are compared. None: writes nothing.
+        output: results/PROFILE; the gallery goes into its folder `gallery`, outcomes that lie there are compared. None:
+            writes nothing.
         progress: called with (what is attacked, steps done, steps in all).
         settings: any of `SETTINGS`, as in an evaluation.
 
     Returns what gallery.json holds; results/README.md explains it. Where the folder holds the gallery that these settings and
-    these models make, it is read. Raises `UserError` for a data set whose pictures may not be shown, and where no picture is right.
+    these models make, it is read. Raises `UserError` for a data set whose pictures may not be shown, and where no picture is
+    right.
     """
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
     settings = complete(models, datasets, settings)
@@ -89,7 +95,10 @@ def run_gallery(
 
 
 def complete(models, datasets, settings):
-    """All settings, defaults included. Raises `UserError` for one that is unknown, for pictures that may not be shown, for no model."""
+    """All settings, defaults included.
+
+    Raises `UserError` for one that is unknown, for pictures that may not be shown, for no model.
+    """
     for parameter in settings:
         if parameter not in SETTINGS:
             raise unknown("parameter", parameter, SETTINGS)
@@ -103,7 +112,8 @@ def complete(models, datasets, settings):
 def look(name, model, datasets, settings, looked, report):
     """Evaluate the undefended model on the first `looked` pictures of each data set.
 
-    Returns ({data set: kind of each picture, None for what is wrong without an attack or not to be shown}, outcomes [(model, data set, sample id, {attack: right}), ...]). Raises `UserError`
+    Returns ({data set: kind of each picture, None for what is wrong without an attack or not to be shown}, outcomes [(model,
+    data set, sample id, {attack: right}), ...]). Raises `UserError`
     where the model is not undefended, and where it gets no picture right.
     """
     if model.metadata.get("defense", "none") != "none":
@@ -133,7 +143,9 @@ def attacked(model, name, settings, looked, places):
 
 
 def load(model, name, settings, looked):
-    """(the first `looked` pictures of a data set, threat model, labelled pictures that the text attack needs or None), as in an evaluation."""
+    """(the first `looked` pictures of a data set, threat model, labelled pictures that the text attack needs or None), as
+    in an evaluation.
+    """
     threat = preset(
         default_threat(model, **{key: settings[key] for key in THREAT_FIELDS if key in settings}), settings["preset"]
     )
@@ -144,7 +156,8 @@ def load(model, name, settings, looked):
 
 
 def compare(outcomes, threat, output):
-    """Outcomes [(model, data set, sample id, {attack: right}), ...] beside those that are packed in `output` for the same threat.
+    """Outcomes [(model, data set, sample id, {attack: right}), ...] beside those that are packed in `output` for the same
+    threat.
 
     Returns {"outcomes": number compared, "models": their names, "differ": one dict an outcome that is another here}.
     """

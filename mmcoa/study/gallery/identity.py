@@ -30,7 +30,10 @@ def path_of(folder):
 
 
 def read(folder):
-    """The gallery of results/PROFILE. Raises `UserError` where it is missing, damaged, or a sheet is not the one that was written."""
+    """The gallery of results/PROFILE.
+
+    Raises `UserError` where it is missing, damaged, or a sheet is not the one that was written.
+    """
     path, again = path_of(folder), "make it again with: mmcoa gallery PROFILE"
     try:
         content = json.loads(path.read_text(encoding="utf8"))

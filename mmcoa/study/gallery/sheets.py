@@ -12,7 +12,10 @@ def pixels(picture):
 
 
 def perturbation(adversarial, clean):
-    """The difference of two pictures, amplified: grey where there is none. Of the pictures themselves, before they are rounded to 8 bits."""
+    """The difference of two pictures, amplified: grey where there is none.
+
+    Of the pictures themselves, before they are rounded to 8 bits.
+    """
     return pixels(128 / 255 + AMPLIFIED * (adversarial - clean))
 
 

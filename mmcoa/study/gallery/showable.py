@@ -18,7 +18,8 @@ def attribution(dataset):
     if not may_show(dataset):
         allowed = ", ".join(name + "*" * name.endswith("/") for name in SHOWABLE)
         raise UserError(
-            f"pictures of '{dataset}' may not be shown: their licence does not allow it, or is not known; those of {allowed} may"
+            f"pictures of '{dataset}' may not be shown: their licence does not allow it, or is not known; those of "
+            f"{allowed} may"
         )
     return next(text for name, text in SHOWABLE.items() if matches(dataset, name))
 
