@@ -13,7 +13,7 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 
-# the published book, from committed results
+# the published book, in book/_build/html: its pages are made of the committed results, those that are not current
 book: .venv/ready
 	$(BIN)/jupyter-book build -W --keep-going book/
 

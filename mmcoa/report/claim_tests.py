@@ -86,7 +86,6 @@ def contrast(found, task, groups, make, levels, only=None):
     """
     own = [found.own(names, task) for names in groups]
     shared = sorted(set.intersection(*map(set, own)))
-    refuse([pair for dataset in shared for side in own for pair in side[dataset] if isinstance(pair, str)])
     entering = {dataset: [[pair for pair in side[dataset] if found.enters(pair)] for side in own] for dataset in shared}
     entering = {dataset: members for dataset, members in entering.items() if all(members)}
     if not entering:
@@ -99,13 +98,6 @@ def contrast(found, task, groups, make, levels, only=None):
         for what, (side, *attacks) in levels.items():
             means[what].append(100 * np.prod([sides[side](attack) for attack in attacks], axis=0).mean())
     return Contrast(sets, {what: float(np.mean(values)) for what, values in means.items()}, seeds)
-
-
-def refuse(cells):
-    """`NotJudged` where there are cells without a result."""
-    if cells:
-        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        raise NotJudged(f"no result of cell {cells[0]}{more}")
 
 
 def shared_seeds(entering, only=None):

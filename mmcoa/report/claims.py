@@ -28,7 +28,6 @@ from mmcoa.report.claim_tests import (
     combined,
     contrast,
     measure,
-    refuse,
 )
 from mmcoa.report.names import attack_label, method_label
 
@@ -148,7 +147,7 @@ def c3(found):
 
 def c4(found):
     """MMCoA minus a model trained against image attacks only; where there is one that had the same compute, minus that too."""
-    matched = [(MATCHED, SHOWN)] if (MATCHED, OUT) in {**found.pairs, **found.holes} else []
+    matched = [(MATCHED, SHOWN)] if (MATCHED, OUT) in found.pairs else []
     for other, role in (("image_only", DECIDES), *matched, ("tecoa", SECOND)):
         for attack in ("image", "text", *COMBINED):
             build = partial(minus, found, OUT, OURS, (other,), attack)
@@ -179,14 +178,6 @@ def minus(found, task, ours, theirs, attack, only=None):
 
 def shift(found):
     """Clean accuracy lost out of distribution minus that lost in distribution, same defences and seeds on both sides."""
-    refuse(
-        [
-            cell
-            for (name, _), sets in found.holes.items()
-            if name not in (UNDEFENDED, MATCHED, "clean")
-            for cell in sets.values()
-        ]
-    )
     names = [name for name in found.defences(IN) if name != "clean" and (name, OUT) in found.pairs]
     sets = {dataset for name in names for dataset in found.pairs[name, IN]}
     names = tuple(name for name in names if sets == found.pairs[name, IN].keys())

@@ -12,7 +12,7 @@ import pandas as pd
 from mmcoa.errors import UserError
 from mmcoa.report import style
 from mmcoa.report.comparisons import short
-from mmcoa.report.names import ATTACKS, attack_label, dataset_label, listed, ordered
+from mmcoa.report.names import attack_label, dataset_label, listed, ordered_attacks
 from mmcoa.report.strength_facts import span
 
 COMMAND = "python benchmarks/cost.py"
@@ -54,7 +54,7 @@ def slopes(frame):
     """
     rows = []
     for (machine, what), part in frame.groupby(["hardware", "what"], sort=False):
-        for attack in ordered(part.attack, ATTACKS):
+        for attack in ordered_attacks(part.attack):
             own = part[part.attack == attack].sort_values("value")
             if len(own) < 2:
                 continue  # no line through one point
@@ -99,7 +99,7 @@ def curves(frame):
     figure, panels = plt.subplots(rows, 3, figsize=(style.WIDTH, 0.4 + 2.1 * rows), squeeze=False)
     for axes, what in zip(panels.flat, names, strict=False):
         part = frame[frame.what == what]
-        for attack in ordered(part.attack, ATTACKS):
+        for attack in ordered_attacks(part.attack):
             own = part[part.attack == attack]
             color, marker = style.ATTACKS.get(attack, style.OTHER)
             axes.plot(
