@@ -79,8 +79,9 @@ def load(study, results="results"):
     Raises `UserError` where there are none, a file is damaged, or no model is evaluated.
     """
     found = packed.read(Path(results) / study)
-    cells = found.cells[[*POINT, "cell", "identity", "commit", "seconds"]].rename(columns={"seconds": "cell_seconds"})
-    rows = found.rows.merge(cells, on=POINT, how="left")
+    cells = found.cells[found.cells.kind == "evaluate"]
+    cells = cells[[*POINT, "cell", "identity", "commit", "seconds"]].rename(columns={"seconds": "cell_seconds"})
+    rows = found.rows.merge(cells, on=POINT, how="left", validate="many_to_one")
     rows["method"] = method_of(rows)
     if not (rows.sweep == "").any():
         raise UserError(f"nothing to report: {Path(results) / study} holds no evaluation; run: mmcoa run {study}")
@@ -90,12 +91,14 @@ def load(study, results="results"):
     if len(logs):
         logs = logs.assign(method=logs.model.map(dict(zip(training.model, training.method, strict=True))))
     tables = {"outcomes": found.outcomes, "changes": found.changes, "checks": found.checks}
+    tables = {name: frame.assign(method=frame.model.map(methods).astype(object)) for name, frame in tables.items()}
+    texts = dict.fromkeys(("model", "dataset", "attack"), object)  # groups of categories come in an order of their own
+    tables |= {name: tables[name].astype(texts) for name in ("changes", "checks")}
     parts = {name: by_point(frame) for name, frame in tables.items()}
     sweeps, main = {}, None
     for (sweep, value), own in rows.groupby(["sweep", "sweep_value"], sort=False):
         frames = {name: each.get((sweep, value), tables[name].iloc[:0]) for name, each in parts.items()}
         frames["outcomes"] = wide(frames["outcomes"])
-        frames = {name: frame.assign(method=frame.model.map(methods).astype(object)) for name, frame in frames.items()}
         more = (training, logs) if not sweep else (training.iloc[:0], logs.iloc[:0])
         part = Results(study, own.reset_index(drop=True), *frames.values(), *more, found.cells)
         if sweep:
@@ -112,29 +115,28 @@ def method_of(frame):
 
 
 def by_point(frame):
-    """{(sweep, value): its rows, plain texts in place of categories}."""
-    found = {}
-    for key, part in frame.groupby(["sweep", "sweep_value"], sort=False, observed=True):
-        found[key] = part.drop(columns=["sweep", "sweep_value", "entry"]).reset_index(drop=True)
-    return found
+    """{(sweep, value): its rows}."""
+    parts = frame.groupby(["sweep", "sweep_value"], sort=False, observed=True)
+    return {key: part.drop(columns=["sweep", "sweep_value", "entry"]).reset_index(drop=True) for key, part in parts}
 
 
 def wide(outcomes):
     """Outcomes of one evaluation, one row an attack, as one row a model, data set and sample with columns `ATTACK_correct`."""
+    texts = ("model", "method", "dataset")
     if outcomes.empty:
-        return pd.DataFrame({name: pd.Series(dtype=object) for name in ("model", "dataset", "sample_id", "label")})
-    codes = {name: pd.factorize(outcomes[name])[0].astype(np.int64) for name in ("model", "dataset", "attack")}
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in (*texts, "sample_id", "label")})
+    model, dataset, attack = (pd.factorize(outcomes[name])[0].astype(np.int64) for name in ("model", "dataset", "attack"))
     sample = outcomes.sample_id.to_numpy(np.int64)
-    key = (codes["model"] * (codes["dataset"].max() + 1) + codes["dataset"]) * (sample.max() + 1) + sample
-    place, first = pd.factorize(key)
-    places = np.zeros(len(first), np.int64)
-    places[place[::-1]] = np.arange(len(key))[::-1]  # where each sample stands first
-    frame = pd.DataFrame({name: outcomes[name].astype(object).to_numpy()[places] for name in ("model", "dataset")})
-    frame["sample_id"], frame["label"] = sample[places], outcomes.label.to_numpy()[places].astype(np.int64)
+    key = (model * (dataset.max() + 1) + dataset) * (sample.max() + 1) + sample
+    place, keys = pd.factorize(key)
+    first = np.empty(len(keys), np.int64)
+    first[place[::-1]] = np.arange(len(key))[::-1]  # where each sample stands first
+    once = outcomes.iloc[first]
+    columns = {name: once[name].astype(object).to_numpy() for name in texts}
+    columns |= {"sample_id": sample[first], "label": once.label.to_numpy(np.int64)}
     correct = outcomes.correct.to_numpy()
-    for code, attack in enumerate(outcomes.attack.unique()):
-        own = codes["attack"] == code
-        column = np.full(len(first), np.nan)
+    for code, name in enumerate(outcomes.attack.unique()):
+        own, column = attack == code, np.full(len(keys), np.nan)
         column[place[own]] = correct[own]
-        frame[f"{attack}_correct"] = column if np.isnan(column).any() else column.astype(bool)
-    return frame
+        columns[f"{name}_correct"] = column if np.isnan(column).any() else column.astype(bool)
+    return pd.DataFrame(columns)

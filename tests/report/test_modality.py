@@ -20,7 +20,7 @@ def made(plain):
     rows = plain.rows[(plain.rows.method == "none") & (plain.rows.dataset == "openmoji/birds")]
     frame = pd.DataFrame(
         {
-            "model_id": "none",
+            "model": "none",
             "method": "none",
             "dataset": "openmoji/birds",
             "sample_id": range(8),

@@ -124,7 +124,7 @@ def test_the_command_prints_the_book_it_built(tmp_path, monkeypatch, capsys):
     from mmcoa.report import build
 
     asked = []
-    monkeypatch.setattr(build, "build_book", lambda profiles, holes: tmp_path / "book" / "_build" / "html" / "index.html")
+    monkeypatch.setattr(build, "build_book", lambda study: tmp_path / "book" / "_build" / "html" / "index.html")
     monkeypatch.setattr(publish, "add_pdf", lambda pages, source: asked.append((pages, source)) or pages / publish.PDF)
     monkeypatch.setattr(pdf, "find_browser", lambda: "browser")
     with pytest.raises(SystemExit) as stop:
