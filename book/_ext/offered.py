@@ -33,7 +33,13 @@ class OfferedTable(CSVTable):
         for target, text in links:
             paragraph += [
                 addnodes.download_reference(
-                    target, "", nodes.inline(text, text), reftype="download", refdoc=env.docname, reftarget=target, refexplicit=True
+                    target,
+                    "",
+                    nodes.inline(text, text),
+                    reftype="download",
+                    refdoc=env.docname,
+                    reftarget=target,
+                    refexplicit=True,
                 ),
                 nodes.Text(" · "),
             ]

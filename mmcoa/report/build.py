@@ -150,7 +150,9 @@ def write_contents(folder):
     toc = yaml.safe_load((SOURCES / "_toc.yml").read_text(encoding="utf8"))
     for part in toc["parts"]:
         pages = [item["file"] for item in part["chapters"]]
-        part["chapters"] = [{"file": page} for page in pages if any(folder.glob(f"{page}.md")) or any(folder.glob(f"{page}.ipynb"))]
+        part["chapters"] = [
+            {"file": page} for page in pages if any(folder.glob(f"{page}.md")) or any(folder.glob(f"{page}.ipynb"))
+        ]
     toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
     text, path = yaml.safe_dump(toc, sort_keys=False), folder / "_toc.yml"
     if not path.is_file() or path.read_text(encoding="utf8") != text:

@@ -97,9 +97,7 @@ class Found:
 
 def find(study, chance_rule="both"):
     """The `Found` of a study."""
-    models = study.rows.drop_duplicates(["model", "dataset"])[
-        ["model", "method", "defense", "dataset", "task", "classes"]
-    ]
+    models = study.rows.drop_duplicates(["model", "dataset"])[["model", "method", "defense", "dataset", "task", "classes"]]
     models = models.merge(trainings(study), on="model", how="left")
     attacks = tuple(study.attacks)
     outcomes = dict(list(study.outcomes.groupby(["method", "dataset"], sort=False)))

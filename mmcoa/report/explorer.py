@@ -69,7 +69,10 @@ def data(study):
         "attacks": [[name, attack_label(name), *attack_words(name)] for name in attacks],
         "datasets": [[name, dataset_label(name)] for name in datasets],
         "groups": [[datasets.index(name) for name in group] for group in groups],
-        "models": [[name, methods.index(rows.method[name]), seed_of(name), trained_on(study, name, rows.trained_on[name])] for name in models],
+        "models": [
+            [name, methods.index(rows.method[name]), seed_of(name), trained_on(study, name, rows.trained_on[name])]
+            for name in models
+        ],
         "evaluations": [evaluation(sweep, value, part, names) for sweep, value, part in parts],
         "sweeps": [[name, sweep_label(name), threats(values.values(), attacks)] for name, values in sweeps.items()],
     }

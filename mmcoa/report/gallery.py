@@ -32,7 +32,9 @@ def load(folder):
         content = json.loads(path.read_text(encoding="utf8"))
         absent = [sheet["file"] for sheet in content["sheets"].values() if not (path.parent / sheet["file"]).is_file()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"no readable gallery {path} ({type(error).__name__}: {error}); make it: mmcoa gallery STUDY") from error
+        raise UserError(
+            f"no readable gallery {path} ({type(error).__name__}: {error}); make it: mmcoa gallery STUDY"
+        ) from error
     if absent:
         raise UserError(f"{path.parent} lacks {absent[0]}, of which {path.name} speaks; make it again: mmcoa gallery STUDY")
     return content

@@ -166,7 +166,5 @@ def gaps_table(frame):
         made = {"attack": row.first, "against": row.second, "model": method_label(row.method), "n": f"{row.n:.0f}"}
         made |= {"accuracy": f"{row.first_accuracy:.1f}", "accuracy, other": f"{row.second_accuracy:.1f}"}
         made["points more taken"] = signed_interval(row.gap, row.low, row.high)
-        rows.append(
-            made | {"broken by it alone": f"{row.only_first:.0f}", "by the other alone": f"{row.only_second:.0f}"}
-        )
+        rows.append(made | {"broken by it alone": f"{row.only_first:.0f}", "by the other alone": f"{row.only_second:.0f}"})
     return pd.DataFrame(rows)

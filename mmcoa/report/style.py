@@ -104,4 +104,3 @@ def save(figure, path):
     figure.savefig(path, format="svg", metadata={"Date": None})
     plt.close(figure)
     return path
-

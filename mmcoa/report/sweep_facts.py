@@ -39,7 +39,10 @@ def of_sweeps(study):
     if "budget_n" in facts:
         part = sweeps.most_edited(study)
         budget = int(part.rows.text_budget.max())
-        facts |= {"edits_budget": f"at most {budget}", "edits_threat": part.rows[part.rows.attack == "text"].threat_text.iloc[0]}
+        facts |= {
+            "edits_budget": f"at most {budget}",
+            "edits_threat": part.rows[part.rows.attack == "text"].threat_text.iloc[0],
+        }
     if shown := [name for name in ("steps", "restarts") if f"{name}_n" in facts]:  # one figure shows both
         for key, separator in (("n", " and "), ("threat", "; and "), ("says", "; ")):
             facts[f"search_{key}"] = separator.join(dict.fromkeys(facts[f"{name}_{key}"] for name in shown))

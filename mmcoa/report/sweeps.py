@@ -9,7 +9,17 @@ import pandas as pd
 from mmcoa.attacks.catalog import ATTACKS
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import macro_interval
-from mmcoa.report.names import METHODS, SWEEPS, attack_knows, attack_label, changes_what, method_label, ordered, ordered_attacks, source_label
+from mmcoa.report.names import (
+    METHODS,
+    SWEEPS,
+    attack_knows,
+    attack_label,
+    changes_what,
+    method_label,
+    ordered,
+    ordered_attacks,
+    source_label,
+)
 from mmcoa.report.tables import correct_by_sample, difference, macro, number, signed_interval
 from mmcoa.report.words import text_changes
 from mmcoa.threat import parse_epsilon

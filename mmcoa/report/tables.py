@@ -64,9 +64,7 @@ def correct_by_sample(study, method, attack, like=None):
         shared = like.outcomes.loc[like.outcomes.method == method, keys].drop_duplicates()
         outcomes = outcomes.merge(shared, on=keys)
     correct = outcomes.groupby(keys)[f"{attack}_correct"].mean()
-    return [
-        (part.to_numpy(), part.index.get_level_values("label").to_numpy()) for _, part in correct.groupby(level="dataset")
-    ]
+    return [(part.to_numpy(), part.index.get_level_values("label").to_numpy()) for _, part in correct.groupby(level="dataset")]
 
 
 def difference(ours, theirs):

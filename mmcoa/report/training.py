@@ -1,6 +1,4 @@
-"""How each model was trained: loss curves, cost, the held-out slice, and what clean accuracy the robustness goes with.
-
-"""
+"""How each model was trained: loss curves, cost, the held-out slice, and what clean accuracy the robustness goes with."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NUMBER = re.compile(r"^[^\w−-]*([−-]?\d+(?:[.,]\d+)*)")
 
 

@@ -106,13 +106,30 @@ SWEEPS = (  # name, entries, attacks, field, values as the profile writes them
     ("words", ("none",), ("text",), "attackable", ("content", "class_name")),
 )
 BENT = tuple((*one[:1], ("none", "mmcoa", "image_only"), *one[2:]) if one[0] == "epsilon" else one for one in SWEEPS)
-SETTINGS = {"split": "train", "samples": np.nan, "shots": np.nan, "steps": 2, "batch_size": 8, "inner_steps": 1, "epsilon": 2 / 255}
+SETTINGS = {
+    "split": "train",
+    "samples": np.nan,
+    "shots": np.nan,
+    "steps": 2,
+    "batch_size": 8,
+    "inner_steps": 1,
+    "epsilon": 2 / 255,
+}
 SETTINGS |= dict.fromkeys(("lr", "last_blocks", "lora_rank"), np.nan) | dict.fromkeys(("trains", "precision", "fault"))
 SETTINGS |= {"candidate_source": "table:train"}
 OWN = {"lambda_image": 0.5, "lambda_text": 0.5, "positives": "class"}
 HELD_OUT = ("clean", "image", "text", "robust")
 CELL = {"identity": None, "versions": None, "commit": "0123456789abcdef", "dirty": None, "device": "cpu", "hardware": None}
-CELL |= {"threads": 1, "python": "3", "torch": "2", "open_clip": "3", "mmcoa": "0", "started": "2026", "seconds": 2.0, "notes": ""}
+CELL |= {
+    "threads": 1,
+    "python": "3",
+    "torch": "2",
+    "open_clip": "3",
+    "mmcoa": "0",
+    "started": "2026",
+    "seconds": 2.0,
+    "notes": "",
+}
 
 
 def study(entries=MODELS, sweeps=SWEEPS, trained="openmoji/birds", samples=24, attacks=ATTACKS, base="tiny-clip", logs=False):
@@ -198,7 +215,9 @@ def add_evaluation(made, about, seed, attacks, n, threat, trained_on, base, bonu
         made["changes"] += [point | make_change(index, name, threat) for index, name in enumerate(names)]
     if not about["sweep"]:
         made["checks"] += [point | check for check in make_checks(model)]
-    cell = "__".join(filter(None, (model, dataset.replace("/", "-"), "-".join(filter(None, (about["sweep"], about["sweep_value"]))))))
+    cell = "__".join(
+        filter(None, (model, dataset.replace("/", "-"), "-".join(filter(None, (about["sweep"], about["sweep_value"])))))
+    )
     keys = ("model", "entry", "defense", "task", "dataset", "sweep", "sweep_value")
     made["cells"].append({"cell": cell, "kind": "evaluate", **{key: about[key] for key in keys}, "seed": seed} | CELL)
 
@@ -207,7 +226,19 @@ LIKE = {entry.name for entry in VARIANTS}  # whose entries share the luck of the
 FIELDS = ("epsilon", "norm", "attacked_space", "step_size", "steps", "restarts", "keep", "targets", "apgd_steps", "queries")
 FIELDS += ("candidate_source", "text_budget", "attackable", "text_score")
 CHECKS = (*packed.POINT, "attack", "check", "value", "limit", "passed", "n", "verdict")
-TRAININGS = ("model", "entry", "defense", "base_model", "dataset", *SETTINGS, "seed", "with", "seconds", "images", "train_samples")
+TRAININGS = (
+    "model",
+    "entry",
+    "defense",
+    "base_model",
+    "dataset",
+    *SETTINGS,
+    "seed",
+    "with",
+    "seconds",
+    "images",
+    "train_samples",
+)
 TRAININGS += ("held_out_samples", *(f"{state}_{name}" for state in ("final", "best") for name in HELD_OUT), "best_step")
 TRAININGS += ("device", "threads", "commit")
 
@@ -262,9 +293,7 @@ def make_change(index, name, threat):
     for edit in edits:
         words[edit["position"]] = edit["new_word"]
         edit["source"] = threat.candidate_source
-    change = dict(
-        class_name=name, attack="text", prompt=prompt, adversarial_prompt=" ".join(words), changed=True, edits=edits
-    )
+    change = dict(class_name=name, attack="text", prompt=prompt, adversarial_prompt=" ".join(words), changed=True, edits=edits)
     return change | dict(score=0.5, similarity=None, variants=20, collisions_avoided=0)
 
 
@@ -328,7 +357,9 @@ def write_gallery(folder, datasets=("openmoji/birds", "photos/caltech101"), name
             one = {"dataset": dataset, "split": "test", "sample_id": 10 * i + j, "place": j, "label": i, "class_name": names[i]}
             made = {model: made_up(names, i, kind, top, model) for model in models}
             examples.append(one | {"kind": kind, "clean": [0, top, 8, 8], "models": made})
-    sheets = {name: {"file": f"{name}.webp", "width": 8 if name == "clean" else 32, "height": 80} for name in ("clean", *models)}
+    sheets = {
+        name: {"file": f"{name}.webp", "width": 8 if name == "clean" else 32, "height": 80} for name in ("clean", *models)
+    }
     about = {"base_model": "tiny-clip", "description": "ℓ∞ ball of 2/255; one word a prompt"}
     count = {"pictures": 20, "right": 15, "kinds": dict.fromkeys(KINDS, 3), "shown": dict.fromkeys(KINDS, 1)}
     other = {"model": "none", "dataset": datasets[0], "sample_id": 3, "attack": "image", "stored": True, "here": False}

@@ -34,7 +34,10 @@ def test_groups_are_read_from_what_is_changed(found):
     members = {group: list(ablations.variants(found, group)) for group in found.groups}
     assert members["lambda"] == ["mmcoa-lambda25", "mmcoa-lambda75"] and members["other"] == ["mmcoa-lr"]
     assert members["positives"] == ["index-positives"]  # a fault, and a choice
-    assert ablations.changes(found, "mmcoa-eps4") == {"epsilon": pytest.approx(4 / 255)} and ablations.changes(found, "mmcoa") == {}
+    assert (
+        ablations.changes(found, "mmcoa-eps4") == {"epsilon": pytest.approx(4 / 255)}
+        and ablations.changes(found, "mmcoa") == {}
+    )
 
 
 def test_a_default_that_is_spelled_out_is_no_change(found):

@@ -19,7 +19,14 @@ ROOT = Path(__file__).parents[2]
 REPORTS = sorted(path.stem for path in (ROOT / "notebooks").glob("report_*.ipynb"))
 KEYS = {*SWEEPS, "search", "all-sweeps", "edits", "checks", "gaps", "text-gaps", "strength", "prompts", "predictions", "speed"}
 KEYS |= {"cost", "paper-tables", "gallery", "example", "examples", "learning-rates", "training-logs", "held-out", "variants"}
-KEYS |= {"ablations", "all-ablations", "faults", "all-faults", "ablation-lambda-curve", *(f"ablation-{name}" for name in GROUPS)}
+KEYS |= {
+    "ablations",
+    "all-ablations",
+    "faults",
+    "all-faults",
+    "ablation-lambda-curve",
+    *(f"ablation-{name}" for name in GROUPS),
+}
 KEYS |= {"in-distribution", "few-shot", "epsilon-methods", "attacks-methods"}
 
 
@@ -293,4 +300,6 @@ def test_pages_of_a_small_study_say_what_it_lacks(plain, bare, tmp_path):
         assert words in "\n".join(cell.source for cell in content.cells).replace("\n", " "), page
     assert sections.fitting(ROOT / "notebooks" / "report_variants.ipynb", keys) is None
     content = sections.fitting(ROOT / "notebooks" / "report_training.ipynb", keys)
-    build.run_report(content, "report_training", tmp_path / "page.ipynb", {"name": "plain", "results": str(bare), "output": str(tmp_path)})
+    build.run_report(
+        content, "report_training", tmp_path / "page.ipynb", {"name": "plain", "results": str(bare), "output": str(tmp_path)}
+    )

@@ -336,9 +336,7 @@ def test_few_seeds_give_no_verdict():
     assert all(np.isnan(part.p) and not np.isnan(part.points) for each in seen.judged for part in each.parts if part.measured)
     assert claim_report.summary(seen, study_of(seeds=(0,))).startswith("The study synthetic is a smoke run")
     more = [
-        dict(model=f"fare-seed{seed}", method="fare", dataset=name, levels=LEVELS["tecoa"])
-        for name in SETS
-        for seed in (0, 1)
+        dict(model=f"fare-seed{seed}", method="fare", dataset=name, levels=LEVELS["tecoa"]) for name in SETS for seed in (0, 1)
     ]
     judged, parts = parts_of(study_of(more=more), "C2")  # a mean over methods has the seeds that all of them have
     assert parts["text, drop beyond half of undefended's"].why == "2 training seeds, 3 are needed"

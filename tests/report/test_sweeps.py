@@ -78,7 +78,9 @@ def test_reference_defaults_to_the_first_value(study):
 def test_threats_of_sweeps(study):
     said = "steps from 1 to 50; at the first of these: ℓ∞ ball of 2/255, 1 steps, 1 starts"
     assert sweeps.threat_text(study, "steps") == said
-    assert "candidate source WordNet table, evaluation half, nearest tokens, one character" in sweeps.threat_text(study, "source")
+    assert "candidate source WordNet table, evaluation half, nearest tokens, one character" in sweeps.threat_text(
+        study, "source"
+    )
     assert sweeps.threat_text(study, "attacks") == "ℓ∞ ball of 2/255, 10 steps, 1 starts; 1 words from table:eval, content"
 
 
