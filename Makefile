@@ -30,4 +30,4 @@ site: .venv/ready
 	@touch $@
 
 clean:
-	rm -rf .venv runs results/quick book/_build
+	rm -rf .venv runs results/quick book/_build book/*.ipynb book/tables book/figures

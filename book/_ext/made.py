@@ -1,7 +1,7 @@
 """Sphinx extension: `jupyter-book build book/` makes the pages first that are made of results, in files that git ignores.
 
-Only those whose notebook, results or code have changed are run again (mmcoa/report/build.py). A copy of the book that `mmcoa book`
-has made already holds its pages.
+Only those whose notebook, results or code have changed are run again (mmcoa/report/build.py). A copy of the book that
+`mmcoa book` has made already holds its pages.
 """
 
 import contextlib

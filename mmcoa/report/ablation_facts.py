@@ -2,9 +2,9 @@
 
 from mmcoa.report.ablation_tables import by_variant, macro, seeds_text
 from mmcoa.report.ablations import GROUPS, REFERENCE, faults, said
+from mmcoa.report.facts import commits
 from mmcoa.report.names import attack_label, dataset_label, listed
 from mmcoa.report.strength_facts import counted
-from mmcoa.report.facts import commits
 from mmcoa.report.sweeps import described
 from mmcoa.report.tables import signed_interval
 from mmcoa.training.fault_names import FAULTS

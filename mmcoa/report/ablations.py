@@ -109,7 +109,8 @@ def settings_of(training):
 
 
 def keys(folder="results"):
-    """What can be shown (see sections.py): `ablations`, `ablation-GROUP`, `ablation-lambda-curve`, `all-ablations`, `faults`, `all-faults`."""
+    """What can be shown (see sections.py): `ablations`, `ablation-GROUP`, `ablation-lambda-curve`, `all-ablations`,
+    `faults`, `all-faults`."""
     try:
         found = load(folder)
     except NotRun:
@@ -179,7 +180,8 @@ def fault_effects(found):
 
 
 def lambda_curve(found):
-    """Accuracy against λ image where the two weights add up to one: columns variant, x, attack, accuracy, low, high, seeds, by x.
+    """Accuracy against λ image where the two weights add up to one: columns variant, x, attack, accuracy, low, high, seeds,
+    by x.
 
     The reference is one of the points; variants that change anything else beside the weights are not.
     """

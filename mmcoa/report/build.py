@@ -49,7 +49,8 @@ def build_book(study=STUDY, output=None, results="results", variant=None):
         results: folder of all results.
         variant: study with the same data and defences and another base model; default what VARIANTS says.
 
-    Raises `UserError` where results are missing, where a notebook fails, and with the first warning where a page does not build.
+    Raises `UserError` where results are missing, where a notebook fails, and with the first warning where a page does not
+    build.
     """
     name = load_profile(study).name if str(study).endswith((".yaml", ".yml")) else str(study)
     if not (SOURCES / "_config.yml").is_file() or not NOTEBOOKS.is_dir():
@@ -66,7 +67,8 @@ def build_book(study=STUDY, output=None, results="results", variant=None):
 
 
 def copy_sources(folder):
-    """Bring the book's sources into `folder`; what has not changed is left alone. Returns whether all pages have to be rendered."""
+    """Bring the book's sources into `folder`; what has not changed is left alone. Returns whether all pages have to be
+    rendered."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "_config.yml").is_file():
         raise UserError(f"{folder} holds other files than a book; choose an empty folder")
     wanted = {path.relative_to(SOURCES) for path in SOURCES.rglob("*") if path.is_file()}

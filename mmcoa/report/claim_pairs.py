@@ -1,8 +1,8 @@
 """Outcomes as the claims compare them: each defence in each task, picture by picture and seed by seed.
 
 Of the entries of a profile these count: the undefended model; out of distribution those that are called by their defence's
-own name (`mmcoa`, not `mmcoa-eps4`), and MATCHED for comparison; in distribution the fully trained ones (no few-shot), one for each
-data set.
+own name (`mmcoa`, not `mmcoa-eps4`), and MATCHED for comparison; in distribution the fully trained ones (no few-shot), one
+for each data set.
 """
 
 from dataclasses import dataclass

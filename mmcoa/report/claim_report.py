@@ -164,8 +164,8 @@ def summary(seen, study):
     """The verdicts in a sentence, or that a smoke run has none."""
     if seen.smoke:
         return (
-            f"The study {study.name} is a smoke run: it has fewer than {MIN_SEEDS} training seeds and few pictures, so this page gives no "
-            "verdicts. Its effects and intervals show what the page looks like, and nothing about the claims"
+            f"The study {study.name} is a smoke run: it has fewer than {MIN_SEEDS} training seeds and few pictures, so this "
+            "page gives no verdicts. Its effects and intervals show what the page looks like, and nothing about the claims"
         )
     words = (SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NO_VERDICT, NOT_JUDGED)
     groups = {word: [each.claim.key for each in seen.judged if each.verdict == word] for word in words}
@@ -179,7 +179,8 @@ def pairs_text(seen):
 
 
 def entering_table(found):
-    """One row a data set of a task: chance, and each method's clean accuracy, in brackets where it is too near chance to enter."""
+    """One row a data set of a task: chance, and each method's clean accuracy, in brackets where it is too near chance to
+    enter."""
     names = ordered({name for name, _ in found.pairs} - {MATCHED}, METHODS)
     rows = []
     for task in (OUT, IN):
@@ -237,9 +238,12 @@ def command(study, results="results"):
         f"{summary(seen, study)}."
         if seen.smoke
         else f"verdicts{SUFFIX}: of the direction of an effect, as the paper's own numbers were not at hand",
-        f"effect: points of macro accuracy, positive as claimed, with 95 % bootstrap intervals (classes, data sets and seeds drawn, {RESAMPLES:,} resamples)",
-        f"supported: interval above +{MARGIN:.0f} and p (Holm) < {ALPHA}; not supported: interval below +{MARGIN:.0f}; n: pictures",
-        f"{pairs_text(seen)} pairs of method and data set enter, having a clean accuracy of at least three times chance; the others: {claim_pairs.excluded_text(seen.found)}",
+        f"effect: points of macro accuracy, positive as claimed, with 95 % bootstrap intervals (classes, data sets and seeds "
+        f"drawn, {RESAMPLES:,} resamples)",
+        f"supported: interval above +{MARGIN:.0f} and p (Holm) < {ALPHA}; not supported: interval below +{MARGIN:.0f}; n: "
+        f"pictures",
+        f"{pairs_text(seen)} pairs of method and data set enter, having a clean accuracy of at least three times chance; the "
+        f"others: {claim_pairs.excluded_text(seen.found)}",
     ]
     tables = [
         (list(frame.columns), frame.map(lambda text: text.replace("\u00a0", " ")).to_numpy().tolist())

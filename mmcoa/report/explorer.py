@@ -5,8 +5,8 @@ functions that the report's tables use; the page only looks numbers up. Numbers 
 
     window.MMCOA_EXPLORER["openmoji"] = {methods, attacks, datasets, groups, models, evaluations, ...}
 
-A *unit* is what a number is about: a data set (its place in `datasets`) or the macro mean over a group of data sets (the number of
-data sets plus its place in `groups`). A *member* of a method is the mean over its training seeds, or one seed.
+A *unit* is what a number is about: a data set (its place in `datasets`) or the macro mean over a group of data sets (the
+number of data sets plus its place in `groups`). A *member* of a method is the mean over its training seeds, or one seed.
 """
 
 import json
@@ -118,7 +118,8 @@ def tasks_of(part):
 
 
 def shared(tasks, methods, task):
-    """Data sets, in alphabetical order, on which all methods were evaluated in a task; the undefended model is in every task."""
+    """Data sets, in alphabetical order, on which all methods were evaluated in a task; the undefended model is in every
+    task."""
     sets = set.intersection(*(set(tasks[name]) for name in methods))
     if task != "any":
         fits = lambda name, dataset: tasks[name][dataset] in (task, "zero_shot")  # noqa: E731

@@ -13,8 +13,8 @@ from mmcoa.report.tables import number, signed_interval
 def curve(study):
     """Macro accuracy of each defence at each number of shots, on the data sets that every point of the curve has.
 
-    Returns columns defense, shots (0: undefended; ALL: every picture), attack, accuracy, low, high (percent), n, sets, seeds, and
-    gain, gain_low, gain_high: points against the undefended model on the same pictures.
+    Returns columns defense, shots (0: undefended; ALL: every picture), attack, accuracy, low, high (percent), n, sets,
+    seeds, and gain, gain_low, gain_high: points against the undefended model on the same pictures.
     """
     found = in_distribution.entries(study)
     few = found[found.shots < ALL]

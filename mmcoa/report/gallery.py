@@ -134,7 +134,10 @@ def same(compared, labels, differ):
         return "The study has stored no outcome of the same models under the same attacks to compare with."
     models = listed(labels[name] for name in compared["models"])
     named = f": {'; '.join(differ)}" if differ else ""
-    return f"Of {compared['outcomes']:,} outcomes that the study has stored for the same models ({models}), pictures and attacks, {len(differ)} came out otherwise here{named}."
+    what = (
+        f"Of {compared['outcomes']:,} outcomes that the study has stored for the same models ({models}), pictures and attacks"
+    )
+    return f"{what}, {len(differ)} came out otherwise here{named}."
 
 
 def page(content, pictures):
@@ -164,7 +167,8 @@ def choosers(content):
 def example(content, one, pictures):
     """One picture: a heading, then a row of panels a model."""
     attribution(content, one["dataset"])
-    where = f"{dataset_label(one['dataset'])}, picture {one['sample_id']} of the split {one['split']}; undefended model: {content['kinds'][one['kind']]}"
+    where = f"{dataset_label(one['dataset'])}, picture {one['sample_id']} of the split {one['split']}"
+    where += f"; undefended model: {content['kinds'][one['kind']]}"
     rows = "\n".join(row(content, one, model, pictures) for model in content["models"])
     return (
         f'<section class="example" data-dataset="{escape(one["dataset"])}" data-kind="{escape(one["kind"])}">\n'
@@ -237,7 +241,8 @@ def predictions(one, found):
         rest = max(0.0, rest - own)
     lines.append(("all others", rest, "rest"))
     items = "".join(
-        f"<li{f' class={style}' if style else ''}><b>{escape(name)}</b> <span>{escape(percent(probability))}</span><i style=width:{100 * probability:.1f}%></i></li>"
+        f"<li{f' class={style}' if style else ''}><b>{escape(name)}</b> <span>{escape(percent(probability))}</span><i "
+        f"style=width:{100 * probability:.1f}%></i></li>"
         for name, probability, style in lines
     )
     return f"<ol>{items}</ol>"

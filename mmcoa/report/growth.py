@@ -28,7 +28,8 @@ NUMBERS = ("value", "seconds", "median", "longest", "n", "classes", "steps", "re
 
 
 def cost(results="results"):
-    """Measurements of benchmarks/cost.py on all machines, one row a point; columns as there, by hardware, what, attack and value.
+    """Measurements of benchmarks/cost.py on all machines, one row a point; columns as there, by hardware, what, attack and
+    value.
 
     Raises `UserError` for a damaged file.
     """
@@ -156,7 +157,8 @@ def of_growth(results="results"):
 
 
 def says(lines):
-    """`a picture more costs 0.023 s under image and ...; ...`, of the lines that explain at least nine tenths of the variance."""
+    """`a picture more costs 0.023 s under image and ...; ...`, of the lines that explain at least nine tenths of the
+    variance."""
     clauses = []
     for what, unit in WHATS.items():
         if what not in lines.index.get_level_values("what"):

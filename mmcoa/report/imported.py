@@ -1,4 +1,5 @@
-"""Which files of the package some code depends on: the modules of mmcoa that it imports, those that they import, and their data."""
+"""Which files of the package some code depends on: the modules of mmcoa that it imports, those that they import, and their
+data."""
 
 import ast
 import functools
@@ -10,7 +11,8 @@ DATA = (".csv", ".yaml", ".json", ".txt", ".css", ".js")
 
 
 def files(sources):
-    """Paths, sorted: all modules that Python sources (texts) import, directly or through each other, and the data in their folders."""
+    """Paths, sorted: all modules that Python sources (texts) import, directly or through each other, and the data in their
+    folders."""
     found, waiting = set(), {path for source in sources for path in imports(source)}
     while waiting:
         path = waiting.pop()

@@ -1,7 +1,8 @@
-"""In distribution: models trained on a data set's training split and judged on its test split, with all its pictures or a few a class.
+"""In distribution: models trained on a data set's training split and judged on its test split, with all its pictures or a
+few a class.
 
-A defence has one model a data set and seed, under whichever name the profile gives it: `mmcoa-in`, or `mmcoa` where its training
-set is evaluated too. Intervals draw classes and training seeds, never data sets, of which there are few (paired.py).
+A defence has one model a data set and seed, under whichever name the profile gives it: `mmcoa-in`, or `mmcoa` where its
+training set is evaluated too. Intervals draw classes and training seeds, never data sets, of which there are few (paired.py).
 """
 
 from dataclasses import replace
@@ -38,14 +39,16 @@ def there(study):
 
 
 def few_shot(study):
-    """Whether models trained on a few pictures a class can be shown beside the undefended one, on a data set that all of them have."""
+    """Whether models trained on a few pictures a class can be shown beside the undefended one, on a data set that all of
+    them have."""
     found = entries(study)
     sets = [set(part.dataset) for _, part in found[found.shots < ALL].groupby(["defense", "shots"])]
     return bool(sets and set.intersection(*sets))
 
 
 def full(study):
-    """The `Results` of models trained on all pictures, each under its defence's name, and the undefended model on the same data sets."""
+    """The `Results` of models trained on all pictures, each under its defence's name, and the undefended model on the same
+    data sets."""
     found = entries(study)
     return named(study, chosen(found[found.shots == ALL]))
 
@@ -80,7 +83,8 @@ def common(study):
 
 
 def sets_of(study, method, attack):
-    """One (correct, float [seeds, N]; label [N]) a data set, in order, of the training seeds that a method has on all of them."""
+    """One (correct, float [seeds, N]; label [N]) a data set, in order, of the training seeds that a method has on all of
+    them."""
     seed = dict(zip(study.training.model, study.training.seed, strict=True)) if len(study.training) else {}
     own = study.outcomes[study.outcomes.method == method]
     own = own.assign(seed=[seed.get(model, 0) for model in own.model])
@@ -92,7 +96,8 @@ def sets_of(study, method, attack):
 
 
 def macro(study, against=None):
-    """Macro mean over data sets of each method and attack: columns method, attack, accuracy, low, high (percent), n, sets, seeds.
+    """Macro mean over data sets of each method and attack: columns method, attack, accuracy, low, high (percent), n, sets,
+    seeds.
 
     With `against`, a method that has one model, accuracy is the difference from it on the same pictures, in points.
     A method whose data sets share no training seed is left out.

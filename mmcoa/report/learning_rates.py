@@ -37,7 +37,8 @@ def chosen(frame):
 
 
 def table(frame):
-    """Defence x learning rate of `measured`, as text: mean of the four accuracies over seeds, clean and both; the chosen rate is marked."""
+    """Defence x learning rate of `measured`, as text: mean of the four accuracies over seeds, clean and both; the chosen
+    rate is marked."""
     rows, means = [], frame.groupby(["defense", "lr"])[["mean", "clean", "robust"]].mean()
     for name, lr in chosen(frame).items():
         row = {"method": method_label(name)}

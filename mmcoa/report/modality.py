@@ -1,7 +1,7 @@
 """Which modality breaks a picture: the image attack alone, the text attack alone, either of them, or only both put together.
 
-From per-sample outcomes. A picture falls to a combined attack where one of COMBINED that the study has breaks it; the per-sample
-worst case is no attack of its own and is not among them.
+From per-sample outcomes. A picture falls to a combined attack where one of COMBINED that the study has breaks it; the
+per-sample worst case is no attack of its own and is not among them.
 """
 
 import matplotlib.pyplot as plt
@@ -55,7 +55,8 @@ def kinds(study):
 def shares(study):
     """Share of the pictures that fall to each kind, by method and data set, macro mean last.
 
-    Returns columns method, dataset, kind, share, low, high (percent; Wilson for a data set, clustered bootstrap for the mean), n.
+    Returns columns method, dataset, kind, share, low, high (percent; Wilson for a data set, clustered bootstrap for the
+    mean), n.
     """
     rows, every = [], kinds(study)
     for method in study.methods:
@@ -97,8 +98,8 @@ def sets_table(frame, method="none"):
 def interaction(study):
     """What a combined attack takes beyond the union of the image and the text attack, each made alone.
 
-    Returns columns method, attack, points, low, high, n: macro mean over data sets, paired; negative where the two perturbations,
-    put together, undo part of each other.
+    Returns columns method, attack, points, low, high, n: macro mean over data sets, paired; negative where the two
+    perturbations, put together, undo part of each other.
     """
     rows = []
     for method in ordered(study.methods, METHODS):
@@ -169,7 +170,8 @@ def figure(frame):
 
 
 def class_losses(study):
-    """How the text attack treats each class: columns method, dataset, label, right (pictures right unattacked, summed over models), lost.
+    """How the text attack treats each class: columns method, dataset, label, right (pictures right unattacked, summed over
+    models), lost.
 
     Classes without a right picture are left out. `kind`: `keeps all`, `loses some` or `loses all` of them.
     """
@@ -187,7 +189,8 @@ CLASS_KINDS = {"keeps all": ("#d9d9d9", ""), "loses some": (style.SKY, "///"), "
 
 
 def classes_table(frame):
-    """`class_losses` by method: shares of the classes (percent, all data sets and models pooled), and quartiles of the share lost."""
+    """`class_losses` by method: shares of the classes (percent, all data sets and models pooled), and quartiles of the
+    share lost."""
     rows = []
     for method in ordered(frame.method, METHODS):
         part = frame[frame.method == method]
@@ -226,7 +229,8 @@ def facts(study, frame, beyond):
         "kind_by_image": listed(f"{method_label(name)} {share(name, IMAGE, EITHER)}" for name in trained) or "no model",
         "kind_base_text": share("none", TEXT, EITHER), "kind_base_image": share("none", IMAGE, EITHER),
         "union": f"{number(*macro_interval(union))} %",
-        "beyond": listed(f"{attack_label(r.attack)} {signed_interval(r.points, r.low, r.high)}" for r in base.itertuples()) or "none was run",
+        "beyond": listed(f"{attack_label(r.attack)} "
+            f"{signed_interval(r.points, r.low, r.high)}" for r in base.itertuples()) or "none was run",
         "combined": listed(map(attack_label, combined(study))) or "none",
     }  # fmt: skip
     made["template_share"] = f"{words.template_share(study):.0f} %"

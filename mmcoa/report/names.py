@@ -123,7 +123,8 @@ def source_label(name):
 
 
 def dataset_label(name):
-    """`openmoji/land-vehicles` -> `land vehicles`; `photos/cifar10` -> `cifar10`; names of other families keep their first part."""
+    """`openmoji/land-vehicles` -> `land vehicles`; `photos/cifar10` -> `cifar10`; names of other families keep their first
+    part."""
     if name == "openmoji/others":
         return "all other emoji"
     return name.removeprefix("openmoji/").removeprefix("photos/").removeprefix("wds:").replace("-", " ")

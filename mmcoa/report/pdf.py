@@ -81,7 +81,8 @@ def edition():
 
 
 def within(body):
-    """Links to other places of the report lead there in the PDF; in place of a link to a file, which a reader of the PDF does not
+    """Links to other places of the report lead there in the PDF; in place of a link to a file, which a reader of the PDF
+    does not
     have beside it, stands the name of that file."""
     body = re.sub(r'href="index\.html#', 'href="#', body)
     body = re.sub(r'<a\b[^>]*\bhref="_downloads/[^"]*/([^"/]+)"[^>]*>.*?</a>', r"<code>\1</code>", body, flags=re.S)
@@ -104,7 +105,8 @@ def print_page(browser, page, output):
 def packed(path):
     """Pack the objects of a PDF, in its place; returns the number of its pages.
 
-    Chromium writes the tags that a screen reader needs, one for each cell of a table, as objects without compression: a quarter of the file.
+    Chromium writes the tags that a screen reader needs, one for each cell of a table, as objects without compression: a
+    quarter of the file.
     """
     with pikepdf.open(path, allow_overwriting_input=True) as document:
         document.save(path, object_stream_mode=pikepdf.ObjectStreamMode.generate)

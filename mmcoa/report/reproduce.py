@@ -37,9 +37,9 @@ def plans(results="results"):
     """One row a shipped profile: what it holds, and what of it is done here.
 
     Returns columns profile, purpose (first comment of its file), base_model, models, seeds (of each trained method), datasets,
-    pictures (a data set, main evaluation; None: all), attacks (of the main evaluation), sweeps (evaluations beside it; both as names
-    with spaces between), pretrain, train, evaluate (cells), GB (of all its data sets on disk, as far as their records say), cells,
-    done (cells in the packed results), and for each device that did some `hours DEVICE`.
+    pictures (a data set, main evaluation; None: all), attacks (of the main evaluation), sweeps (evaluations beside it; both
+    as names with spaces between), pretrain, train, evaluate (cells), GB (of all its data sets on disk, as far as their
+    records say), cells, done (cells in the packed results), and for each device that did some `hours DEVICE`.
     """
     return pd.DataFrame([_plan(name, path, results) for name, path in shipped_profiles().items()])
 
@@ -89,7 +89,8 @@ def plans_table(frame):
 
 
 def done_table(frame):
-    """Cells of each profile of `plans` by kind, how many have a result here, and the hours that those took; blank: never run."""
+    """Cells of each profile of `plans` by kind, how many have a result here, and the hours that those took; blank: never
+    run."""
     rows = []
     for row in frame.to_dict("records"):
         cells = {"profile": row["profile"], "pre-training": f"{row['pretrain']:,}", "fine-tuning": f"{row['train']:,}"}
@@ -100,7 +101,8 @@ def done_table(frame):
 
 
 def done_cells(study):
-    """`study.cells` with `of` (method of a training, sweep of an evaluation; empty: the main one) and `pictures` of an evaluation."""
+    """`study.cells` with `of` (method of a training, sweep of an evaluation; empty: the main one) and `pictures` of an
+    evaluation."""
     every = [study, *(part for values in study.sweeps.values() for part in values.values())]
     pictures = pd.concat([part.rows for part in every]).groupby("cell").n.first()
     of = study.cells.sweep.where(study.cells.kind == "evaluate", study.cells.entry)
@@ -110,8 +112,8 @@ def done_cells(study):
 def cost_by_kind(study):
     """`done_cells` by kind, trainings by method and evaluations by sweep.
 
-    Returns columns kind, of, cells, pictures (text), median, smallest, largest (seconds of a cell), hours (of all), share (of the
-    study's hours, percent), device, threads, commits (texts).
+    Returns columns kind, of, cells, pictures (text), median, smallest, largest (seconds of a cell), hours (of all), share
+    (of the study's hours, percent), device, threads, commits (texts).
     """
     frame, rows = done_cells(study), []
     order = {("train", name): i for i, name in enumerate(ordered(frame.of[frame.kind == "train"], METHODS))}

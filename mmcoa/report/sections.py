@@ -25,14 +25,15 @@ from mmcoa.report.names import SWEEPS
 
 
 def available(study, results="results", variant=None):
-    """Keys of what can be shown; `results`: the folder of all results; `variant`: study of the same data with another base model.
+    """Keys of what can be shown; `results`: the folder of all results; `variant`: study of the same data with another base
+    model.
 
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
     implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `in-distribution`, `few-shot`; `gallery`,
     `examples` and `example` (pictures of it, see worked.py); `learning-rates` (tuning for the same base model);
-    `epsilon-methods` and `attacks-methods` (sweeps over epsilon and over all attacks with defended models); `variants`; and those of
-    `ablations.keys`.
+    `epsilon-methods` and `attacks-methods` (sweeps over epsilon and over all attacks with defended models); `variants`; and
+    those of `ablations.keys`.
     """
     every, study = study, tasks.everywhere(study)
     keys = {name for name in SWEEPS if any("none" in set(part.rows.method) for part in study.sweeps.get(name, {}).values())}

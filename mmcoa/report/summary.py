@@ -66,7 +66,8 @@ def defences_says(means, out):
     trained = [name for name in ordered(out.methods, METHODS) if name != "none"]
     best = {name: means.loc[trained, name] for name in MAIN[1:] if name in means}
     return "; ".join(
-        f"{attack_label(name)}, {method_label(own.idxmax())} with {percent(own.max())} (undefended {percent(means.loc['none', name])})"
+        f"{attack_label(name)}, {method_label(own.idxmax())} with {percent(own.max())} (undefended "
+        f"{percent(means.loc['none', name])})"
         for name, own in best.items()
     )
 

@@ -32,11 +32,6 @@ def one(study, name):
     return next(iter(study.sweep(name).values()))
 
 
-def first_of(study, *attacks):
-    """The first of these attacks that a study has, or None: `pgd` is another name of `image`."""
-    return next((attack for attack in attacks if attack in study.attacks), None)
-
-
 def curve(study, name, method="none"):
     """Macro accuracy of one method over a sweep with numbers for values.
 
@@ -106,7 +101,8 @@ def attacks_table(study, method="none"):
 
 
 def attacks_methods_table(study):
-    """Macro accuracy (percent, with interval) of each method of the sweep `attacks` as text: one row an attack, one column a method."""
+    """Macro accuracy (percent, with interval) of each method of the sweep `attacks` as text: one row an attack, one column
+    a method."""
     frame = macro(one(study, "attacks"))
     frame["text"] = [number(r.accuracy, r.low, r.high) for r in frame.itertuples()]
     wide = frame.pivot(index="attack", columns="method", values="text")
@@ -188,10 +184,7 @@ def longest_edit(study):
 
 def most_edited(study):
     """The study of the smallest budget above one word, of the sweep `budget`; without one, that of the largest."""
-    parts = sorted(
-        study.sweep("budget").items(),
-        key=lambda item: parse_epsilon(item[0]),
-    )
+    parts = sorted(study.sweep("budget").items(), key=lambda item: parse_epsilon(item[0]))
     return next((part for value, part in parts if parse_epsilon(value) > 1), parts[-1][1])
 
 

@@ -1,7 +1,7 @@
 """Which models of a study compare with each other.
 
-A study may hold models that were judged on every data set and others that were judged on the one that they were trained on. A mean
-over data sets says nothing where two rows of a table mean two sets of data sets, so each page takes one of these parts:
+A study may hold models that were judged on every data set and others that were judged on the one that they were trained on.
+A mean over data sets says nothing where two rows of a table mean two sets of data sets, so each page takes one of these parts:
 
     tasks.everywhere(study)             # the undefended model and the methods judged on all data sets
     tasks.out_of_distribution(study)    # the same, without the data sets that one of them was trained on
@@ -34,7 +34,8 @@ def out_of_distribution(study):
     sets = set().union(*judged(study).values()) - seen
     if not sets:
         raise UserError(
-            f"study '{study.name}' evaluates its models on nothing but what they were trained on: nothing is out of distribution"
+            f"study '{study.name}' evaluates its models on nothing but what they were trained on: nothing is out of "
+            f"distribution"
         )
     sweeps = {
         name: {value: only(part, sets=sets) for value, part in parts.items() if sets & set().union(*judged(part).values())}

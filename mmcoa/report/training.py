@@ -16,7 +16,8 @@ MEASURED = ("clean", "image", "text", "robust")  # accuracies on the held-out sl
 
 
 def logs(study):
-    """Training logs of the study's models: columns model, method, step, loss, `relative` (to the model's own first loss), and more."""
+    """Training logs of the study's models: columns model, method, step, loss, `relative` (to the model's own first loss),
+    and more."""
     front = ["model", "method", "step", "loss", "relative"]
     if study.logs.empty:
         return pd.DataFrame(columns=front)
@@ -126,7 +127,8 @@ def short(value):
 
 
 def held_out(study):
-    """Accuracy on the held-out slice: one row a model and state (`final`, `best`), with step, samples and MEASURED in percent."""
+    """Accuracy on the held-out slice: one row a model and state (`final`, `best`), with step, samples and MEASURED in
+    percent."""
     rows = []
     for row in study.training[study.training.held_out_samples.notna()].to_dict("records"):
         for state in ("final", "best"):

@@ -83,7 +83,8 @@ def accuracy_table(pair):
 
 
 def gains(pair):
-    """Points gained on the undefended model: columns method, attack, what (both base models' names, `difference`), points, low, high, n.
+    """Points gained on the undefended model: columns method, attack, what (both base models' names, `difference`), points,
+    low, high, n.
 
     The difference is the second's gain minus the first's on the same pictures.
     """

@@ -47,7 +47,8 @@ def text_changes(study, method="none"):
 
 
 def lost(outcomes):
-    """Per label of one data set: n, right pictures `clean` (where known) and `text`, and `lost`, by which the worst is found."""
+    """Per label of one data set: n, right pictures `clean` (where known) and `text`, and `lost`, by which the worst is
+    found."""
     names = {name: f"{name}_correct" for name in ("clean", "text") if f"{name}_correct" in outcomes}
     counts = outcomes.groupby("label").agg(n=("label", "size"), **{name: (column, "sum") for name, column in names.items()})
     counts["lost"] = counts.get("clean", counts.n) - counts.text
@@ -106,7 +107,8 @@ def hits_table(study):
 
 
 def methods_table(study):
-    """For each method the share of its prompts that lose a template word, a word of the class name, or none; mean over seeds."""
+    """For each method the share of its prompts that lose a template word, a word of the class name, or none; mean over
+    seeds."""
     rows = []
     for method in ordered(study.methods, METHODS):
         changes, found = text_changes(study, method), hits(study, method)

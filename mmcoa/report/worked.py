@@ -1,4 +1,5 @@
-"""Single pictures of a study's gallery (gallery.py) as figures: some that the image attack broke, and one through all attacks."""
+"""Single pictures of a study's gallery (gallery.py) as figures: some that the image attack broke, and one through all
+attacks."""
 
 import textwrap
 from pathlib import Path
@@ -68,7 +69,8 @@ def percent(probability):
 
 
 def probabilities_table(one):
-    """One row a class, one column an attack: probability in percent where the class is among the five likeliest, else a dash."""
+    """One row a class, one column an attack: probability in percent where the class is among the five likeliest, else a
+    dash."""
     names = dict.fromkeys([one["class_name"], *(name for made in one["attacks"].values() for name, _ in made["top"])])
     rows = []
     for name in names:

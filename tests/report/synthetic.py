@@ -58,7 +58,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of `models`: its name, defence and seeds; in distribution the data sets; settings of its training; made-up bonus."""
+    """A line of `models`: name, defence and seeds; in distribution the data sets; settings of its training; made-up bonus."""
 
     name: str
     defense: str
@@ -196,7 +196,7 @@ def add_training(made, about, entry, seed, dataset, base, logs):
 
 
 def add_evaluation(made, about, seed, attacks, n, threat, trained_on, base, bonus):
-    """Rows, outcomes, changes and checks of one model on one data set; models of a defence share its luck with the pictures by seed."""
+    """Rows, outcomes, changes and checks of one model on one data set; variants share their seed's luck with the pictures."""
     dataset, defense, model = about["dataset"], about["defense"], about["model"]
     names = class_names(dataset)
     point = {key: about[key] for key in packed.POINT}
@@ -315,7 +315,7 @@ def make_checks(model):
 STRENGTH_CSV = """attack,norm,epsilon,steps,dataset,model,n,ours_robust,theirs_robust,difference_points,implementation,version,agrees,command
 pgd,linf,2/255,10,openmoji/birds,openmoji-clip,100,60.0,60.0,0.0,torchattacks,3.5.1,True,python benchmarks/strength.py
 apgd-ce,l2,0.2,50,openmoji/birds,openmoji-clip,100,57.0,55.0,2.0,torchattacks,3.5.1,no: 2.0 points above,python benchmarks/strength.py
-"""
+"""  # noqa: E501
 SPEED_CSV = """what,setting,ours,baseline,ratio,unit,target,versions,hardware
 PGD step,batch 64,0.2,0.8,4.0,s a step,3.5x,torch 2.8,2 CPU cores
 text attack,100 prompts,12.3,110.7,9.0,s,10x,torch 2.8,2 CPU cores

@@ -254,7 +254,8 @@ def test_data_sets_that_disagree_widen_the_interval():
 
 
 def test_union_by_hand():
-    """Four pictures; survivors of the image attack 1, 2, 3, of the text attack 2, 3, 4: of both 2, 3; of the independent attack 2."""
+    """Four pictures; survivors of the image attack 1, 2, 3, of the text attack 2, 3, 4: of both 2, 3; of the independent
+    attack 2."""
     study = study_of({"none": LEVELS["none"]})
     first = study.outcomes[study.outcomes.dataset == "set0"].head(4).assign(label=[0, 0, 1, 1], clean_correct=True)
     first = first.assign(

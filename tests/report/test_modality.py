@@ -9,8 +9,8 @@ from mmcoa.report.names import MACRO
 
 # clean, image, text, sequential -> kind
 CASES = [
-    (1, 1, 1, 1, STANDS), (1, 1, 1, 0, TOGETHER), (1, 0, 0, 0, EITHER), (1, 0, 0, 1, EITHER), (1, 1, 0, 0, TEXT), (1, 1, 0, 1, TEXT),
-    (1, 0, 1, 0, IMAGE), (0, 0, 0, 0, WRONG),
+    (1, 1, 1, 1, STANDS), (1, 1, 1, 0, TOGETHER), (1, 0, 0, 0, EITHER), (1, 0, 0, 1, EITHER), (1, 1, 0, 0, TEXT),
+    (1, 1, 0, 1, TEXT), (1, 0, 1, 0, IMAGE), (0, 0, 0, 0, WRONG),
 ]  # fmt: skip
 
 

@@ -166,7 +166,8 @@ def test_figure(measured, tmp_path):
 
 @pytest.mark.parametrize("there", [True, False])
 def test_the_page_runs_and_shows_every_table(there, folder, tmp_path, monkeypatch):
-    """Its cells in this process, with and without results/cost; tables have a caption, a name and a download, and each fact exists."""
+    """Its cells in this process, with and without results/cost; tables have a caption, a name and a download, and each fact
+    exists."""
     made = tmp_path / "results"
     made.mkdir()
     for path in folder.iterdir():

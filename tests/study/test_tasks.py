@@ -4,7 +4,6 @@ import pytest
 
 import mmcoa
 from mmcoa.errors import UserError
-from mmcoa.report.results import method_of
 from mmcoa.study.cell import run_evaluate_cells, run_train_cell
 from mmcoa.study.cells import expand, study_models
 from mmcoa.study.profiles import load_profile, model_ids
@@ -25,7 +24,6 @@ def test_in_distribution_trains_on_each_data_set_and_judges_on_that_one(write_pr
         assert model.evaluate_parameters["dataset"] == [evaluated.parameters["dataset"]]
         assert model.train.parameters["split"] == "train" and evaluated.parameters["split"] == "test"
         assert model.train.parameters["shots"] == 1
-    assert method_of("tecoa-on-openmoji-birds-seed1", "tecoa") == "tecoa"
 
 
 def test_both_tasks_in_one_profile(write_profile):
