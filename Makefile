@@ -33,7 +33,7 @@ site: .venv/ready  # what is published, pages and one PDF, in book/_build/site, 
 	$(BIN)/python -m mmcoa.report.publish book/_build/site $(if $(VERSIONS),--versions $(VERSIONS))
 
 clean:  # remove the environment and all that is built
-	rm -rf .venv runs results/quick book/_build
+	rm -rf .venv runs results/quick book/_build book/*.ipynb book/tables book/figures
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"mmcoa needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Say: make PYTHON=python3.12 ...")'

@@ -1,9 +1,9 @@
 """Sphinx extension: written pages load only what they use, so that the first page is small, and screen readers can read them.
 
 The theme draws its icons with a web font and loads a script of 1.5 MB that would draw them again; it also asks for fonts
-ahead of need, those for trademarks too. MathJax is only for pages with equations. Templates of the theme are no pages; its source maps and
-catalogues of translations, 1.8 MB, serve who develops it. The bibliography is marked as a list, whose entries must then be
-marked as its items.
+ahead of need, those for trademarks too. MathJax is only for pages with equations. Templates of the theme are no pages; its
+source maps and catalogues of translations, 1.8 MB, serve who develops it. The bibliography is marked as a list, whose
+entries must then be marked as its items.
 """
 
 import re

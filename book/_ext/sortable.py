@@ -1,8 +1,9 @@
 """Sphinx extension: large tables can be sorted and searched in the browser, offline, with DataTables.
 
-DataTables comes from the installed package itables, as an ES module, which browsers refuse to load from file://; it is written to the
-site as a plain script, and only pages with a large table load it. Cells get the key by which they are sorted: numbers are text on
-these pages, `61.3 (58.2–64.1)` or `−3.1`. A last row of means becomes the table's foot, which stays where it is.
+DataTables comes from the installed package itables, as an ES module, which browsers refuse to load from file://; it is
+written to the site as a plain script, and only pages with a large table load it. Cells get the key by which they are
+sorted: numbers are text on these pages, `61.3 (58.2–64.1)` or `−3.1`. A last row of means becomes the table's foot, which
+stays where it is.
 """
 
 import re
@@ -71,7 +72,8 @@ def as_script(module):
     default = re.search(r"([\w$]+) as default\b", exports[0][1]) if len(exports) == 1 else None
     if default is None or re.search(r"(?:^|;)\s*import\b\s*[\w{*\"']", module, re.M):
         raise ExtensionError(
-            "the DataTables bundle of the installed itables has another form than expected; install the version in constraints.txt"
+            "the DataTables bundle of the installed itables has another form than expected; install the version in "
+            "constraints.txt"
         )
     start, end = exports[0].span()
     return f'(function(){{"use strict";{module[:start]}window.DataTable={default[1]};{module[end:]}\n}})();\n'
@@ -141,7 +143,8 @@ def plain(html):
 
 
 def number(text):
-    """The number that a text begins with, None where it begins with none: `61.3 (58.2–64.1)`, `−3.1`, `12,345`, `1/255`, `80 % of 50`."""
+    """The number that a text begins with, None where it begins with none: `61.3 (58.2–64.1)`, `−3.1`, `12,345`, `1/255`,
+    `80 % of 50`."""
     found = NUMBER.match(text.replace("−", "-"))
     if not found:
         return None

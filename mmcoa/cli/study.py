@@ -124,16 +124,11 @@ def gallery(
 
 
 def book(
-    profiles: Annotated[
-        list[str], typer.Argument(help="names of profiles whose results exist; several make the parts of one book")
-    ],
+    study: Annotated[str, typer.Argument(help="name of a study whose results exist")] = "openmoji",
     summary: Annotated[bool, typer.Option("--summary/--no-summary", help="print the summary table")] = True,
     pdf: Annotated[bool, typer.Option("--pdf", help="print it as one PDF too; needs Chromium or Chrome")] = False,
-    allow_holes: Annotated[
-        bool, typer.Option("--allow-holes", help="build it although results are missing; pages name them")
-    ] = False,
 ):
-    """Build the report of one or several studies. Example: mmcoa book quick"""
+    """Build the report of a study; only what has changed is made again. Example: mmcoa book quick"""
     from mmcoa.report.build import build_book
     from mmcoa.report.pdf import find_browser
     from mmcoa.report.publish import add_pdf
@@ -141,21 +136,21 @@ def book(
 
     if pdf:
         find_browser()  # what is missing is said before anything is built
-    path = build_book(profiles, holes=allow_holes)
+    path = build_book(study)
     printed = add_pdf(path.parent, path.parents[2]) if pdf else None
-    for profile in profiles if summary else []:
-        frame = summary_table(profile, holes=allow_holes)
+    if summary:
+        frame = summary_table(path.parents[2].name)
         print_table([str(c) for c in frame.columns], frame.to_numpy().tolist())
     console.print(f"report: {path}", soft_wrap=True)
     if printed:
         console.print(f"PDF: {printed}", soft_wrap=True)
 
 
-def claims(profile: Annotated[str, typer.Argument(help="name of a profile whose results exist")]):
+def claims(study: Annotated[str, typer.Argument(help="name of a study whose results exist")]):
     """The paper's claims C1 to C5, judged on a study's results. Example: mmcoa claims openmoji"""
     from mmcoa.report.claim_report import command
 
-    verdicts, parts, lines = command(profile)
+    verdicts, parts, lines = command(study)
     print_table(*verdicts)
     console.print()
     print_table(*parts)

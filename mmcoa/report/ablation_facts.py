@@ -2,9 +2,11 @@
 
 from mmcoa.report.ablation_tables import by_variant, macro, seeds_text
 from mmcoa.report.ablations import GROUPS, REFERENCE, faults, said
+from mmcoa.report.facts import commits
 from mmcoa.report.names import attack_label, dataset_label, listed
 from mmcoa.report.strength_facts import counted
-from mmcoa.report.sweeps import described, signed_interval, symbols
+from mmcoa.report.sweeps import described
+from mmcoa.report.tables import signed_interval
 from mmcoa.training.faults import FAULTS
 
 
@@ -17,7 +19,7 @@ def of_ablations(found):
     facts = {
         "sets": counted(len(sizes), "data set"),
         "n": f"{sizes.sum():,}",
-        "threat": symbols(described(found, REFERENCE)),
+        "threat": described(found, REFERENCE),
         "trained_on": dataset_label(settings["dataset"]),
         "base_model": listed(found.rows.base_model.unique()),
         "training": training_text(settings),
@@ -26,10 +28,8 @@ def of_ablations(found):
         "missing": listed(missing) or "none",
         "faults_missing": listed(lacking) or "none",
         "unfinished": listed(found.unfinished) or "none",
-        "commits": listed(dict.fromkeys(made["made_with"] for made in found.made)),
-        "machines": listed(
-            dict.fromkeys(f"{made['device']}, {counted(made['threads'], 'thread')}" for made in found.made), "or"
-        ),
+        "commits": commits(found.made.commit),
+        "machines": listed(dict.fromkeys(f"{r.device}, {counted(r.threads, 'thread')}" for r in found.made.itertuples()), "or"),
     }
     return {f"ablations_{key}": text for key, text in facts.items()}
 

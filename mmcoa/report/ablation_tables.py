@@ -9,7 +9,7 @@ import pandas as pd
 from mmcoa.report import style
 from mmcoa.report.ablations import GROUPS, REFERENCE, faults, label
 from mmcoa.report.names import attack_label
-from mmcoa.report.sweeps import signed_interval
+from mmcoa.report.tables import signed_interval
 from mmcoa.training.faults import FAULTS
 
 

@@ -1,24 +1,24 @@
 """What each part of MMCoA does, and what each fault of the released code does: variants beside the reference, one change each.
 
-The results of the profile `ablations`, whichever profile the book is made for. What a variant changes is read from the
-settings in its training record, not from its name.
+The results of the study `ablations`, whichever study the book is made for. What a variant changes is read from the settings
+of its training, not from its name.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 
-from mmcoa import defenses
 from mmcoa.errors import UserError
-from mmcoa.report import paired
-from mmcoa.report.results import made_with, method_of, read_outcomes
-from mmcoa.study.records import read_record
+from mmcoa.report import paired, results
+from mmcoa.store import packed
+from mmcoa.threat import format_epsilon, parse_epsilon
 from mmcoa.training.faults import FAULTS
 
-PROFILE = "ablations"
-COMMAND = f"mmcoa run {PROFILE}"
+STUDY = "ablations"
+COMMAND = f"mmcoa run {STUDY}"
 REFERENCE = "mmcoa"
 ATTACKS = ("clean", "image", "text", "sequential")
 GROUPS = {  # which settings belong together; a variant belongs where one of its changes does
@@ -29,8 +29,11 @@ GROUPS = {  # which settings belong together; a variant belongs where one of its
     "positives": ("positives", ("positives",)),
     "other": ("other settings", ()),  # of no group above
 }
-# A record leaves out what the defence does by default; both towers is the reference's (mmcoa/defenses/mmcoa.py).
-DEFAULTS = defenses.record(REFERENCE).settings | {"trains": "both"}
+# Of trainings.csv, what was asked for; in `with` stand the defence's own settings.
+SETTINGS = (
+    *("dataset", "split", "samples", "shots", "steps", "batch_size", "inner_steps", "epsilon", "lr", "trains", "last_blocks"),
+    *("lora_rank", "precision", "candidate_source", "fault"),
+)
 SAID = {
     "lambda_image": "λ image {}",
     "lambda_text": "λ text {}",
@@ -49,24 +52,24 @@ SINGULAR = {
 
 
 class NotRun(UserError):
-    """The profile was not run, or not far enough."""
+    """The study was not run, or not far enough."""
 
 
 @dataclass(frozen=True)
 class Ablations:
     """Finished results. A variant is an entry of the profile's `models`: one model, or one a seed.
 
-    rows: result rows of the main evaluation, with `model_id` and `method` (the variant).
+    rows: result rows of the main evaluation, with `model` and `method` (the variant).
     outcomes: one row a model, data set and sample: method, train_seed, dataset, sample_id, label, `ATTACK_correct`.
     settings: {variant: its training's settings without the seed}, the reference first.
-    made: one dict a model: made_with (commits), device, threads.
+    made: trainings.csv of these models.
     unfinished: ids of models that lack an evaluation which the reference has; they are in nothing above.
     """
 
     rows: pd.DataFrame
     outcomes: pd.DataFrame
     settings: dict
-    made: list
+    made: pd.DataFrame
     unfinished: tuple = ()
 
     @property
@@ -79,55 +82,37 @@ class Ablations:
         return [group for group in GROUPS if variants(self, group)]
 
 
-def load(results="results"):
-    """Read `results/ablations`. Raises `NotRun` where the reference has no finished results there."""
-    folder = Path(results) / PROFILE
-    rows = main_rows(folder)
+def load(folder="results"):
+    """Read results/ablations. Raises `NotRun` where the reference has no finished results there."""
+    if packed.read_cells(Path(folder) / STUDY) is None:
+        raise NotRun(f"no results in {Path(folder) / STUDY}; run: {COMMAND}")
+    study = results.load(STUDY, folder)
+    rows = study.rows[study.rows.defense == REFERENCE]
     wanted = set(rows.dataset[rows.method == REFERENCE])
     if not wanted:
-        raise NotRun(f"no results of '{REFERENCE}' in {folder}; run: {COMMAND}")
-    sets = rows.groupby("model_id", sort=False).dataset.agg(set)
+        raise NotRun(f"no finished results of '{REFERENCE}' in {Path(folder) / STUDY}; run: {COMMAND}")
+    sets = rows.groupby("model", sort=False).dataset.agg(set)
     unfinished = [model for model, there in sets.items() if not wanted <= there]
-    rows = rows[~rows.model_id.isin(unfinished)].reset_index(drop=True)
-    settings, seeds, made = {REFERENCE: None}, {}, []
-    for model, method in rows[["model_id", "method"]].drop_duplicates().itertuples(index=False, name=None):
-        record = read_record(folder, f"train__{model}")
-        if record is None:
-            raise UserError(f"no training record of '{model}' in {folder / 'records'}; run: {COMMAND}")
-        given = {key: value for key, value in record["parameters"].items() if value is not None}
-        given |= given.pop("with", {})
-        seeds[model] = given.pop("seed")
-        settings[method] = DEFAULTS | given
-        made.append({"made_with": made_with(record), **{key: record["provenance"].get(key) for key in ("device", "threads")}})
-    if settings[REFERENCE] is None:
-        raise NotRun(f"no finished results of '{REFERENCE}' in {folder}; run: {COMMAND}")
-    return Ablations(rows, outcomes_of(rows, seeds, folder), settings, made, tuple(unfinished))
+    rows = rows[~rows.model.isin(unfinished)].reset_index(drop=True)
+    made = study.training[study.training.model.isin(set(rows.model))]
+    settings = {REFERENCE: None} | {method: settings_of(part.iloc[0]) for method, part in made.groupby("method", sort=False)}
+    seeds = dict(zip(made.model, made.seed, strict=True))
+    outcomes = study.outcomes[study.outcomes.model.isin(set(rows.model))]
+    return Ablations(rows, outcomes.assign(train_seed=outcomes.model.map(seeds)), settings, made, tuple(unfinished))
 
 
-def main_rows(folder):
-    """rows.csv without sweeps and other defences, with `model_id` and `method`; empty where there is none."""
-    path = folder / "rows.csv"
-    if not path.is_file():
-        return pd.DataFrame(columns=["model_id", "method", "dataset"])
-    rows = pd.read_csv(path, keep_default_na=False)  # what a row leaves empty stays an empty text
-    rows = rows[(rows.sweep == "") & (rows.defense == REFERENCE)]
-    models = [cell.partition("__")[0] for cell in rows.cell]
-    return rows.assign(model_id=models, method=[method_of(model, REFERENCE) for model in models])
+def settings_of(training):
+    """{setting: value} of a row of trainings.csv, with the defence's own; what it leaves open is left out."""
+    given = {key: training[key] for key in SETTINGS if not pd.isna(training[key])}
+    given |= {key: int(value) for key, value in given.items() if isinstance(value, float) and value == int(value)}
+    return {"trains": "both"} | given | (json.loads(training["with"]) if training["with"] else {})
 
 
-def outcomes_of(rows, seeds, folder):
-    """Outcomes of the cells of these rows; `seeds`: {model id: training seed}."""
-    parts = []
-    for row in rows.drop_duplicates("cell").itertuples():
-        part = read_outcomes(folder, SimpleNamespace(id=row.cell), PROFILE)
-        parts.append(part.assign(method=row.method, train_seed=seeds[row.model_id], dataset=row.dataset))
-    return pd.concat(parts, ignore_index=True)
-
-
-def keys(results="results"):
-    """What can be shown (see sections.py): `ablations`, `ablation-GROUP`, `ablation-lambda-curve`, `all-ablations`, `faults`, `all-faults`."""
+def keys(folder="results"):
+    """What can be shown (see sections.py): `ablations`, `ablation-GROUP`, `ablation-lambda-curve`, `all-ablations`,
+    `faults`, `all-faults`."""
     try:
-        found = load(results)
+        found = load(folder)
     except NotRun:
         return set()
     shown = {f"ablation-{group}" for group in found.groups} | ({"ablations"} if found.groups else set())
@@ -176,6 +161,7 @@ def label(changed):
 
 def said(key, value):
     """One setting in words; one that is not listed in its own."""
+    value = format_epsilon(parse_epsilon(value)) if key == "epsilon" else value
     return SINGULAR.get((key, value)) or SAID.get(key, key.replace("_", " ") + " {}").format(value)
 
 
@@ -194,15 +180,16 @@ def fault_effects(found):
 
 
 def lambda_curve(found):
-    """Accuracy against λ image where the two weights add up to one: columns variant, x, attack, accuracy, low, high, seeds, by x.
+    """Accuracy against λ image where the two weights add up to one: columns variant, x, attack, accuracy, low, high, seeds,
+    by x.
 
     The reference is one of the points; variants that change anything else beside the weights are not.
     """
     weights, outcomes, rows = GROUPS["lambda"][1], dict(list(found.outcomes.groupby("method"))), []
     own = [REFERENCE, *(name for name, changed in variants(found, "lambda").items() if set(changed) <= set(weights))]
     for variant in own:
-        image, text = (float(found.settings[variant][key]) for key in weights)
-        if abs(image + text - 1) > 1e-9:
+        image, text = (float(found.settings[variant].get(key, np.nan)) for key in weights)
+        if not abs(image + text - 1) < 1e-9:
             continue
         for attack in found.attacks:
             mean, low, high = paired.level(outcomes[variant], attack)

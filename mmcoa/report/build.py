@@ -1,171 +1,143 @@
-"""The book of one or several studies: report notebooks are run on their results, then Jupyter Book renders them between the pages.
+"""The book of a study: report notebooks are run on its packed results, then Jupyter Book renders them between the pages.
 
-The published studies are rendered in book/ itself, which is committed; any others in a copy of it, book/_build/PROFILE, so that
-no tracked file changes.
+    build_book("openmoji")       # in book/_build/openmoji, a copy of the book's sources: no tracked file changes
+    jupyter-book build book/     # the same pages in book/ itself, among files that git ignores (book/_ext/made.py)
+
+A page is run again only where its notebook, the results that it reads or the code that it imports have changed.
 """
 
 import importlib.util
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
 import yaml
 
 from mmcoa.errors import UserError
-from mmcoa.report import explorer, schematic, sections, source, studies, style
+from mmcoa.report import imported, sections
 from mmcoa.report import results as stored
-from mmcoa.report.names import study_label
-from mmcoa.study.cells import expand
+from mmcoa.store.files import digest, file_digest, write_json, write_text
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
 from mmcoa.study.profiles import load_profile
 
 SOURCES, NOTEBOOKS = Path("book"), Path("notebooks")  # in the project's folder, from which the commands run
-PUBLISHED = ("openmoji", "photos")
+STUDY = "openmoji"  # of the published book
 VARIANTS = {"openmoji": "resnet"}  # study of the same data and defences with another base model: the page report_variants
-SUMMARY, VARIANT, FIRST = "report_summary", "report_variants", "report_impact"  # FIRST: a page that every study has
-# What a build writes: never copied from book/.
-MADE = ("_build", "_toc.yml", "tables", "figures", "*.ipynb", "study_*.js", "studies.js", *PUBLISHED[1:])
+NAMES = {"report_summary": "index", "report_explorer": "explorer"}  # pages that are not called as their notebooks are
+READS = {  # folders of results/ that a page shows beside those of its study
+    **dict.fromkeys(("report_ablations", "report_released"), ("ablations",)),
+    **dict.fromkeys(("report_summary", "report_claims", "report_finetuning", "report_training"), ("learning-rates",)),
+    "report_strength": ("strength", "speed"),
+    "report_reproduce": ("cost", "*/cells.csv"),
+}
+MADE = ("_build", "_toc.yml", "tables", "figures", "*.ipynb", "study_*.js", "studies.js")  # by a build, in a book's folder
+MADE_BEFORE = "MMCOA_PAGES_MADE"  # environment: tells book/_ext/made.py that the pages are there
 
 
-def build_book(profiles, output=None, results=Path("results"), variant=None, holes=False):
-    """Build the book of one or several studies and return the path of its first page.
+def build_book(study=STUDY, output=None, results="results", variant=None):
+    """Build the book of a study and return the path of its first page.
 
     Arguments:
-        profiles: a shipped profile's name or the path of a profile, or a list of them, in the order of the book's parts.
-        output: folder of the book; default book/ for published profiles, where the pages of those that are not named are kept
-            as they are, and book/_build/PROFILE for others.
+        study: name of the study, or the path of its profile.
+        output: folder of the book; default book/_build/STUDY.
         results: folder of all results.
-        variant: profile with the same data and defences and another base model; default what VARIANTS says of the first.
-        holes: build it although results are missing or stale; pages then say which, and mark what needs them.
+        variant: study with the same data and defences and another base model; default what VARIANTS says.
 
-    Raises `UserError` that names the cell where a result is missing or stale (but for `holes`), and with the first warning where a page
-    does not build.
+    Raises `UserError` where results are missing, where a notebook fails, and with the first warning where a page does not
+    build.
     """
-    profiles = [profiles] if isinstance(profiles, (str, Path)) else list(profiles)
-    named = {load_profile(profile).name: str(profile) for profile in profiles}
+    name = load_profile(study).name if str(study).endswith((".yaml", ".yml")) else str(study)
     if not (SOURCES / "_config.yml").is_file() or not NOTEBOOKS.is_dir():
         raise UserError(f"no {SOURCES}/_config.yml and {NOTEBOOKS}/ here ({Path.cwd()}); run this in the project's folder")
     for package in ("jupyter_book", "myst_nb"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"building the book needs {package}; install it with: pip install 'mmcoa[book]'")
-    published = output is None and set(named) <= set(PUBLISHED)
-    folder = Path(output) if output else SOURCES if published else SOURCES / "_build" / "-".join(named)
-    parts = parts_of(named, folder, published)
-    loaded = {
-        part.name: stored.load(part.profile, results, holes) for part in parts
-    }  # a missing result ends here, before anything is written
-    variant = variant or VARIANTS.get(parts[0].name)
-    keys = {
-        part.name: sections.available(loaded[part.name], results, None if part.prefix else variant, holes)
-        for part in parts
-        if part.name in named
-    }
-    copy_sources(folder)
-    for part in parts:
-        if part.name in named:
-            for made in ("tables", "figures"):  # of pages that have changed since
-                shutil.rmtree(part.folder(folder) / made, ignore_errors=True)
-            book = [part.profile] if published else list(named.values())  # what builds its pages again
-            run_study(part, folder, results, keys[part.name], book, variant, holes)
-    style.save(schematic.losses(), folder / "figures" / "losses.svg")
-    style.save(schematic.defences(), folder / "figures" / "defences.svg")
-    for part in parts:
-        explorer.write(loaded[part.name], folder / "extra" / "explorer")
-    run_summary(parts, folder, results, holes)
-    write_contents(parts, folder)
-    return render(folder)
-
-
-def parts_of(named, folder, published):
-    """The parts of a book: the named studies {name: profile}, and of a published book those whose pages are there."""
-    order = list(PUBLISHED) if published else list(named)
-    prefixes = dict(zip(order, ["", *order[1:]], strict=True))
-
-    def there(name):
-        return (folder / f"{studies.Part(name, name, prefixes[name]).page(FIRST)}.ipynb").is_file()
-
-    names = [name for name in order if name in named or there(name)]
-    if names[0] != order[0]:
-        raise UserError(f"{folder} has no pages of the study '{order[0]}' yet; build both: mmcoa book {' '.join(order)}")
-    several = len(names) > 1
-    return [studies.Part(named.get(name, name), name, prefixes[name], study_label(name) if several else "") for name in names]
+    folder = Path(output) if output else SOURCES / "_build" / name
+    loaded = stored.load(name, results)  # a missing result ends here, before anything is written
+    whole = copy_sources(folder)
+    make_pages(loaded, folder, results, variant)
+    write_contents(folder)
+    return render(folder, whole=whole)
 
 
 def copy_sources(folder):
-    """The book's sources as they are now, in `folder`; what an earlier build made there is removed."""
-    if folder.resolve() == SOURCES.resolve():
-        return
+    """Bring the book's sources into `folder`; what has not changed is left alone. Returns whether all pages have to be
+    rendered."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "_config.yml").is_file():
         raise UserError(f"{folder} holds other files than a book; choose an empty folder")
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns(*MADE))
+    wanted = {path.relative_to(SOURCES) for path in SOURCES.rglob("*") if path.is_file()}
+    wanted = {path for path in wanted if not is_made(path)}
+    there = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()} if folder.exists() else set()
+    for path in there - wanted:
+        if not is_made(path):
+            (folder / path).unlink()
+    changed = {path for path in wanted if path not in there or file_digest(SOURCES / path) != file_digest(folder / path)}
+    for path in changed:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(SOURCES / path, folder / path)
+    return any(path.suffix != ".md" for path in changed)  # extensions and settings are about all pages
 
 
-def run_study(part, folder, results, keys, book, variant=None, holes=False):
-    """Run the report notebooks of one study. `keys`: see `sections.available`; `book`: profiles of the command that does so."""
-    notebooks = {path.stem: path for path in sorted(NOTEBOOKS.glob("report_*.ipynb")) if path.stem != SUMMARY}
-    if part.prefix:
-        empty = (
-            set() if "gallery" in keys else {"report_gallery"}
-        )  # one page in a book that says how to make a gallery is enough
-        notebooks = {page: notebooks[page] for page in studies.LATER if page in notebooks and page not in empty}
-    fitting = {page: sections.fitting(path, keys) for page, path in notebooks.items()}
-    tables = part.folder(folder) / "tables"
-    names = set().union(*(studies.labels(cell.source) for content in fitting.values() if content for cell in content.cells))
-    for page, content in fitting.items():
-        path = folder / f"{part.page(page)}.ipynb"
+def is_made(path):
+    """Whether a path in a book's folder is one of MADE, or in one."""
+    return "__pycache__" in path.parts or any(Path(part).match(pattern) for part in path.parts for pattern in MADE)
+
+
+def make_pages(study, folder, results="results", variant=None):
+    """Run those report notebooks of a study (`Results`) into a book's folder that are not current there, two at a time.
+
+    Returns the names of the pages that were made.
+    """
+    variant = variant or VARIANTS.get(study.name)
+    keys = sections.available(study, results, variant)
+    state = folder / "_build" / "pages.json"
+    known = json.loads(state.read_text(encoding="utf8")) if state.is_file() else {}
+    todo = {}
+    for notebook in sorted(NOTEBOOKS.glob("report_*.ipynb")):
+        content, page = sections.fitting(notebook, keys), folder / f"{NAMES.get(notebook.stem, notebook.stem)}.ipynb"
         if content is None:  # a page about what the study lacks
-            path.unlink(missing_ok=True)
+            page.unlink(missing_ok=True)
             continue
-        for cell in content.cells:
-            if cell.cell_type == "markdown":
-                cell.source = studies.rewritten(cell.source, part, names, [name for name, own in fitting.items() if own])
-        if page in studies.LATER:
-            content.cells[0].source = studies.titled(content.cells[0].source, part)
-        parameters = {"profile": part.profile, "results": str(results), "output": str(part.folder(folder))}
-        own = parameters | ({"variant": str(variant)} if page == VARIANT else {})
-        run_report(content, notebooks[page], path, own, holes)
-        source.claim(tables / "variants" if page == VARIANT else tables, path)
-    origins = [origin(part.profile, results, holes)]
-    source.finish(tables, origins, results, NOTEBOOKS, book)
-    if fitting.get(VARIANT):
-        source.finish(tables / "variants", [*origins, origin(variant, results, holes)], results, NOTEBOOKS, book)
+        own = {"name": study.name, "results": str(results), "output": str(folder)}
+        reads = (study.name, *READS.get(notebook.stem, ()))
+        if notebook.stem == "report_variants":
+            own, reads = own | {"variant": variant}, (*reads, variant)
+        key = page_key(content, own, results, reads)
+        if known.get(page.name) != key or not page.is_file():
+            todo[page] = notebook, content, own, key
+
+    def make(page):
+        notebook, content, own, key = todo[page]
+        run_report(content, notebook, page, own)
+        known[page.name] = key
+        write_json(state, dict(known), indent=1)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(make, todo))
+    for path in folder.glob("*.md"):  # pages that say what another page has found
+        if todo and ".ipynb::" in path.read_text(encoding="utf8"):
+            path.touch()
+    return [page.stem for page in todo]
 
 
-def origin(profile, results, holes):
-    """What SOURCE.json says of a study that pages show."""
-    study = stored.load(profile, results, holes)
-    return source.Origin(str(profile), expand(profile, results=results), [hole.cell for hole in study.holes])
+def page_key(content, parameters, results, reads):
+    """Digest of all that a page is made of: its cells, parameters, the code that they import, and the results that it reads."""
+    cells = [[cell.cell_type, cell.source, cell.metadata.get("tags", [])] for cell in content.cells]
+    files = imported.files([cell.source for cell in content.cells if cell.cell_type == "code"])
+    for pattern in reads:
+        for path in sorted(Path(results).glob(pattern)):
+            files += sorted(path.rglob("*")) if path.is_dir() else [path]
+    return digest([cells, parameters, {str(path): file_digest(path) for path in files if path.is_file()}])
 
 
-def run_summary(parts, folder, results, holes=False):
-    """Run the notebook of the first page, which is about all studies of the book."""
-    tables = folder / "tables" / "summary"
-    source.begin(tables)
-    keys = {"several" if len(parts) > 1 else "one"}
-    content = sections.fitting(NOTEBOOKS / f"{SUMMARY}.ipynb", keys)
-    pages = [page for page in studies.LATER if all((folder / f"{part.page(page)}.ipynb").is_file() for part in parts)]
-    for cell in content.cells:
-        if cell.cell_type == "markdown" and "{glue:" in cell.source:  # where it speaks of results
-            cell.source = studies.linked(cell.source, parts, pages)
-    told = [{"profile": part.profile, "title": part.title, "folder": str(part.folder(folder))} for part in parts]
-    parameters = {"studies": told, "results": str(results), "output": str(folder)}
-    run_report(content, NOTEBOOKS / f"{SUMMARY}.ipynb", folder / "index.ipynb", parameters, holes)
-    source.claim(tables, folder / "index.ipynb")
-    source.finish(
-        tables, [origin(part.profile, results, holes) for part in parts], results, NOTEBOOKS, [part.profile for part in parts]
-    )
-
-
-def run_report(content, notebook, path, parameters, holes=False):
-    """Run the content of a report notebook; `path` receives it executed, the book's folder its tables and figures. `holes`: see `build_book`."""
-    if holes and any(
-        "parameters" in cell.metadata.get("tags", []) and re.search(r"^holes = ", cell.source, re.M) for cell in content.cells
-    ):
-        parameters = parameters | {"holes": True}  # not of a page that reads no study
+def run_report(content, notebook, path, parameters):
+    """Run the content of a report notebook; `path` receives it executed, the book's folder its tables and figures."""
     fitting = path.parent / "_build" / "notebooks" / path.name
     fitting.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(content, fitting)
@@ -175,23 +147,33 @@ def run_report(content, notebook, path, parameters, holes=False):
         raise UserError(f"{notebook} failed: {failure} (see {failure.notebook})") from failure
 
 
-def write_contents(parts, folder):
+def write_contents(folder):
     """_toc.yml of the pages that there are."""
-    template = yaml.safe_load((SOURCES / "_toc_template.yml").read_text(encoding="utf8"))
-    toc = studies.contents(
-        template, parts, lambda page: any((folder / f"{page}{ending}").is_file() for ending in (".md", ".ipynb"))
-    )
-    (folder / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False), encoding="utf8")
+    toc = yaml.safe_load((SOURCES / "_toc.yml").read_text(encoding="utf8"))
+    for part in toc["parts"]:
+        pages = [item["file"] for item in part["chapters"]]
+        part["chapters"] = [
+            {"file": page} for page in pages if any(folder.glob(f"{page}.md")) or any(folder.glob(f"{page}.ipynb"))
+        ]
+    toc["parts"] = [part for part in toc["parts"] if part["chapters"]]
+    text, path = yaml.safe_dump(toc, sort_keys=False), folder / "_toc.yml"
+    if not path.is_file() or path.read_text(encoding="utf8") != text:
+        write_text(path, text)
 
 
-def render(folder, builder="html"):
+def render(folder, builder="html", whole=True):
     """`jupyter-book build -W`; returns index.html. Raises `UserError` with the first warning.
 
     builder: html, or singlehtml for all pages in one, made of what an html build has read before.
+    whole: render all pages, not those alone that have changed since the last build that went well.
     """
+    done_before = folder / "_build" / "rendered"
+    again = ["--all"] if builder == "html" and (whole or not done_before.is_file()) else []
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]  # of this interpreter, not of the PATH
-    command += ["build", "-W", "--keep-going", "--builder", builder, *(["--all"] if builder == "html" else []), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf8", errors="replace")
+    command += ["build", "-W", "--keep-going", "--builder", builder, *again, str(folder)]
+    done_before.unlink(missing_ok=True)
+    options = {"capture_output": True, "text": True, "encoding": "utf8", "errors": "replace"}
+    done = subprocess.run(command, env=os.environ | {MADE_BEFORE: "1"}, **options)
     output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     log = folder / "_build" / "build.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -199,6 +181,7 @@ def render(folder, builder="html"):
     index = folder / "_build" / builder / "index.html"
     if done.returncode != 0 or not index.is_file():
         raise UserError(f"the book did not build: {first_problem(output)}; the whole output is in {log}")
+    done_before.touch()
     return index
 
 

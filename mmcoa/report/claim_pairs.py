@@ -1,17 +1,16 @@
 """Outcomes as the claims compare them: each defence in each task, picture by picture and seed by seed.
 
 Of the entries of a profile these count: the undefended model; out of distribution those that are called by their defence's
-own name (`mmcoa`, not `mmcoa-eps4`), and MATCHED for comparison; in distribution the fully trained ones (no few-shot), one for each
-data set.
+own name (`mmcoa`, not `mmcoa-eps4`), and MATCHED for comparison; in distribution the fully trained ones (no few-shot), one
+for each data set.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from mmcoa.report.holes import task_of
 from mmcoa.report.names import METHODS, dataset_label, listed, method_label, ordered
 
 UNDEFENDED = "none"
@@ -53,32 +52,25 @@ class Found:
     """Pairs of a study: {(defence, task): {data set: Pair}}; the undefended model is in both tasks.
 
     chance_rule: see CHANCE_RULES.
-    holes: {(defence, task): {data set: cell without a result}}, as pairs have them; a part that needs one of them is not judged.
     """
 
     pairs: dict
     attacks: tuple
     chance_rule: str = "both"
-    holes: dict = field(default_factory=dict)
 
     def defences(self, task=OUT):
         """Fine-tuned methods that have a model in this task, in the order of tables."""
-        return ordered(
-            (name for name, of in [*self.pairs, *self.holes] if of == task and name not in (UNDEFENDED, MATCHED)), METHODS
-        )
+        return ordered((name for name, of in self.pairs if of == task and name not in (UNDEFENDED, MATCHED)), METHODS)
 
     def own(self, names, task):
-        """{data set: [Pair, ...]} of those of the named methods that the study has; `NotJudged` where it has none.
-
-        In place of a pair that is missing stands the id of its cell.
-        """
-        there = [name for name in names if (name, task) in self.pairs or (name, task) in self.holes]
+        """{data set: [Pair, ...]} of those of the named methods that the study has; `NotJudged` where it has none."""
+        there = [name for name in names if (name, task) in self.pairs]
         if not there:
             where = " fine-tuned on a data set that it is judged on" if task == IN else ""
             raise NotJudged(f"no model {listed(map(method_label, names), 'or') or 'that is defended'}{where}")
         sets = {}
         for name in there:
-            for dataset, pair in {**self.pairs.get((name, task), {}), **self.holes.get((name, task), {})}.items():
+            for dataset, pair in self.pairs[name, task].items():
                 sets.setdefault(dataset, []).append(pair)
         return sets
 
@@ -105,10 +97,8 @@ class Found:
 
 def find(study, chance_rule="both"):
     """The `Found` of a study."""
-    models = study.rows.drop_duplicates(["model_id", "dataset"])[
-        ["model_id", "method", "defense", "dataset", "task", "classes"]
-    ]
-    models = models.merge(trainings(study), on="model_id", how="left")
+    models = study.rows.drop_duplicates(["model", "dataset"])[["model", "method", "defense", "dataset", "task", "classes"]]
+    models = models.merge(trainings(study), on="model", how="left")
     attacks = tuple(study.attacks)
     outcomes = dict(list(study.outcomes.groupby(["method", "dataset"], sort=False)))
     pairs = {}
@@ -120,31 +110,18 @@ def find(study, chance_rule="both"):
         if method is None:
             continue
         own = part[part.method == method]
-        frame = outcomes[method, dataset].merge(own[["model_id", "seed"]], on="model_id")
+        frame = outcomes[method, dataset].merge(own[["model", "seed"]], on="model")
         pair = pair_of(defense, dataset, frame, attacks, 100 / float(own.classes.iloc[0]))
         for key in (OUT, IN) if defense == UNDEFENDED else (task,):
             pairs.setdefault((defense, key), {})[dataset] = pair
-    return Found(pairs, attacks, chance_rule, holes_in(study, pairs))
-
-
-def holes_in(study, pairs):
-    """The `holes` of a `Found`: missing evaluations that could have been one of its pairs."""
-    holes = {}
-    for hole in study.own_holes:
-        defense = MATCHED if hole.method == MATCHED else hole.defense
-        for task in (OUT, IN) if defense == UNDEFENDED else (task_of(hole),):
-            if task == IN and hole.shots is not None:
-                continue
-            if hole.method in (defense, UNDEFENDED) or (task == IN and hole.dataset not in pairs.get((defense, IN), {})):
-                holes.setdefault((defense, task), {}).setdefault(hole.dataset, hole.cell)
-    return holes
+    return Found(pairs, attacks, chance_rule)
 
 
 def trainings(study):
-    """model_id, seed and shots (NaN: all pictures) of the fine-tuned models."""
+    """model, seed and shots (NaN: all pictures) of the fine-tuned models."""
     if study.training.empty:
-        return pd.DataFrame({"model_id": pd.Series(dtype=object), "seed": [], "shots": []})
-    return study.training[["model_id", "seed"]].assign(shots=study.training.get("shots", np.nan))
+        return pd.DataFrame({"model": pd.Series(dtype=object), "seed": [], "shots": []})
+    return study.training[["model", "seed", "shots"]]
 
 
 def chosen(defense, task, part):

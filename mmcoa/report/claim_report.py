@@ -1,6 +1,5 @@
 """What the claims page and `mmcoa claims` show of `claims.judge`: tables as text, a forest plot, and phrases for prose."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.report import claim_pairs, style, tasks, training_facts
-from mmcoa.report.claim_pairs import IN, MATCHED, OUT, UNDEFENDED, Pair
+from mmcoa.report.claim_pairs import IN, MATCHED, OUT, UNDEFENDED
 from mmcoa.report.claim_tests import (
     ALPHA,
     DECIDES,
@@ -24,10 +23,9 @@ from mmcoa.report.claim_tests import (
     SUPPORTED,
 )
 from mmcoa.report.claims import SUFFIX, is_smoke, judge
-from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, dataset_label, listed, method_label, ordered
 from mmcoa.report.results import load
-from mmcoa.report.sweeps import signed_interval
+from mmcoa.report.tables import signed_interval
 
 DASH = "–"
 ANOTHER_WAY = ", the other way"  # of an effect whose whole interval is below zero
@@ -166,8 +164,8 @@ def summary(seen, study):
     """The verdicts in a sentence, or that a smoke run has none."""
     if seen.smoke:
         return (
-            f"The profile {study.profile} is a smoke run: it has fewer than {MIN_SEEDS} training seeds and few pictures, so this page gives no "
-            "verdicts. Its effects and intervals show what the page looks like, and nothing about the claims"
+            f"The study {study.name} is a smoke run: it has fewer than {MIN_SEEDS} training seeds and few pictures, so this "
+            "page gives no verdicts. Its effects and intervals show what the page looks like, and nothing about the claims"
         )
     words = (SUPPORTED, NOT_SUPPORTED, INCONCLUSIVE, NO_VERDICT, NOT_JUDGED)
     groups = {word: [each.claim.key for each in seen.judged if each.verdict == word] for word in words}
@@ -181,27 +179,28 @@ def pairs_text(seen):
 
 
 def entering_table(found):
-    """One row a data set of a task: chance, and each method's clean accuracy, in brackets where it is too near chance to enter."""
-    names = ordered({name for name, _ in [*found.pairs, *found.holes]} - {MATCHED}, METHODS)
+    """One row a data set of a task: chance, and each method's clean accuracy, in brackets where it is too near chance to
+    enter."""
+    names = ordered({name for name, _ in found.pairs} - {MATCHED}, METHODS)
     rows = []
     for task in (OUT, IN):
-        pairs = {name: found.pairs.get((name, task), {}) | found.holes.get((name, task), {}) for name in names}
+        pairs = {name: found.pairs.get((name, task), {}) for name in names}
         judged = [name for name in names if pairs[name] and name != UNDEFENDED] or [UNDEFENDED] * (task == OUT)
         for dataset in dict.fromkeys(dataset for name in judged for dataset in pairs[name]):
             own = {name: pairs[name].get(dataset) for name in names}
-            chance = {f"{pair.chance:.0f}" for pair in own.values() if isinstance(pair, Pair)}
+            chance = next(pair.chance for pair in own.values() if pair)
             row = {
                 "data set": f"{dataset_label(dataset)}{', in distribution' if task == IN else ''}",
-                "chance": chance.pop() if chance else MISSING,
+                "chance": f"{chance:.0f}",
             }
             rows.append(row | {method_label(name): clean_text(pair) for name, pair in own.items()})
     return pd.DataFrame(rows)
 
 
 def clean_text(pair):
-    """`66`, `(14)` of a pair that does not enter; a hole is marked."""
-    if not isinstance(pair, Pair):
-        return DASH if pair is None else MISSING
+    """`66`, `(14)` of a pair that does not enter; a dash for none."""
+    if pair is None:
+        return DASH
     return f"{pair.clean:.0f}" if pair.enters else f"({pair.clean:.0f})"
 
 
@@ -229,9 +228,9 @@ def forest(judged):
     return figure
 
 
-def command(profile, results="results"):
-    """What `mmcoa claims PROFILE` prints: (columns and rows of the verdicts, those of the parts, lines below)."""
-    study = load(profile, Path(results))
+def command(study, results="results"):
+    """What `mmcoa claims STUDY` prints: (columns and rows of the verdicts, those of the parts, lines below)."""
+    study = load(study, results)
     seen = look(study)
     verdicts = verdict_table(seen.judged)
     parts = all_parts(seen.judged).drop(columns=["accuracies (%)"])
@@ -239,9 +238,12 @@ def command(profile, results="results"):
         f"{summary(seen, study)}."
         if seen.smoke
         else f"verdicts{SUFFIX}: of the direction of an effect, as the paper's own numbers were not at hand",
-        f"effect: points of macro accuracy, positive as claimed, with 95 % bootstrap intervals (classes, data sets and seeds drawn, {RESAMPLES:,} resamples)",
-        f"supported: interval above +{MARGIN:.0f} and p (Holm) < {ALPHA}; not supported: interval below +{MARGIN:.0f}; n: pictures",
-        f"{pairs_text(seen)} pairs of method and data set enter, having a clean accuracy of at least three times chance; the others: {claim_pairs.excluded_text(seen.found)}",
+        f"effect: points of macro accuracy, positive as claimed, with 95 % bootstrap intervals (classes, data sets and seeds "
+        f"drawn, {RESAMPLES:,} resamples)",
+        f"supported: interval above +{MARGIN:.0f} and p (Holm) < {ALPHA}; not supported: interval below +{MARGIN:.0f}; n: "
+        f"pictures",
+        f"{pairs_text(seen)} pairs of method and data set enter, having a clean accuracy of at least three times chance; the "
+        f"others: {claim_pairs.excluded_text(seen.found)}",
     ]
     tables = [
         (list(frame.columns), frame.map(lambda text: text.replace("\u00a0", " ")).to_numpy().tolist())

@@ -1,4 +1,5 @@
-"""How a part of a claim is tested: a paired difference in points, its bootstrap interval and p-value, Holm's adjustment, a verdict.
+"""How a part of a claim is tested: a paired difference in points, its bootstrap interval and p-value, Holm's adjustment, a
+verdict.
 
 Every effect is written so that a positive number speaks for the claim.
 """
@@ -24,7 +25,8 @@ DECIDES, SECOND, SHOWN = "decides", "second", "shown"  # has a say in the claim'
 @dataclass(frozen=True)
 class Contrast:
     """What a part compares. sets: one (data set, difference float [seeds, N], label [N]) each; `less`: data sets whose mean is
-    subtracted; levels: {what: macro accuracy in percent}; seeds: shared training seeds, None where no trained model is in it."""
+    subtracted; levels: {what: macro accuracy in percent}; seeds: shared training seeds, None where no trained model is in
+    it."""
 
     sets: list
     levels: dict
@@ -62,7 +64,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Ask:
-    """A part before it is measured. build: () -> Contrast, may raise `NotJudged`; most: `supported` also needs most data sets."""
+    """A part before it is measured. build: () -> Contrast, may raise `NotJudged`; most: `supported` also needs most data
+    sets."""
 
     name: str
     attack: str
@@ -86,7 +89,6 @@ def contrast(found, task, groups, make, levels, only=None):
     """
     own = [found.own(names, task) for names in groups]
     shared = sorted(set.intersection(*map(set, own)))
-    refuse([pair for dataset in shared for side in own for pair in side[dataset] if isinstance(pair, str)])
     entering = {dataset: [[pair for pair in side[dataset] if found.enters(pair)] for side in own] for dataset in shared}
     entering = {dataset: members for dataset, members in entering.items() if all(members)}
     if not entering:
@@ -99,13 +101,6 @@ def contrast(found, task, groups, make, levels, only=None):
         for what, (side, *attacks) in levels.items():
             means[what].append(100 * np.prod([sides[side](attack) for attack in attacks], axis=0).mean())
     return Contrast(sets, {what: float(np.mean(values)) for what, values in means.items()}, seeds)
-
-
-def refuse(cells):
-    """`NotJudged` where there are cells without a result."""
-    if cells:
-        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        raise NotJudged(f"no result of cell {cells[0]}{more}")
 
 
 def shared_seeds(entering, only=None):
@@ -157,7 +152,8 @@ def bootstrap(found, resamples=RESAMPLES, seed=0):
 
 
 def p_value(estimates):
-    """Two-sided p of "no effect" from bootstrap estimates: twice the smaller tail at zero (Davison and Hinkley 1997, 4.4 and 5.6)."""
+    """Two-sided p of "no effect" from bootstrap estimates: twice the smaller tail at zero (Davison and Hinkley 1997, 4.4
+    and 5.6)."""
     below, above = (
         int((sign * estimates <= 1e-9).sum()) for sign in (1, -1)
     )  # means of differences are exact but for rounding
@@ -193,7 +189,8 @@ def measure(ask, smoke=False, resamples=RESAMPLES, seed=0):
 
 
 def adjusted(parts):
-    """The parts with p adjusted by Holm's method over all that have one (Holm, Scandinavian Journal of Statistics 1979), and verdicts."""
+    """The parts with p adjusted by Holm's method over all that have one (Holm, Scandinavian Journal of Statistics 1979),
+    and verdicts."""
     tested = [part for part in parts if not np.isnan(part.p)]
     holm = iter(multipletests([part.p for part in tested], alpha=ALPHA, method="holm")[1] if tested else ())
     done = [replace(part, p_holm=float(next(holm))) if not np.isnan(part.p) else part for part in parts]
@@ -210,7 +207,8 @@ def verdict_of(part):
 
 
 def combined(parts):
-    """A claim's verdict from its deciding parts: one `not supported` is enough against it, all have to be `supported` for it."""
+    """A claim's verdict from its deciding parts: one `not supported` is enough against it, all have to be `supported` for
+    it."""
     verdicts = [part.verdict for part in parts if part.role == DECIDES]
     judged = [verdict for verdict in verdicts if verdict not in (NOT_JUDGED, NO_VERDICT)]
     if not judged:

@@ -3,8 +3,8 @@
     for found in claims.judge(results.load("openmoji")):
         found.claim.key, found.verdict, found.parts
 
-Each claim is one function that lists its parts: those that decide, second ones with a verdict of their own beside the claim's, and
-comparisons that are only shown.
+Each claim is one function that lists its parts: those that decide, second ones with a verdict of their own beside the
+claim's, and comparisons that are only shown.
 The claims are Zhou et al.'s (arXiv 2404.19287), in our words.
 """
 
@@ -28,7 +28,6 @@ from mmcoa.report.claim_tests import (
     combined,
     contrast,
     measure,
-    refuse,
 )
 from mmcoa.report.names import attack_label, method_label
 
@@ -44,7 +43,8 @@ TASKS = {OUT: "out of distribution", IN: "in distribution"}
 
 @dataclass(frozen=True)
 class Claim:
-    """statement: the claim in our words; test: what is measured; mind: what would change our mind; asks: Found -> [Ask, ...]."""
+    """statement: the claim in our words; test: what is measured; mind: what would change our mind; asks: Found -> [Ask,
+    ...]."""
 
     key: str
     statement: str
@@ -148,7 +148,7 @@ def c3(found):
 
 def c4(found):
     """MMCoA minus a model trained against image attacks only; where there is one that had the same compute, minus that too."""
-    matched = [(MATCHED, SHOWN)] if (MATCHED, OUT) in {**found.pairs, **found.holes} else []
+    matched = [(MATCHED, SHOWN)] if (MATCHED, OUT) in found.pairs else []
     for other, role in (("image_only", DECIDES), *matched, ("tecoa", SECOND)):
         for attack in ("image", "text", *COMBINED):
             build = partial(minus, found, OUT, OURS, (other,), attack)
@@ -156,7 +156,8 @@ def c4(found):
 
 
 def c5(found):
-    """Clean accuracy that defended models lose. A defended model that loses nearly all stays in: it is what the claim is about."""
+    """Clean accuracy that defended models lose. A defended model that loses nearly all stays in: it is what the claim is
+    about."""
     found = replace(found, chance_rule="undefended")
     defended = tuple(name for name in found.defences() if name != "clean")
 
@@ -179,14 +180,6 @@ def minus(found, task, ours, theirs, attack, only=None):
 
 def shift(found):
     """Clean accuracy lost out of distribution minus that lost in distribution, same defences and seeds on both sides."""
-    refuse(
-        [
-            cell
-            for (name, _), sets in found.holes.items()
-            if name not in (UNDEFENDED, MATCHED, "clean")
-            for cell in sets.values()
-        ]
-    )
     names = [name for name in found.defences(IN) if name != "clean" and (name, OUT) in found.pairs]
     sets = {dataset for name in names for dataset in found.pairs[name, IN]}
     names = tuple(name for name in names if sets == found.pairs[name, IN].keys())
@@ -211,53 +204,59 @@ CLAIMS = (
     Claim(
         "C1",
         "A multimodal attack hurts CLIP more than an attack on either modality alone.",
-        "Undefended model. Effect: accuracy left by the stronger of the image and the text attack (chosen on each data set) minus accuracy left by "
-        "the multimodal attack, on the same pictures. It is tested for the two attacks that are searches of their own, independent and sequential; "
-        "the worst case of all attacks would make the claim true by construction. Beside it stands the union: a picture survives it if it "
-        "survives the image attack and the text attack, each made alone. What goes beyond the union is interaction; a negative number "
-        "says that the two perturbations, put together, undo part of each other.",
-        f"An interval wholly below {MARGIN:.0f} point for either attack. A longer search on one input alone (more steps, more words) that "
-        "reaches what the multimodal attack reaches would also do.",
+        "Undefended model. Effect: accuracy left by the stronger of the image and the text attack (chosen on each data set) "
+        "minus accuracy left by the multimodal attack, on the same pictures. It is tested for the two attacks that are "
+        "searches of their own, independent and sequential; the worst case of all attacks would make the claim true by "
+        "construction. Beside it stands the union: a picture survives it if it survives the image attack and the text attack, "
+        "each made alone. What goes beyond the union is interaction; a negative number says that the two perturbations, put "
+        "together, undo part of each other.",
+        f"An interval wholly below {MARGIN:.0f} point for either attack. A longer search on one input alone (more steps, more "
+        "words) that reaches what the multimodal attack reaches would also do.",
         c1,
     ),
     Claim(
         "C2",
         "Models defended against image attacks only stay vulnerable to text and multimodal attacks.",
-        "Mean over the models trained against image attacks only: TeCoA, FARE, PMG-AFT and image only, as far as the study has them. "
-        "Vulnerable means that an attack still takes more than half of what it takes from the undefended model. Effect: drop from "
-        "clean accuracy minus half of the undefended model's drop, on the same pictures. Beside it stands undefended minus "
-        "defended under the same attack: a negative number is what the image defence gained against this attack.",
+        "Mean over the models trained against image attacks only: TeCoA, FARE, PMG-AFT and image only, as far as the study "
+        "has them. Vulnerable means that an attack still takes more than half of what it takes from the undefended model. "
+        "Effect: drop from clean accuracy minus half of the undefended model's drop, on the same pictures. Beside it stands "
+        "undefended minus defended under the same attack: a negative number is what the image defence gained against this "
+        "attack.",
         "An interval wholly below the margin under the text, the independent or the sequential attack: image defences that "
         "halve the damage. A small gain does not; it is in the rows beside.",
         c2,
     ),
     Claim(
         "C3",
-        "MMCoA raises robust accuracy under image, text and multimodal attacks over undefended CLIP, on most data sets, in both tasks.",
-        "Effect: accuracy of MMCoA minus that of the undefended model under the same attack, on the same pictures, in each task. For "
-        "supported, the effect also has to be above zero on more than half of the data sets.",
+        "MMCoA raises robust accuracy under image, text and multimodal attacks over undefended CLIP, on most data sets, in "
+        "both tasks.",
+        "Effect: accuracy of MMCoA minus that of the undefended model under the same attack, on the same pictures, in each "
+        "task. For supported, the effect also has to be above zero on more than half of the data sets.",
         f"Intervals wholly above +{MARGIN:.0f} point under all four attacks, in both tasks. Other training might bring that: "
         "longer, or with the paper's model and data.",
         c3,
     ),
     Claim(
         "C4",
-        "The model trained against multimodal attacks is more robust than the one trained against image attacks only, even under image attacks.",
-        "Effect: accuracy of MMCoA minus that of image only, which trains the same two encoders with the same loss and pictures but "
-        "leaves out the text attack; out of distribution. Beside it stands TeCoA, which trains the image encoder alone.",
-        f"Intervals wholly above +{MARGIN:.0f} point under all four attacks. Both methods see the same number of pictures, not the same "
-        "compute: where the study has image only at equal compute, that comparison stands beside it.",
+        "The model trained against multimodal attacks is more robust than the one trained against image attacks only, even "
+        "under image attacks.",
+        "Effect: accuracy of MMCoA minus that of image only, which trains the same two encoders with the same loss and "
+        "pictures but leaves out the text attack; out of distribution. Beside it stands TeCoA, which trains the image encoder "
+        "alone.",
+        f"Intervals wholly above +{MARGIN:.0f} point under all four attacks. Both methods see the same number of pictures, "
+        "not the same compute: where the study has image only at equal compute, that comparison stands beside it.",
         c4,
     ),
     Claim(
         "C5",
         "Robustness is paid for in clean accuracy, more so under a large distribution shift.",
-        "Effect: clean accuracy of the undefended model minus that of the defended ones (mean over all defences of the study), on the same pictures, out "
-        "of distribution. Second half: the same loss on data sets that the model was not fine-tuned on, minus the loss on those that it "
-        "was; both kinds are needed to judge it, and as the data sets differ, so may their difficulty. Beside it stand the kinds of "
-        "defence, and clean fine-tuning, which tells what fine-tuning costs without any attack. Whether the loss buys robustness is not "
-        "asked here: see C3 and the page on fine-tuning.",
-        f"An interval of the loss wholly below {MARGIN:.0f} point, or a loss in distribution that is as large as the one out of distribution.",
+        "Effect: clean accuracy of the undefended model minus that of the defended ones (mean over all defences of the "
+        "study), on the same pictures, out of distribution. Second half: the same loss on data sets that the model was not "
+        "fine-tuned on, minus the loss on those that it was; both kinds are needed to judge it, and as the data sets differ, "
+        "so may their difficulty. Beside it stand the kinds of defence, and clean fine-tuning, which tells what fine-tuning "
+        "costs without any attack. Whether the loss buys robustness is not asked here: see C3 and the page on fine-tuning.",
+        f"An interval of the loss wholly below {MARGIN:.0f} point, or a loss in distribution that is as large as the one out "
+        f"of distribution.",
         c5,
     ),
 )

@@ -1,7 +1,8 @@
-"""What benchmarks measured beside other implementations: robust accuracies, prompts, clean predictions, speed. As frames and tables.
+"""What benchmarks measured beside other implementations: robust accuracies, prompts, clean predictions, speed. As frames
+and tables.
 
-From results/strength/*.csv (benchmarks/strength.py) and results/speed/*.csv (benchmarks/speed.py); a folder that is absent gives an
-empty frame, and the page says so.
+From results/strength/*.csv (benchmarks/strength.py) and results/speed/*.csv (benchmarks/speed.py); a folder that is absent
+gives an empty frame, and the page says so.
 """
 
 from pathlib import Path
@@ -14,19 +15,11 @@ from mmcoa.evaluation.statistics import wilson
 from mmcoa.report.names import attack_label, dataset_label, source_label
 from mmcoa.report.tables import number, signed
 
-STRENGTH_COMMAND, SPEED_COMMAND = "python benchmarks/strength.py", "mmcoa bench"
-
 
 def robust(folder="results"):
     """Robust accuracies beside those of independent implementations, as benchmarks/strength.py wrote them (percent)."""
     frame = _read(Path(folder) / "strength", "ours_robust")
     return frame.astype({"difference_points": float, "n": int}) if len(frame) else frame
-
-
-def commands(folder="results"):
-    """Those that made `robust`, by its own column."""
-    frame = robust(folder)
-    return list(frame.command.unique()) if "command" in frame else [STRENGTH_COMMAND]
 
 
 def robust_table(folder="results"):

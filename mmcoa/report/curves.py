@@ -6,8 +6,7 @@ import pandas as pd
 import seaborn as sns
 
 from mmcoa.report import style, sweeps, tables, words
-from mmcoa.report.holes import MISSING
-from mmcoa.report.names import ATTACKS, MACRO, attack_label, dataset_label, method_label, ordered
+from mmcoa.report.names import MACRO, attack_label, changes_what, dataset_label, method_label, ordered_attacks
 
 AXES = {
     "epsilon": "epsilon (pixel units of [0, 1])",
@@ -52,8 +51,6 @@ def epsilon_methods(study):
                 label=method_label(name),
                 **look,
             )
-            for value in part.value[part.accuracy.isna()]:
-                axes.text(values.index(value) + offset, 50, MISSING, ha="center", va="center", size=6, rotation=90, color=color)
         axes.set(title=attack_label(attack), xlim=(-0.35, len(values) - 0.65), ylim=(0, 102), xlabel=AXES["epsilon"])
         axes.set_xticks(range(len(values)), values)
         axes.grid(axis="x", visible=False)
@@ -100,8 +97,6 @@ def _panel(axes, study, name):
         x = [values.index(value) + offset for value in part.value]
         look = {"fmt": f"{marker}-", "color": color, "ms": 5, "lw": 1.2, "elinewidth": 1, "mec": "white", "mew": 0.5}
         axes.errorbar(x, part.accuracy, yerr=errors, label=attack_label(attack), **look)
-    for value in dict.fromkeys(frame.value[frame.accuracy.isna()]):
-        axes.text(values.index(value), 50, MISSING, ha="center", va="center", size=7, rotation=90)
     axes.set_xticks(range(len(values)), values)
     axes.set(xlim=(-0.35, len(values) - 0.65), ylim=(0, 102), xlabel=AXES[name])
     axes.grid(axis="x", visible=False)
@@ -113,7 +108,7 @@ def heat(study):
     part = sweeps.one(study, "attacks")
     frame = tables.by_dataset(part)
     frame = frame[frame.method == "none"]
-    names = ordered(frame.attack, ATTACKS)
+    names = ordered_attacks(frame.attack)
     wide = frame.pivot(index="dataset", columns="attack", values="accuracy")[names].sort_index()
     wide.index = [dataset_label(name) for name in wide.index]
     wide = pd.concat([wide, wide.mean(skipna=False).to_frame(MACRO).T])
@@ -124,7 +119,6 @@ def heat(study):
         cbar_kws={"label": "accuracy (%)", "fraction": 0.03, "pad": 0.015, "aspect": 35},
         annot_kws={"size": 6.5 if len(names) > 12 else 7.5},
     )  # fmt: skip
-    style.mark_holes(axes, wide)
     axes.set(xlabel="", ylabel="")
     axes.set_xticks(
         np.arange(len(names)) + 0.5, [attack_label(name) for name in names], rotation=55, ha="left", rotation_mode="anchor"
@@ -133,7 +127,7 @@ def heat(study):
     axes.tick_params(axis="y", length=0, rotation=0)
     axes.get_yticklabels()[-1].set_fontweight("bold")
     axes.axhline(len(wide) - 1, color=style.BLACK, lw=1)
-    kinds = [sweeps.changes_what(name) for name in names]
+    kinds = [changes_what(name) for name in names]
     for place in range(1, len(names)):
         if kinds[place] != kinds[place - 1]:  # pictures, prompts, both
             axes.axvline(place, color=style.BLACK, lw=1)
@@ -144,7 +138,6 @@ def hits(study):
     """Share of each data set's prompts in which a template word, a word of the class name, or none was replaced."""
     style.use()
     table = words.hits_table(study)
-    table = table[table.prompts != MISSING]
     kinds = {"template word": (style.SKY, ""), "class name": (style.ORANGE, "////"), "unchanged": ("#dddddd", "")}
     total = table[list(kinds)].sum(axis=1)
     share = table[list(kinds)].astype(float).div(total.where(total > 0, 1), axis=0) * 100

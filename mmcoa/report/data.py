@@ -4,14 +4,17 @@
 `derived`. `records` everywhere: {name: Record}, by default all.
 """
 
+import json
+from importlib.resources import files
+
 import pandas as pd
 
-from mmcoa.datasets.order import TEST_SHARE
 from mmcoa.datasets.records import class_list, paper_names, template_list
 from mmcoa.datasets.records import records as all_records
 from mmcoa.prompts import PRESETS, clean_name, duplicate_prompts, record_prompts
 from mmcoa.report.names import listed
 
+TEST_SHARE = 0.2  # of data sets without an official split (mmcoa/datasets/order.py)
 FAMILIES = {"openmoji": "embedded", "photos": "photographs", "": "the paper's"}
 
 
@@ -147,15 +150,14 @@ def used(study):
     """What a study evaluates and trains on, for the page, {key: text}."""
     rows = study.rows
     trained = [name for name in rows.trained_on.unique() if name]
-    return {"profile": study.profile, "data_used": listed(rows.dataset.unique()), "data_trained": listed(trained) or "nothing"}
+    return {"profile": study.name, "data_used": listed(rows.dataset.unique()), "data_trained": listed(trained) or "nothing"}
 
 
 def class_names(record):
     """Class names in label order, where they come with the package; None where they are in the data's folder."""
     if record.reader == "openmoji":
-        from mmcoa.datasets.openmoji import glyph_records
-
-        return [glyph["name"] for glyph in glyph_records() if glyph["group"] == record.name.removeprefix("openmoji/")]
+        glyphs = json.loads((files("mmcoa.assets") / "openmoji.json").read_text(encoding="utf8"))
+        return [glyph["name"] for glyph in glyphs if glyph["group"] == record.name.removeprefix("openmoji/")]
     return record.class_names()
 
 

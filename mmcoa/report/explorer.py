@@ -5,93 +5,108 @@ functions that the report's tables use; the page only looks numbers up. Numbers 
 
     window.MMCOA_EXPLORER["openmoji"] = {methods, attacks, datasets, groups, models, evaluations, ...}
 
-A *unit* is what a number is about: a data set (its place in `datasets`) or the macro mean over a group of data sets (the number of
-data sets plus its place in `groups`). A *member* of a method is the mean over its training seeds, or one seed.
+A *unit* is what a number is about: a data set (its place in `datasets`) or the macro mean over a group of data sets (the
+number of data sets plus its place in `groups`). A *member* of a method is the mean over its training seeds, or one seed.
 """
 
 import json
 import re
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from mmcoa.attacks.catalog import ATTACKS
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import wilson
-from mmcoa.report.names import ATTACKS, METHODS, SWEEPS, attack_label, dataset_label, method_label, ordered
+from mmcoa.report.names import (
+    METHODS,
+    SWEEPS,
+    attack_knows,
+    attack_label,
+    changes_what,
+    dataset_label,
+    listed,
+    method_label,
+    ordered,
+    ordered_attacks,
+)
 from mmcoa.report.resampling import Resampler, bounds
-from mmcoa.report.threat_words import attack_words, threats
 
 TASKS = ("any", "out_of_distribution", "in_distribution")
 MEAN = "mean"
 
 
 def write(study, folder):
-    """Write FOLDER/study_PROFILE.js and list it in FOLDER/studies.js, beside those of other studies; returns its path."""
+    """Write FOLDER/study_NAME.js and name it in FOLDER/studies.js; returns its path."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"study_{study.profile}.js"
+    path = folder / f"study_{study.name}.js"
     text = json.dumps(data(study), separators=(",", ":")).replace("</", "<\\/")  # ASCII, and nothing that could end a script
     path.write_text(
-        f"window.MMCOA_EXPLORER = window.MMCOA_EXPLORER || {{}};\nwindow.MMCOA_EXPLORER[{json.dumps(study.profile)}] = {text};\n"
+        f"window.MMCOA_EXPLORER = window.MMCOA_EXPLORER || {{}};\nwindow.MMCOA_EXPLORER[{json.dumps(study.name)}] = {text};\n"
     )
-    write_index(folder)
+    (folder / "studies.js").write_text(f"window.MMCOA_STUDIES = {json.dumps([study.name])};\n")
     return path
 
 
-def write_index(folder):
-    """FOLDER/studies.js names the studies whose data lies there, in alphabetical order."""
-    names = sorted(path.stem.removeprefix("study_") for path in Path(folder).glob("study_*.js"))
-    (Path(folder) / "studies.js").write_text(f"window.MMCOA_STUDIES = {json.dumps(names)};\n")
-
-
 def data(study):
-    """All that the explorer shows of a study, as lists, texts and whole numbers; `missing`: cells that it lacks."""
-    sweeps = {"": {"": study}} | {
-        name: {value: part for value, part in values.items() if len(part.rows)} for name, values in study.sweeps.items()
-    }
+    """All that the explorer shows of a study, as lists, texts and whole numbers."""
+    sweeps = {"": {"": study}} | study.sweeps
     parts = [(sweep, value, part) for sweep, values in sweeps.items() for value, part in values.items()]
     methods = ordered([name for *_, part in parts for name in part.rows.method], METHODS)
-    attacks = ordered([name for *_, part in parts for name in part.attacks], ATTACKS)
+    attacks = ordered_attacks([name for *_, part in parts for name in part.attacks])
     datasets = sorted({name for *_, part in parts for name in part.rows.dataset})
     groups = sorted({group for *_, part in parts for group in reachable(part)}, key=lambda group: (-len(group), group))
-    models = list(dict.fromkeys(name for *_, part in parts for name in part.rows.model_id))
+    models = list(dict.fromkeys(name for *_, part in parts for name in part.rows.model))
     names = {"methods": methods, "attacks": attacks, "datasets": datasets, "groups": groups, "models": models}
-    whole = replace(
-        study, rows=pd.concat([part.rows for *_, part in parts], ignore_index=True)
-    )  # a model may have a hole in the main evaluation
-    rows = whole.rows.drop_duplicates("model_id").set_index("model_id")
+    rows = pd.concat([part.rows for *_, part in parts]).drop_duplicates("model").set_index("model")
     return {
-        "profile": study.profile,
-        "missing": [hole.cell for hole in study.holes],
+        "profile": study.name,
         "base_model": study.rows.base_model.iloc[0],
         "methods": [[name, method_label(name)] for name in methods],
         "attacks": [[name, attack_label(name), *attack_words(name)] for name in attacks],
         "datasets": [[name, dataset_label(name)] for name in datasets],
         "groups": [[datasets.index(name) for name in group] for group in groups],
-        "models": [[name, methods.index(rows.method[name]), seed_of(name), trained_on(whole, name)] for name in models],
+        "models": [
+            [name, methods.index(rows.method[name]), seed_of(name), trained_on(study, name, rows.trained_on[name])]
+            for name in models
+        ],
         "evaluations": [evaluation(sweep, value, part, names) for sweep, value, part in parts],
-        "sweeps": [[name, sweep_label(name), threats(values, attacks)] for name, values in sweeps.items() if values],
+        "sweeps": [[name, sweep_label(name), threats(values.values(), attacks)] for name, values in sweeps.items()],
     }
 
 
-def seed_of(model_id):
+def seed_of(model):
     """Training seed, or None for a model that was not trained."""
-    found = re.search(r"-seed(\d+)$", model_id)
+    found = re.search(r"-seed(\d+)$", model)
     return int(found[1]) if found else None
 
 
-def trained_on(study, model_id):
+def trained_on(study, model, name):
     """What a model was fine-tuned on, in words; of few shots it says how many."""
-    name = study.rows.trained_on[study.rows.model_id == model_id].iloc[0]
     if not name:
         return "nothing beyond pre-training"
-    own = study.training[study.training.model_id == model_id] if len(study.training) else study.training
-    shots = own.shots.iloc[0] if len(own) and "shots" in own else None
-    few = f", {int(shots)} picture{'s' if shots > 1 else ''} a class" if shots is not None and shots == shots else ""
+    shots = study.training.shots[study.training.model == model].dropna()
+    few = f", {int(shots.iloc[0])} picture{'s' * bool(shots.iloc[0] > 1)} a class" if len(shots) else ""
     return dataset_label(name) + few
+
+
+def attack_words(name):
+    """(what it does, what it changes, what the adversary knows)."""
+    summary = ATTACKS[name].summary if name in ATTACKS else name
+    return summary[0].upper() + summary[1:], changes_what(name), attack_knows(name)
+
+
+def threats(parts, attacks):
+    """{place of an attack: its threat model in words, of all points of a sweep}."""
+    found = {}
+    for k, attack in enumerate(attacks):
+        texts = dict.fromkeys(text for part in parts for text in part.rows.threat_text[part.rows.attack == attack])
+        if texts:
+            found[k] = listed(texts, "or")
+    return found
 
 
 def tasks_of(part):
@@ -103,7 +118,8 @@ def tasks_of(part):
 
 
 def shared(tasks, methods, task):
-    """Data sets, in alphabetical order, on which all methods were evaluated in a task; the undefended model is in every task."""
+    """Data sets, in alphabetical order, on which all methods were evaluated in a task; the undefended model is in every
+    task."""
     sets = set.intersection(*(set(tasks[name]) for name in methods))
     if task != "any":
         fits = lambda name, dataset: tasks[name][dataset] in (task, "zero_shot")  # noqa: E731
@@ -122,7 +138,7 @@ def reachable(part):
 def evaluation(sweep, value, part, names):
     """One evaluation: its attacks, n by data set, records, and the numbers of methods and pairs of them."""
     methods, datasets = names["methods"], names["datasets"]
-    attacks = [name for name in ordered(part.attacks, ATTACKS) if f"{name}_correct" in part.outcomes]
+    attacks = [name for name in ordered_attacks(part.attacks) if f"{name}_correct" in part.outcomes]
     tasks = tasks_of(part)
     correct, labels = outcomes(part, attacks)
     units = [(d,) for d in datasets if d in labels] + [g for g in names["groups"] if set(g) <= set(labels)]
@@ -150,8 +166,8 @@ def outcomes(part, attacks):
     frame = part.outcomes.assign(**{name: part.outcomes[name].astype(float) for name in columns})
     correct, labels, ids = {}, {}, {}
     for (method, dataset), own in frame.groupby(["method", "dataset"], sort=False):
-        seeds = sorted(name for name in own.model_id.unique() if seed_of(name) is not None)
-        members = {MEAN: own} | ({str(seed_of(name)): own[own.model_id == name] for name in seeds} if len(seeds) > 1 else {})
+        seeds = sorted(name for name in own.model.unique() if seed_of(name) is not None)
+        members = {MEAN: own} | ({str(seed_of(name)): own[own.model == name] for name in seeds} if len(seeds) > 1 else {})
         for member, rows in members.items():
             means = rows.groupby(["sample_id", "label"])[columns].mean()
             if not ids.setdefault(dataset, means.index).equals(means.index):
@@ -211,13 +227,13 @@ def sweep_label(name):
 def records(part, names):
     """Columns of the evaluation's records: model, data set, cell, hash, device and commit (places in `devices`, `commits`)."""
     rows = part.rows.drop_duplicates("cell")
-    found = {"model": [names["models"].index(name) for name in rows.model_id]}
+    found = {"model": [names["models"].index(name) for name in rows.model]}
     found |= {
         "dataset": [names["datasets"].index(name) for name in rows.dataset],
         "cell": list(rows.cell),
-        "hash": list(rows.cell_hash),
+        "hash": [str(text)[:16] for text in rows.identity.fillna("")],
     }
-    for key, column in (("device", rows.device), ("commit", rows.made_with)):
+    for key, column in (("device", rows.device), ("commit", rows.commit.fillna("unknown").str[:7])):
         known = list(dict.fromkeys(column))
         found |= {f"{key}s": known, key: [known.index(value) for value in column]}
     return found

@@ -4,9 +4,7 @@ In a notebook: `facts.glue(facts.of_study(study))`; on a page: {glue:text}`key`.
 """
 
 from mmcoa.errors import UserError
-from mmcoa.report.holes import MISSING, shown
-from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, listed, method_label, ordered
-from mmcoa.report.results import threat_of
+from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered, ordered_attacks
 from mmcoa.report.tables import all_rows, by_dataset, macro, number, require, signed_interval
 from mmcoa.threat import format_epsilon
 
@@ -24,32 +22,31 @@ def of_study(study):
     require(study, ["none"], ["clean", "image", "text", "sequential"])
     rows = study.rows
     both = rows[rows.attack == "sequential"].iloc[0]
-    threat = threat_of(both)
     sizes = rows.n.unique()
     trained = [dataset_label(name) for name in rows.trained_on.unique() if name]
     return {
-        "profile": study.profile,
+        "profile": study.name,
         "base_model": both.base_model,
         "datasets": str(rows.dataset.nunique()),
-        "models": str(rows.model_id.nunique()),
+        "models": str(rows.model.nunique()),
         "n_each": str(sizes[0]) if len(sizes) == 1 else f"{sizes.min()} to {sizes.max()}",
         "n_all": f"{rows.groupby('dataset').n.first().sum():,}",
         "split": both.split,
         "epsilon": format_epsilon(both.epsilon),
-        "threat": threat.describe().replace("l_inf", "ℓ∞").replace("l_2", "ℓ2"),
+        "threat": both.threat_text,
         "trained_on": ", ".join(trained) or "nothing",
-        "attacks": ", ".join(attack_label(name) for name in ordered(study.attacks, ATTACKS)),
+        "attacks": ", ".join(attack_label(name) for name in ordered_attacks(study.attacks)),
         "notes": "; ".join(study.notes) or "nothing",
         "minutes": f"{all_rows(study).drop_duplicates('cell').cell_seconds.sum() / 60:.1f}",
         "device": ", ".join(sorted(rows.device.unique())),
-        "commits": listed(all_rows(study).made_with.unique()),
+        "commits": commits(all_rows(study).commit),
     }
 
 
 def of_impact(study):
     """The undefended model: macro means and extremes."""
     means = macro(study).set_index(["method", "attack"]).loc["none"]
-    facts = {f"macro_{name}": with_percent(number(r.accuracy, r.low, r.high)) for name, r in means.iterrows()}
+    facts = {f"macro_{name}": f"{number(r.accuracy, r.low, r.high)} %" for name, r in means.iterrows()}
     facts |= {f"short_{name}": percent(r.accuracy) for name, r in means.iterrows()}
     frame = by_dataset(study)
     wide = frame[frame.method == "none"].pivot(index="dataset", columns="attack", values="accuracy").dropna()
@@ -61,27 +58,27 @@ def of_impact(study):
 
 
 def percent(accuracy):
-    """`61 %`, or MISSING."""
-    return with_percent(shown(accuracy, ".0f"))
+    """`61 %`."""
+    return f"{accuracy:.0f} %"
 
 
-def with_percent(text):
-    """The text with ` %` behind it, unless it is MISSING."""
-    return text if text == MISSING else f"{text} %"
+def commits(column):
+    """`a1b2c3d and e4f5a6b` of a column of commits."""
+    return listed(dict.fromkeys(text[:7] for text in column if isinstance(text, str) and text)) or "unknown"
 
 
 def of_finetuning(study):
     """Per attack the best method, and what clean accuracy each method pays. Raises `UserError` where nothing is trained."""
     if study.training.empty:
-        raise UserError(f"profile '{study.profile}' trains nothing: there is no fine-tuning to report")
+        raise UserError(f"study '{study.name}' trains nothing: there is no fine-tuning to report")
     means = macro(study).pivot(index="method", columns="attack", values="accuracy")
     trained = [name for name in ordered(study.methods, METHODS) if name != "none"]
     clauses = []
-    for attack in ordered(study.attacks, ATTACKS):
+    for attack in ordered_attacks(study.attacks):
         if attack == "clean":
             continue
-        there, before = means.loc[trained, attack].dropna(), percent(means.loc["none", attack])
-        best = f"{method_label(there.idxmax())}, {percent(there.max())}" if len(there) else MISSING
+        there, before = means.loc[trained, attack], percent(means.loc["none", attack])
+        best = f"{method_label(there.idxmax())}, {percent(there.max())}"
         clauses.append(f"{attack_label(attack)}: {best} (undefended {before})")
     clean = [f"{method_label(name)} {percent(means.loc[name, 'clean'])}" for name in trained]
     return {
@@ -89,7 +86,7 @@ def of_finetuning(study):
         "clean_price": ", ".join(clean),
         "clean_before": percent(means.loc["none", "clean"]),
         "best_gain": best_gains(study),
-        "seeds": str(study.outcomes[study.outcomes.method != "none"].groupby("method").model_id.nunique().max()),
+        "seeds": str(study.outcomes[study.outcomes.method != "none"].groupby("method").model.nunique().max()),
     }
 
 
@@ -97,10 +94,7 @@ def best_gains(study):
     """Per attack the method that gains most on the undefended model, with its paired interval."""
     gains, clauses = macro(study, "none"), []
     for attack, part in gains[gains.method != "none"].groupby("attack", sort=False):
-        there = part.dropna(subset="accuracy")
-        best = there.loc[there.accuracy.idxmax()] if len(there) else None
-        said = (
-            MISSING if best is None else f"{method_label(best.method)}, {signed_interval(best.accuracy, best.low, best.high)}"
-        )
-        clauses.append(f"{attack_label(attack)}: {said}")
+        best = part.loc[part.accuracy.idxmax()]
+        gain = signed_interval(best.accuracy, best.low, best.high)
+        clauses.append(f"{attack_label(attack)}: {method_label(best.method)}, {gain}")
     return "; ".join(clauses)

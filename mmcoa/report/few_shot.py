@@ -6,18 +6,17 @@ import pandas as pd
 
 from mmcoa.report import in_distribution, style
 from mmcoa.report.in_distribution import ALL, UNDEFENDED
-from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, listed, method_label, ordered, shots_label
-from mmcoa.report.sweeps import signed_interval
-from mmcoa.report.tables import number
+from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered, ordered_attacks, shots_label
+from mmcoa.report.tables import number, signed_interval
 
 
 def curve(study):
     """Macro accuracy of each defence at each number of shots, on the data sets that every point of the curve has.
 
-    Returns columns defense, shots (0: undefended; ALL: every picture), attack, accuracy, low, high (percent), n, sets, seeds, and
-    gain, gain_low, gain_high: points against the undefended model on the same pictures.
+    Returns columns defense, shots (0: undefended; ALL: every picture), attack, accuracy, low, high (percent), n, sets,
+    seeds, and gain, gain_low, gain_high: points against the undefended model on the same pictures.
     """
-    found = in_distribution.comparable(study)
+    found = in_distribution.entries(study)
     few = found[found.shots < ALL]
     whole = found[(found.shots == ALL) & found.defense.isin(few.defense) & found.dataset.isin(few.dataset)]
     groups = {key: in_distribution.chosen(part) for key, part in few.groupby(["defense", "shots"])}
@@ -70,7 +69,7 @@ def table(frame):
 def figure(frame):
     """One panel an attack, one line a defence, with intervals; a dashed line and its band mark the undefended model."""
     style.use()
-    attacks = ordered(frame.attack, ATTACKS)
+    attacks = ordered_attacks(frame.attack)
     shots = sorted(set(frame.shots) - {0})
     rows, columns = style.grid(len(attacks))
     figure, panels = plt.subplots(
@@ -108,7 +107,7 @@ def figure(frame):
 
 def facts(study):
     """What captions and prose say of `curve`: {key: text}."""
-    frame, found = curve(study), in_distribution.comparable(study)
+    frame, found = curve(study), in_distribution.entries(study)
     sets = set(found.dataset[found.shots < ALL])
     return {
         "few_sets": listed(dataset_label(name) for name in sorted(sets))

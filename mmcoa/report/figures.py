@@ -1,14 +1,11 @@
-"""The report's figures, made from result files only (pictures of attacks: see examples.py)."""
-
-import textwrap
+"""The report's figures of the main evaluation."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
 from mmcoa.report import style, tables
-from mmcoa.report.holes import MISSING
-from mmcoa.report.names import ATTACKS, MACRO, METHODS, attack_label, dataset_label, method_label, ordered
+from mmcoa.report.names import MACRO, METHODS, attack_label, dataset_label, method_label, ordered, ordered_attacks
 
 
 def impact(study):
@@ -18,13 +15,11 @@ def impact(study):
     frame = frame[frame.method == "none"]
     means = tables.macro(study)
     means = means[means.method == "none"].assign(dataset=MACRO)
-    attacks = ordered(study.attacks, ATTACKS)
+    attacks = ordered_attacks(study.attacks)
     clean = frame[frame.attack == "clean"].set_index("dataset").accuracy
     names = [*clean.sort_values().index, MACRO]
     figure, axes = plt.subplots(figsize=(style.WIDTH, 0.8 + 0.33 * len(names)))
     offsets = np.linspace(0.3, -0.3, len(attacks)) if len(attacks) > 1 else [0]
-    for dataset in dict.fromkeys([*frame.dataset[frame.accuracy.isna()], *means.dataset[means.accuracy.isna()]]):
-        axes.text(50, names.index(dataset), MISSING, ha="center", va="center", size=7)
     for attack, offset in zip(attacks, offsets, strict=True):
         color, marker = style.ATTACKS.get(attack, style.OTHER)
         for source, size in ((frame, 4.5), (means, 6)):
@@ -44,7 +39,7 @@ def impact(study):
 def methods(study):
     """Macro accuracy of each method under each attack, with intervals; a dashed line marks the undefended model."""
     style.use()
-    attacks = ordered(study.attacks, ATTACKS)
+    attacks = ordered_attacks(study.attacks)
     size = (style.WIDTH, 0.85 + 0.36 * len(study.methods))
     figure, panels = plt.subplots(1, len(attacks), figsize=size, squeeze=False)
     methods_row(panels[0], study, attacks)
@@ -61,10 +56,7 @@ def methods_row(panels, study, attacks):
         for y, name in enumerate(names):
             color, marker = style.method(name)
             _points(axes, part.loc[[name]], [y], color, marker, 5.5)
-            place, text = (
-                (52, MISSING) if np.isnan(part.accuracy[name]) else (part.accuracy[name], f"{part.accuracy[name]:.0f}")
-            )
-            label = axes.text(place, y + 0.2, text, ha="center", va="bottom", size=7)
+            label = axes.text(part.accuracy[name], y + 0.2, f"{part.accuracy[name]:.0f}", ha="center", va="bottom", size=7)
             label.set_bbox({"fc": "white", "ec": "none", "pad": 0.4})  # the dashed line must not cross it
         if "none" in part.index:
             axes.axvline(part.accuracy["none"], color=style.GREY, ls=(0, (4, 3)), lw=0.9, zorder=1)
@@ -78,7 +70,7 @@ def gains(study):
     """Heat map: points of accuracy that each method gains (or loses) on each data set, against the undefended model."""
     style.use()
     frame = tables.by_dataset(study)
-    attacks = ordered(study.attacks, ATTACKS)
+    attacks = ordered_attacks(study.attacks)
     names = [name for name in ordered(study.methods, METHODS) if name != "none"]
     wide = frame.pivot(index=["dataset", "attack"], columns="method", values="accuracy")
     wide = wide[names].sub(wide["none"], axis=0)
@@ -100,7 +92,6 @@ def gains(study):
             part, ax=axes, cmap="PuOr_r", vmin=-limit, vmax=limit, annot=part.map(lambda gain: tables.signed(gain, 0)), fmt="",
             cbar=False, linewidths=0.6, annot_kws={"size": 6 if len(names) * columns > 16 else 7},
         )  # fmt: skip
-        style.mark_holes(axes, part)
         axes.set(title=attack_label(attack), xlabel="", ylabel="")
         labels = [method_label(name) for name in names]
         axes.set_xticks(np.arange(len(names)) + 0.5, labels, rotation=90)
@@ -111,36 +102,6 @@ def gains(study):
     bar.set_label("points gained on undefended", size=8)
     bar.outline.set_visible(False)
     return figure
-
-
-def adversarial_images(examples):
-    """One column an example: the picture, its perturbation amplified, the adversarial picture, and the predictions."""
-    style.use()
-    figure, panels = plt.subplots(3, max(1, len(examples)), figsize=(style.WIDTH, 4.5), squeeze=False)
-    for axes in panels.flat:
-        axes.axis("off")
-    for column, example in zip(panels.T, examples, strict=False):
-        noise = 0.5 + (example.adversarial - example.clean) / (2 * example.epsilon)
-        for axes, picture in zip(column, (example.clean, noise.clip(0, 1), example.adversarial), strict=True):
-            axes.imshow(picture, interpolation="none")
-        _prediction(column[0], example.clean_prediction, example.class_name, 1.04, "bottom")
-        _prediction(column[2], example.adversarial_prediction, example.class_name, -0.04, "top")
-    if not examples:
-        panels[0, 0].text(0, 0.5, "No picture that may be shown here was broken by the attack in this profile.")
-        return figure
-    names = ("clean", f"perturbation × {0.5 / examples[0].epsilon:.0f}", "adversarial")
-    for axes, name in zip(panels[:, 0], names, strict=True):
-        axes.text(-0.06, 0.5, name, transform=axes.transAxes, ha="right", va="center", rotation=90, size=8, weight="bold")
-    figure.subplots_adjust(wspace=0.1, hspace=0.06)
-    return figure
-
-
-def _prediction(axes, prediction, truth, height, align):
-    """What the model says, and whether it is right: by sign and colour."""
-    name, probability = prediction
-    sign, color = ("✓", style.BLUE) if name == truth else ("✗", style.RED)
-    text = "\n".join(textwrap.wrap(f"{sign} {name}", 19)) + f"\n{100 * probability:.0f} %"
-    axes.text(0.5, height, text, transform=axes.transAxes, ha="center", va=align, size=7.5, color=color)
 
 
 def _points(axes, part, y, color, marker, size, label=None):

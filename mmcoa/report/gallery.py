@@ -1,8 +1,9 @@
-"""The page "Gallery": the pictures of results/PROFILE/gallery with prompts and predictions, as HTML that needs no network.
+"""The page "Gallery": the pictures of results/STUDY/gallery with prompts and predictions, as HTML that needs no network.
 
-Nothing is computed here but sums of what gallery.json says; `mmcoa gallery PROFILE` makes it.
+Nothing is computed here but sums of what gallery.json says; `mmcoa gallery STUDY` makes it.
 """
 
+import json
 import shutil
 from html import escape
 from pathlib import Path
@@ -10,61 +11,49 @@ from pathlib import Path
 import pandas as pd
 
 from mmcoa.attacks.words import split_words
+from mmcoa.errors import UserError
 from mmcoa.report.names import attack_label, dataset_label, listed, method_label
-from mmcoa.study.cells import study_models
-from mmcoa.study.gallery import identity
-from mmcoa.study.gallery.showable import attribution
-from mmcoa.study.profiles import load_profile
-from mmcoa.study.sources import model_hash
-
-load = identity.read  # (results/PROFILE) -> what gallery.json holds; `UserError` where it is missing or damaged
 
 
-def folder_of(profile, results="results"):
-    """results/PROFILE."""
-    return Path(results) / load_profile(profile).name
+def folder_of(study, results="results"):
+    """results/STUDY/gallery."""
+    return Path(results) / study / "gallery"
 
 
 def there(folder):
-    """Whether results/PROFILE holds a gallery."""
-    return identity.path_of(folder).is_file()
+    """Whether there is a gallery in the folder."""
+    return (Path(folder) / "gallery.json").is_file()
 
 
-def outdated(content, profile):
-    """What the gallery was made with that is not the study's any more: names of models and settings."""
-    loaded, models = load_profile(profile), {model.name: model for model in study_models(profile)}
-    old = []
-    for shown in content["models"]:
-        model = models.get(shown["name"])
-        weights = model and (model.made_by.hash if model.made_by else model_hash(model.path))
-        old += [] if weights == shown["weights"] else [shown["name"]]
-    settings = loaded.evaluate.model_dump() | {"resize": loaded.resize}
-    return old + [name for name in (*identity.SETTINGS, "resize") if content["settings"][name] != settings[name]]
+def load(folder):
+    """What gallery.json of a folder holds. Raises `UserError` where it is missing or damaged, or a sheet is not there."""
+    path = Path(folder) / "gallery.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+        absent = [sheet["file"] for sheet in content["sheets"].values() if not (path.parent / sheet["file"]).is_file()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"no readable gallery {path} ({type(error).__name__}: {error}); make it: mmcoa gallery STUDY"
+        ) from error
+    if absent:
+        raise UserError(f"{path.parent} lacks {absent[0]}, of which {path.name} speaks; make it again: mmcoa gallery STUDY")
+    return content
 
 
-def command(content, profile):
-    """What makes this very gallery; its default models need not be those that are shown."""
-    return " ".join(
-        [
-            f"mmcoa gallery {profile}",
-            *(f"--models {model['name']}" for model in content["models"] if model["defense"] != "none"),
-        ]
-    )
-
-
-def address(folder):
-    """Where a page finds the pictures of a folder: pages lie in the book's own folder, those of a second study too."""
-    folder = Path(folder)
-    book = next((above for above in folder.parents if (above / "_config.yml").is_file()), folder.parents[1])
-    return folder.relative_to(book).as_posix()
+def attribution(content, dataset):
+    """Who made the pictures of a data set. Raises `UserError` for one of which the gallery does not say it."""
+    for one in content["datasets"]:
+        if one["name"] == dataset:
+            return one["attribution"]
+    raise UserError(f"pictures of '{dataset}' may not be shown: the gallery does not say under which licence they are")
 
 
 def copy_sheets(content, folder, target):
-    """Copy the sheets of pictures of results/PROFILE beside the page; sheets of an earlier gallery go."""
+    """Copy the sheets of pictures of a gallery's folder beside the page; sheets of an earlier gallery go."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for sheet in content["sheets"].values():
-        shutil.copyfile(identity.path_of(folder).parent / sheet["file"], target / sheet["file"])
+        shutil.copyfile(Path(folder) / sheet["file"], target / sheet["file"])
 
 
 def model_label(model):
@@ -105,11 +94,11 @@ def models_table(content):
     return pd.DataFrame(rows)
 
 
-def facts(content, profile):
+def facts(content, study):
     """Numbers and phrases of the page's prose."""
     choice, made, compared = content["choice"], content["provenance"], content["compared"]
     looked = sorted({one["pictures"] for one in choice})
-    first, old = content["models"][0], outdated(content, profile)
+    first = content["models"][0]
     sets = list(dict.fromkeys(one["dataset"] for one in content["examples"]))
     labels = {model["name"]: model_label(model) for model in content["models"]}
     differ = [
@@ -117,7 +106,7 @@ def facts(content, profile):
         for one in compared["differ"]
     ]
     return {
-        "gallery_profile": load_profile(profile).name,
+        "gallery_study": study,
         "gallery_shown": str(len(content["examples"])),
         "gallery_sets": str(len(sets)),
         "gallery_models": listed(model_label(model) for model in content["models"]),
@@ -126,7 +115,7 @@ def facts(content, profile):
             dict.fromkeys(dataset_label(one["trained_on"]) for one in content["models"] if one["trained_on"])
         )
         or "nothing beyond pre-training",
-        "gallery_threat": first["description"].replace("l_inf", "ℓ∞").replace("l_2", "ℓ2"),
+        "gallery_threat": first["description"],
         "gallery_amplified": f"{content['amplified']:g}",
         "gallery_split": content["settings"]["split"],
         "gallery_looked": " or ".join(map(str, looked)),
@@ -135,10 +124,7 @@ def facts(content, profile):
         "gallery_compared": same(compared, labels, differ),
         "gallery_commit": (made["git_commit"] or "unknown")[:7] + (" with local changes" if made["git_dirty"] else ""),
         "gallery_made": f"torch {made['versions']['torch']}, {made['device']}",
-        "gallery_outdated": f"differs from the study in {listed(old)}: it is older than the other pages"
-        if old
-        else "is that of the study as it is now",
-        "gallery_credits": "; ".join(dict.fromkeys(attribution(name) for name in sets)),
+        "gallery_credits": "; ".join(dict.fromkeys(attribution(content, name) for name in sets)),
     }
 
 
@@ -148,7 +134,10 @@ def same(compared, labels, differ):
         return "The study has stored no outcome of the same models under the same attacks to compare with."
     models = listed(labels[name] for name in compared["models"])
     named = f": {'; '.join(differ)}" if differ else ""
-    return f"Of {compared['outcomes']:,} outcomes that the study has stored for the same models ({models}), pictures and attacks, {len(differ)} came out otherwise here{named}."
+    what = (
+        f"Of {compared['outcomes']:,} outcomes that the study has stored for the same models ({models}), pictures and attacks"
+    )
+    return f"{what}, {len(differ)} came out otherwise here{named}."
 
 
 def page(content, pictures):
@@ -177,8 +166,9 @@ def choosers(content):
 
 def example(content, one, pictures):
     """One picture: a heading, then a row of panels a model."""
-    attribution(one["dataset"])
-    where = f"{dataset_label(one['dataset'])}, picture {one['sample_id']} of the split {one['split']}; undefended model: {content['kinds'][one['kind']]}"
+    attribution(content, one["dataset"])
+    where = f"{dataset_label(one['dataset'])}, picture {one['sample_id']} of the split {one['split']}"
+    where += f"; undefended model: {content['kinds'][one['kind']]}"
     rows = "\n".join(row(content, one, model, pictures) for model in content["models"])
     return (
         f'<section class="example" data-dataset="{escape(one["dataset"])}" data-kind="{escape(one["kind"])}">\n'
@@ -251,7 +241,8 @@ def predictions(one, found):
         rest = max(0.0, rest - own)
     lines.append(("all others", rest, "rest"))
     items = "".join(
-        f"<li{f' class={style}' if style else ''}><b>{escape(name)}</b> <span>{escape(percent(probability))}</span><i style=width:{100 * probability:.1f}%></i></li>"
+        f"<li{f' class={style}' if style else ''}><b>{escape(name)}</b> <span>{escape(percent(probability))}</span><i "
+        f"style=width:{100 * probability:.1f}%></i></li>"
         for name, probability, style in lines
     )
     return f"<ol>{items}</ol>"

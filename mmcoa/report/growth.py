@@ -12,7 +12,7 @@ import pandas as pd
 from mmcoa.errors import UserError
 from mmcoa.report import style
 from mmcoa.report.comparisons import short
-from mmcoa.report.names import ATTACKS, attack_label, dataset_label, listed, ordered
+from mmcoa.report.names import attack_label, dataset_label, listed, ordered_attacks
 from mmcoa.report.strength_facts import span
 
 COMMAND = "python benchmarks/cost.py"
@@ -28,7 +28,8 @@ NUMBERS = ("value", "seconds", "median", "longest", "n", "classes", "steps", "re
 
 
 def cost(results="results"):
-    """Measurements of benchmarks/cost.py on all machines, one row a point; columns as there, by hardware, what, attack and value.
+    """Measurements of benchmarks/cost.py on all machines, one row a point; columns as there, by hardware, what, attack and
+    value.
 
     Raises `UserError` for a damaged file.
     """
@@ -54,7 +55,7 @@ def slopes(frame):
     """
     rows = []
     for (machine, what), part in frame.groupby(["hardware", "what"], sort=False):
-        for attack in ordered(part.attack, ATTACKS):
+        for attack in ordered_attacks(part.attack):
             own = part[part.attack == attack].sort_values("value")
             if len(own) < 2:
                 continue  # no line through one point
@@ -99,7 +100,7 @@ def curves(frame):
     figure, panels = plt.subplots(rows, 3, figsize=(style.WIDTH, 0.4 + 2.1 * rows), squeeze=False)
     for axes, what in zip(panels.flat, names, strict=False):
         part = frame[frame.what == what]
-        for attack in ordered(part.attack, ATTACKS):
+        for attack in ordered_attacks(part.attack):
             own = part[part.attack == attack]
             color, marker = style.ATTACKS.get(attack, style.OTHER)
             axes.plot(
@@ -156,7 +157,8 @@ def of_growth(results="results"):
 
 
 def says(lines):
-    """`a picture more costs 0.023 s under image and ...; ...`, of the lines that explain at least nine tenths of the variance."""
+    """`a picture more costs 0.023 s under image and ...; ...`, of the lines that explain at least nine tenths of the
+    variance."""
     clauses = []
     for what, unit in WHATS.items():
         if what not in lines.index.get_level_values("what"):

@@ -1,7 +1,8 @@
-"""In distribution: models trained on a data set's training split and judged on its test split, with all its pictures or a few a class.
+"""In distribution: models trained on a data set's training split and judged on its test split, with all its pictures or a
+few a class.
 
-A defence has one model a data set and seed, under whichever name the profile gives it: `mmcoa-in`, or `mmcoa` where its training
-set is evaluated too. Intervals draw classes and training seeds, never data sets, of which there are few (paired.py).
+A defence has one model a data set and seed, under whichever name the profile gives it: `mmcoa-in`, or `mmcoa` where its
+training set is evaluated too. Intervals draw classes and training seeds, never data sets, of which there are few (paired.py).
 """
 
 from dataclasses import replace
@@ -10,29 +11,25 @@ import numpy as np
 import pandas as pd
 
 from mmcoa.report import tasks
-from mmcoa.report.holes import MISSING, task_of
-from mmcoa.report.names import ATTACKS, METHODS, attack_label, dataset_label, listed, method_label, ordered
+from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered, ordered_attacks
 from mmcoa.report.paired import KEYS, interval
-from mmcoa.report.sweeps import signed_interval
-from mmcoa.report.tables import number
+from mmcoa.report.tables import number, signed_interval
 
 UNDEFENDED = "none"
 ALL = np.inf  # shots of a model that was trained on all pictures
 
 
 def entries(study):
-    """Models judged on what they were trained on: columns model_id, method, defense, dataset, shots (ALL: every picture)."""
-    rows = study.rows[study.rows.task == tasks.IN].drop_duplicates(["model_id", "dataset"])
-    base = set(study.rows.dataset[study.rows.method == UNDEFENDED]) | set(
-        study.lacking(UNDEFENDED)
-    )  # without the undefended model nothing is compared
-    frame = rows[rows.dataset.isin(base)][["model_id", "method", "defense", "dataset"]].reset_index(drop=True)
+    """Models judged on what they were trained on: columns model, method, defense, dataset, shots (ALL: every picture)."""
+    rows = study.rows[study.rows.task == tasks.IN].drop_duplicates(["model", "dataset"])
+    base = set(study.rows.dataset[study.rows.method == UNDEFENDED])  # without the undefended model nothing is compared
+    frame = rows[rows.dataset.isin(base)][["model", "method", "defense", "dataset"]].reset_index(drop=True)
     shots = (
-        dict(zip(study.training.model_id, study.training.get("shots", pd.Series(dtype=float)), strict=False))
+        dict(zip(study.training.model, study.training.get("shots", pd.Series(dtype=float)), strict=False))
         if len(study.training)
         else {}
     )
-    frame["shots"] = [ALL if pd.isna(shots.get(model)) else float(shots[model]) for model in frame.model_id]
+    frame["shots"] = [ALL if pd.isna(shots.get(model)) else float(shots[model]) for model in frame.model]
     return frame
 
 
@@ -42,31 +39,18 @@ def there(study):
 
 
 def few_shot(study):
-    """Whether models trained on a few pictures a class can be shown beside the undefended one, on a data set that all of them have."""
-    found = comparable(study)
+    """Whether models trained on a few pictures a class can be shown beside the undefended one, on a data set that all of
+    them have."""
+    found = entries(study)
     sets = [set(part.dataset) for _, part in found[found.shots < ALL].groupby(["defense", "shots"])]
     return bool(sets and set.intersection(*sets))
 
 
-def comparable(study):
-    """`entries` on the data sets on which the undefended model has no hole."""
-    found = entries(study)
-    return found[~found.dataset.isin(study.lacking(UNDEFENDED))]
-
-
 def full(study):
-    """The `Study` of models trained on all pictures, each under its defence's name, and the undefended model on the same data sets."""
+    """The `Results` of models trained on all pictures, each under its defence's name, and the undefended model on the same
+    data sets."""
     found = entries(study)
-    found = chosen(found[found.shots == ALL])
-    return named(study, found, gone(study, found))
-
-
-def gone(study, found):
-    """Holes of models trained on all pictures of a data set that no other model of their defence stands for, under the defence's name."""
-    there = set(zip(found.defense, found.dataset, strict=True))
-    base = set(study.rows.dataset[study.rows.method == UNDEFENDED]) | set(study.lacking(UNDEFENDED))
-    own = [hole for hole in study.own_holes if task_of(hole) == tasks.IN and hole.shots is None and hole.dataset in base]
-    return tuple(replace(hole, method=hole.defense) for hole in own if (hole.defense, hole.dataset) not in there)
+    return named(study, chosen(found[found.shots == ALL]))
 
 
 def chosen(found):
@@ -76,21 +60,17 @@ def chosen(found):
     return own[own.method == first].drop(columns="other")
 
 
-def named(study, found, missing=()):
-    """The `Study` of the models of `found`, with `method` their defence, and of the undefended model on their data sets.
-
-    missing: `Hole`s of such models.
-    """
-    pairs, defense = set(zip(found.model_id, found.dataset, strict=True)), dict(zip(found.model_id, found.defense, strict=True))
-    rows, sets = study.rows, {*found.dataset, *(hole.dataset for hole in missing)}
-    kept = [pair in pairs for pair in zip(rows.model_id, rows.dataset, strict=True)]
-    holes = (*missing, *(hole for hole in study.own_holes if hole.method == UNDEFENDED and hole.dataset in sets))
-    part = tasks.of_rows(study, rows[np.array(kept, bool) | ((rows.method == UNDEFENDED) & rows.dataset.isin(sets))], holes)
+def named(study, found):
+    """The `Results` of the models of `found`, with `method` their defence, and of the undefended model on their data sets."""
+    pairs, defense = set(zip(found.model, found.dataset, strict=True)), dict(zip(found.model, found.defense, strict=True))
+    rows, sets = study.rows, set(found.dataset)
+    kept = [pair in pairs for pair in zip(rows.model, rows.dataset, strict=True)]
+    part = tasks.of_rows(study, rows[np.array(kept, bool) | ((rows.method == UNDEFENDED) & rows.dataset.isin(sets))])
     frames = {name: getattr(part, name) for name in ("rows", "outcomes", "changes", "checks", "training")}
     return replace(
         part,
         **{
-            name: frame.assign(method=frame.model_id.map(defense).fillna(UNDEFENDED))
+            name: frame.assign(method=frame.model.map(defense).fillna(UNDEFENDED))
             for name, frame in frames.items()
             if len(frame)
         },
@@ -103,10 +83,11 @@ def common(study):
 
 
 def sets_of(study, method, attack):
-    """One (correct, float [seeds, N]; label [N]) a data set, in order, of the training seeds that a method has on all of them."""
-    seed = dict(zip(study.training.model_id, study.training.seed, strict=True)) if len(study.training) else {}
+    """One (correct, float [seeds, N]; label [N]) a data set, in order, of the training seeds that a method has on all of
+    them."""
+    seed = dict(zip(study.training.model, study.training.seed, strict=True)) if len(study.training) else {}
     own = study.outcomes[study.outcomes.method == method]
-    own = own.assign(seed=[seed.get(model, 0) for model in own.model_id])
+    own = own.assign(seed=[seed.get(model, 0) for model in own.model])
     wide = [
         part.pivot(index=KEYS, columns="seed", values=f"{attack}_correct").astype(float) for _, part in own.groupby("dataset")
     ]
@@ -115,30 +96,18 @@ def sets_of(study, method, attack):
 
 
 def macro(study, against=None):
-    """Macro mean over data sets of each method and attack: columns method, attack, accuracy, low, high (percent), n, sets, seeds.
+    """Macro mean over data sets of each method and attack: columns method, attack, accuracy, low, high (percent), n, sets,
+    seeds.
 
-    With `against`, a method that has one model, accuracy is the difference from it on the same pictures, in points. Accuracy and interval
-    are nan where either has a hole.
+    With `against`, a method that has one model, accuracy is the difference from it on the same pictures, in points.
+    A method whose data sets share no training seed is left out.
     """
     rows = []
     for method in ordered(study.methods, METHODS):
-        for attack in ordered(study.attacks, ATTACKS):
-            if study.lacking(method) or (against and study.lacking(against)):
-                own = study.outcomes[study.outcomes.method == method]
-                rows.append(
-                    dict(
-                        method=method,
-                        attack=attack,
-                        accuracy=np.nan,
-                        low=np.nan,
-                        high=np.nan,
-                        n=len(own.drop_duplicates(KEYS)),
-                        sets=own.dataset.nunique(),
-                        seeds=0,
-                    )
-                )
-                continue
+        for attack in ordered_attacks(study.attacks):
             sets = sets_of(study, method, attack)
+            if not len(sets[0][0]):
+                continue
             others = sets_of(study, against, attack) if against else [(0.0, label) for _, label in sets]
             mean, low, high = interval([(a - b, label) for (a, label), (b, _) in zip(sets, others, strict=True)])
             rows.append(dict(method=method, attack=attack, accuracy=mean, low=low, high=high))
@@ -162,7 +131,7 @@ def _wide(frame, text):
     for method, part in frame.groupby("method", sort=False):
         row = {
             "method": method_label(method),
-            "seeds": "–" if method == UNDEFENDED else str(part.seeds.iloc[0] or MISSING),
+            "seeds": "–" if method == UNDEFENDED else str(part.seeds.iloc[0]),
             "n": str(part.n.iloc[0]),
         }
         rows.append(row | {attack_label(r.attack): text(r) for r in part.itertuples()})
@@ -191,15 +160,14 @@ def facts(study):
     both = common(part)
     means, gains = macro(both), macro(both, UNDEFENDED)
     gains = gains[gains.method != UNDEFENDED]
-    best = [gains.loc[own.accuracy.idxmax()] for _, own in gains.dropna(subset="accuracy").groupby("attack", sort=False)]
+    best = [gains.loc[own.accuracy.idxmax()] for _, own in gains.groupby("attack", sort=False)]
     return {
         "in_sets": listed(dict.fromkeys(map(dataset_label, both.rows.dataset))),
         "in_count": str(both.rows.dataset.nunique()),
         "in_n": f"{means.n.max():,}",
         "in_best": "; ".join(
             f"{attack_label(r.attack)}: {method_label(r.method)}, {signed_interval(r.accuracy, r.low, r.high)}" for r in best
-        )
-        or MISSING,
+        ),
         "in_left_out": left_out(part),
         "in_clean": listed(
             f"{method_label(r.method)} {signed_interval(r.accuracy, r.low, r.high)}"

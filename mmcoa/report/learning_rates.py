@@ -1,61 +1,46 @@
 """Which learning rate each defence gets: the one whose models keep most on pictures that were held out of the training.
 
-chosen("learning-rates")        # {"tecoa": 0.0003, ...}; the studies state these numbers in their profiles
+chosen(results)        # {"tecoa": 0.0003, ...}; the studies state these numbers in their profiles
 """
 
 from pathlib import Path
 
 import pandas as pd
 
-from mmcoa.errors import UserError
 from mmcoa.report import training
 from mmcoa.report.names import METHODS, listed, method_label, ordered
-from mmcoa.study.cells import expand
-from mmcoa.study.profiles import load_profile
-from mmcoa.study.records import is_current, read_record
-from mmcoa.training.heldout import MEASURED
+from mmcoa.report.training import MEASURED
+from mmcoa.store import packed
 
-PROFILES = ("learning-rates", "learning-rates-photos")  # one for each base model
+STUDY = "learning-rates"
 
 
-def profile_of(study, results="results"):
-    """The tuning profile that was run for the base model of a study, or None."""
-    bases = set(study.rows.base_model)
-    for name in PROFILES:
-        tuned = Path(load_profile(name).base_model).name in bases  # a name, or the folder that another study left
-        if tuned and any((Path(results) / name / "records").glob("train__*.json")):
-            return name
-    return None
+def trained(study, results="results"):
+    """trainings.csv of the tuning study where it was run for the base model of a study, else an empty frame."""
+    folder = Path(results) / STUDY
+    if packed.read_cells(folder) is None:
+        return pd.DataFrame()
+    frame = packed.read(folder).trainings
+    return frame[frame.base_model.isin(set(study.rows.base_model))]
 
 
-def measured(profile, results="results"):
-    """One row a fine-tuned model of a tuning profile: defense, lr, seed, clean, image, text, robust (percent of the held-out
-    pictures), mean of the four, samples. Raises `UserError` where a record is missing or stale."""
-    name = load_profile(profile).name
-    rows = []
-    for cell in expand(profile, results=results):
-        record = read_record(Path(results) / name, cell.id)
-        if not is_current(record, cell.hash):
-            raise UserError(f"{cell.id} of '{name}' is {'stale' if record else 'missing'}; run: mmcoa run {profile}")
-        if cell.kind == "train":
-            found = record["training"]["held_out"]
-            row = {"defense": cell.parameters["defense"], "lr": cell.parameters["lr"], "seed": cell.parameters["seed"]}
-            row |= {key: found["final"][key] for key in MEASURED} | {"samples": found["samples"]}
-            rows.append(row | {"mean": sum(found["final"][key] for key in MEASURED) / len(MEASURED)})
-    return pd.DataFrame(rows)
+def measured(trained):
+    """One row a model of `trained`: defense, lr, seed, MEASURED (percent of the held-out pictures), their mean, samples."""
+    frame = trained[["defense", "lr", "seed"]].assign(**{name: trained[f"final_{name}"] for name in MEASURED})
+    return frame.assign(samples=trained.held_out_samples, mean=frame[list(MEASURED)].sum(axis=1) / len(MEASURED))
 
 
-def chosen(profile, results="results"):
-    """{defence: learning rate} of the largest mean over seeds; of equal ones the smaller rate."""
-    means = measured(profile, results).groupby(["defense", "lr"])["mean"].mean()
+def chosen(frame):
+    """{defence: learning rate} of the largest mean over seeds of `measured`; of equal ones the smaller rate."""
+    means = frame.groupby(["defense", "lr"])["mean"].mean()
     return {name: float(means[name].idxmax()) for name in ordered(means.index.get_level_values("defense"), METHODS)}
 
 
-def table(profile, results="results"):
-    """Defence x learning rate, as text: mean of the four held-out accuracies over seeds, and those of clean and of both attacks; the chosen rate is marked."""
-    frame, best, rows = measured(profile, results), chosen(profile, results), []
-    means = frame.groupby(["defense", "lr"])[["mean", "clean", "robust"]].mean()
-    for name, lr in best.items():
+def table(frame):
+    """Defence x learning rate of `measured`, as text: mean of the four accuracies over seeds, clean and both; the chosen
+    rate is marked."""
+    rows, means = [], frame.groupby(["defense", "lr"])[["mean", "clean", "robust"]].mean()
+    for name, lr in chosen(frame).items():
         row = {"method": method_label(name)}
         for rate in sorted(frame.lr.unique()):
             one = means.loc[(name, rate)]
@@ -65,9 +50,9 @@ def table(profile, results="results"):
     return pd.DataFrame(rows)
 
 
-def facts(study, profile, results="results"):
+def facts(study, frame):
     """What the page says: which rates were chosen, and which methods of the study were trained with that rate or another."""
-    best, used, by_rate, same, other = chosen(profile, results), training.learning_rates(study, results), {}, [], []
+    best, used, by_rate, same, other = chosen(frame), training.learning_rates(study), {}, [], []
     for name, rate in best.items():
         by_rate.setdefault(rate, []).append(method_label(name))
         if name in used:

@@ -1,7 +1,7 @@
 """Which modality breaks a picture: the image attack alone, the text attack alone, either of them, or only both put together.
 
-From per-sample outcomes. A picture falls to a combined attack where one of COMBINED that the study has breaks it; the per-sample
-worst case is no attack of its own and is not among them.
+From per-sample outcomes. A picture falls to a combined attack where one of COMBINED that the study has breaks it; the
+per-sample worst case is no attack of its own and is not among them.
 """
 
 import matplotlib.pyplot as plt
@@ -10,11 +10,9 @@ import pandas as pd
 
 from mmcoa.evaluation.statistics import macro_interval, wilson
 from mmcoa.report import style, words
-from mmcoa.report.facts import with_percent
-from mmcoa.report.holes import MISSING, shown
+from mmcoa.report.facts import percent
 from mmcoa.report.names import MACRO, METHODS, attack_label, dataset_label, listed, method_label, ordered
-from mmcoa.report.sweeps import signed_interval
-from mmcoa.report.tables import correct_by_sample, number, require
+from mmcoa.report.tables import correct_by_sample, number, require, signed_interval
 
 COMBINED = ("independent", "sequential", "joint", "co_attack")
 WRONG, IMAGE, TEXT, EITHER, TOGETHER, STANDS = (
@@ -57,19 +55,18 @@ def kinds(study):
 def shares(study):
     """Share of the pictures that fall to each kind, by method and data set, macro mean last.
 
-    Returns columns method, dataset, kind, share, low, high (percent; Wilson for a data set, clustered bootstrap for the mean), n; numbers are
-    nan where a method has a hole.
+    Returns columns method, dataset, kind, share, low, high (percent; Wilson for a data set, clustered bootstrap for the
+    mean), n.
     """
-    rows, every, none = [], kinds(study), (np.nan,) * 3
+    rows, every = [], kinds(study)
     for method in study.methods:
-        part, lacking = every[every.method == method], study.lacking(method)
+        part = every[every.method == method]
         sets = [own for _, own in part.groupby("dataset")]
         for kind in KINDS:
             for own in sets:
                 low, high = wilson(own[kind].sum(), len(own))
                 rows.append((method, own.dataset.iloc[0], kind, 100 * own[kind].mean(), low, high, len(own)))
-            rows += [(method, dataset, kind, *none, np.nan) for dataset in lacking]
-            mean = none if lacking else macro_interval([(own[kind].to_numpy(), own.label.to_numpy()) for own in sets])
+            mean = macro_interval([(own[kind].to_numpy(), own.label.to_numpy()) for own in sets])
             rows.append((method, MACRO, kind, *mean, len(part)))
     return pd.DataFrame(rows, columns=["method", "dataset", "kind", "share", "low", "high", "n"])
 
@@ -80,7 +77,7 @@ def methods_table(frame):
     for method in ordered(frame.method, METHODS):
         part = frame[(frame.method == method) & (frame.dataset == MACRO)].set_index("kind")
         rows.append(
-            {"method": method_label(method), "n": shown(part.n.iloc[0], ".0f")}
+            {"method": method_label(method), "n": f"{part.n.iloc[0]:.0f}"}
             | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]}
         )
     return pd.DataFrame(rows)
@@ -92,7 +89,7 @@ def sets_table(frame, method="none"):
     for dataset in sorted(set(frame.dataset) - {MACRO}):
         part = frame[(frame.method == method) & (frame.dataset == dataset)].set_index("kind")
         rows.append(
-            {"data set": dataset_label(dataset), "n": shown(part.n.iloc[0], ".0f")}
+            {"data set": dataset_label(dataset), "n": f"{part.n.iloc[0]:.0f}"}
             | {kind: number(*part.loc[kind, ["share", "low", "high"]]) for kind in KINDS[::-1]}
         )
     return pd.DataFrame(rows)
@@ -101,16 +98,13 @@ def sets_table(frame, method="none"):
 def interaction(study):
     """What a combined attack takes beyond the union of the image and the text attack, each made alone.
 
-    Returns columns method, attack, points, low, high, n: macro mean over data sets, paired; negative where the two perturbations,
-    put together, undo part of each other; nan where the method has a hole.
+    Returns columns method, attack, points, low, high, n: macro mean over data sets, paired; negative where the two
+    perturbations, put together, undo part of each other.
     """
     rows = []
     for method in ordered(study.methods, METHODS):
         for attack in combined(study):
             frame = study.outcomes[study.outcomes.method == method]
-            if study.lacking(method):
-                rows.append((method, attack, *(np.nan,) * 3, len(frame.drop_duplicates(KEYS))))
-                continue
             both = frame.image_correct.astype(bool) & frame.text_correct.astype(bool)
             frame = frame.assign(beyond=both.astype(float) - frame[f"{attack}_correct"].astype(float))
             means = frame.groupby(["dataset", "sample_id", "label"]).beyond.mean()
@@ -157,8 +151,6 @@ def figure(frame):
                 label=kind,
             )
             start += wide[kind].to_numpy()
-        for place in np.flatnonzero(np.isnan(start)):
-            axes.text(50, place, MISSING, ha="center", va="center", size=7)
         axes.set_yticks(range(len(names)), [label(name) for name in names])
         axes.set(xlim=(0, 100), ylim=(-0.6, len(names) - 0.4), xlabel="share of the pictures (%)")
         axes.grid(axis="y", visible=False)
@@ -178,14 +170,15 @@ def figure(frame):
 
 
 def class_losses(study):
-    """How the text attack treats each class: columns method, dataset, label, right (pictures right unattacked, summed over models), lost.
+    """How the text attack treats each class: columns method, dataset, label, right (pictures right unattacked, summed over
+    models), lost.
 
-    Classes without a right picture are left out, and so are methods that have a hole. `kind`: `keeps all`, `loses some` or `loses all` of them.
+    Classes without a right picture are left out. `kind`: `keeps all`, `loses some` or `loses all` of them.
     """
-    frame = study.outcomes[~study.outcomes.method.isin(study.incomplete)]
+    frame = study.outcomes
     right = frame.clean_correct.astype(bool)
     frame = frame.assign(right=right, lost=right & ~frame.text_correct.astype(bool))
-    counts = frame.groupby(["method", "model_id", "dataset", "label"], sort=False)[["right", "lost"]].sum().reset_index()
+    counts = frame.groupby(["method", "model", "dataset", "label"], sort=False)[["right", "lost"]].sum().reset_index()
     counts = counts[counts.right > 0]
     return counts.assign(
         kind=np.select([counts.lost == 0, counts.lost == counts.right], ["keeps all", "loses all"], "loses some")
@@ -195,15 +188,13 @@ def class_losses(study):
 CLASS_KINDS = {"keeps all": ("#d9d9d9", ""), "loses some": (style.SKY, "///"), "loses all": (style.ORANGE, "")}
 
 
-def classes_table(frame, incomplete=()):
-    """`class_losses` by method: shares of the classes (percent, all data sets and models pooled), and quartiles of the share lost.
-
-    incomplete: methods that have a hole; their rows say MISSING.
-    """
+def classes_table(frame):
+    """`class_losses` by method: shares of the classes (percent, all data sets and models pooled), and quartiles of the
+    share lost."""
     rows = []
     for method in ordered(frame.method, METHODS):
         part = frame[frame.method == method]
-        share, models = 100 * part.lost / part.right, part.model_id.nunique()
+        share, models = 100 * part.lost / part.right, part.model.nunique()
         row = {"method": method_label(method), "n classes": f"{len(part) / models:.0f}"}
         for kind in CLASS_KINDS:
             count = (part.kind == kind).sum() / models
@@ -215,18 +206,7 @@ def classes_table(frame, incomplete=()):
                 "quartiles": f"{share.quantile(0.25):.0f} to {share.quantile(0.75):.0f}",
             }
         )
-    table = pd.DataFrame(
-        rows,
-        columns=["method", "n classes", *(f"{kind} (%)" for kind in CLASS_KINDS), "lost by the median class (%)", "quartiles"],
-    )
-    return pd.concat([table, marked(table, incomplete)], ignore_index=True) if len(incomplete) else table
-
-
-def marked(table, methods):
-    """Rows of a table by method that say MISSING."""
-    return pd.DataFrame(
-        [dict.fromkeys(table.columns, MISSING) | {"method": method_label(name)} for name in ordered(methods, METHODS)]
-    )
+    return pd.DataFrame(rows)
 
 
 def facts(study, frame, beyond):
@@ -234,7 +214,7 @@ def facts(study, frame, beyond):
     macro = frame[frame.dataset == MACRO].set_index(["method", "kind"])
 
     def share(method, *names):
-        return with_percent(shown(sum(macro.share[method, kind] for kind in names), ".0f"))
+        return percent(sum(macro.share[method, kind] for kind in names))
 
     union = [
         (a * b, label)
@@ -248,20 +228,18 @@ def facts(study, frame, beyond):
         "kind_by_text": listed(f"{method_label(name)} {share(name, TEXT, EITHER)}" for name in trained) or "no model",
         "kind_by_image": listed(f"{method_label(name)} {share(name, IMAGE, EITHER)}" for name in trained) or "no model",
         "kind_base_text": share("none", TEXT, EITHER), "kind_base_image": share("none", IMAGE, EITHER),
-        "union": with_percent(number(*macro_interval(union))),
-        "beyond": listed(f"{attack_label(r.attack)} {signed_interval(r.points, r.low, r.high)}" for r in base.itertuples()) or "none was run",
+        "union": f"{number(*macro_interval(union))} %",
+        "beyond": listed(f"{attack_label(r.attack)} "
+            f"{signed_interval(r.points, r.low, r.high)}" for r in base.itertuples()) or "none was run",
         "combined": listed(map(attack_label, combined(study))) or "none",
     }  # fmt: skip
     made["template_share"] = f"{words.template_share(study):.0f} %"
     classes = class_losses(study)
     own = classes[classes.method == "none"]
     counts = own.kind.value_counts()
-    if study.lacking("none"):
-        return made | dict.fromkeys(("classes_all", "classes_lose", "classes_keep", "classes_some", "template_share"), MISSING)
-    made |= {
+    return made | {
         "classes_all": str(len(own)),
         "classes_lose": str(counts.get("loses all", 0)),
         "classes_keep": str(counts.get("keeps all", 0)),
         "classes_some": str(counts.get("loses some", 0)),
     }
-    return made

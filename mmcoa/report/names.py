@@ -6,8 +6,9 @@ listed name (`mmcoa-4shot`) comes after it and is called after it.
 
 import re
 
-ATTACKS = {
-    "clean": "clean",
+from mmcoa.attacks.catalog import ATTACKS
+
+LABELS = {  # until attacks carry them in their records
     "image": "image",
     "pgd": "PGD",
     "pgd-reference": "PGD reference",
@@ -16,25 +17,15 @@ ATTACKS = {
     "apgd-ce": "APGD-CE",
     "apgd-dlr": "APGD-DLR",
     "apgd-dlr-t": "APGD-DLR targeted",
-    "feature": "feature",
     "feature-l2": "feature, l2",
     "square": "Square",
-    "auto": "auto",
-    "text": "text",
-    "independent": "independent",
-    "sequential": "sequential",
-    "joint": "joint",
     "co_attack": "Co-Attack",
     "multimodal": "worst case",
 }
-# What each attack needs to know, for tables; the attack's own page is book/threat.md.
-WEIGHTS, LABELLED = "weights", "weights, label"
-KNOWS = {
+_WEIGHTS, _LABELLED = "weights", "weights, label"
+_KNOWS = {
     "clean": "–",
-    **dict.fromkeys(("image", "pgd", "pgd-reference", "fgsm", "cw", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "auto"), LABELLED),
-    **dict.fromkeys(("independent", "sequential", "multimodal"), LABELLED),
-    **dict.fromkeys(("feature", "feature-l2", "text"), WEIGHTS),
-    "co_attack": LABELLED,
+    **dict.fromkeys(("feature", "feature-l2", "text"), _WEIGHTS),
     "square": "logits, label",
     "joint": "weights, label, labelled train pictures",
 }
@@ -55,7 +46,6 @@ VARIANTS = {
     "matched": "equal compute",
     "caltech101": "on caltech101",
 }  # endings of an entry's name in a profile; others are shown as they are
-STUDIES = {"openmoji": "emoji", "photos": "photographs", "resnet": "emoji, ResNet"}
 SOURCES = {
     "table:eval": "WordNet table, evaluation half",
     "table:train": "WordNet table, training half",
@@ -88,13 +78,29 @@ def ordered(names, known):
     return sorted(dict.fromkeys(names), key=place)
 
 
-def method_of(model_id, defense):
-    """`mmcoa-seed1`, `mmcoa-on-cifar10-seed1` -> `mmcoa`; the base model is `none`, whatever the profile calls it."""
-    return "none" if defense == "none" else re.sub(r"(-on-.+)?-seed\d+$", "", model_id)
+def ordered_attacks(names):
+    """The distinct names: attacks on nothing, on pictures, on prompts, on both; a worst case of several after its parts."""
+    kinds = ("nothing", "picture", "prompts", "both")
+    return ordered(names, sorted(ATTACKS, key=lambda name: (kinds.index(changes_what(name)), bool(ATTACKS[name].parts))))
 
 
 def attack_label(name):
-    return ATTACKS.get(name, name)
+    """What tables call an attack: the label of its record."""
+    return getattr(ATTACKS.get(name), "label", "") or LABELS.get(name, name)
+
+
+def attack_knows(name):
+    """What an adversary has to know for an attack, by its record."""
+    return getattr(ATTACKS.get(name), "knows", "") or (_KNOWS.get(name, _LABELLED) if name in ATTACKS else "–")
+
+
+def changes_what(name):
+    """`picture`, `prompts`, `both`, or `nothing`; a dash for an attack that is not known."""
+    if name not in ATTACKS:
+        return "–"
+    found = ATTACKS[name]
+    image = found.image or any(ATTACKS[part].image for part in found.parts)
+    return {(0, 0): "nothing", (1, 0): "picture", (0, 1): "prompts", (1, 1): "both"}[bool(image), bool(found.text)]
 
 
 def method_label(name):
@@ -111,18 +117,14 @@ def shots_label(shots):
     return f"{shots} shot{'s' * (shots != 1)}"
 
 
-def study_label(profile):
-    """What a study is about, in a word; the profile's name where that is not known."""
-    return STUDIES.get(profile, profile)
-
-
 def source_label(name):
     """`mlm:bert-base-uncased` -> `masked language model`; a table from disk keeps its name."""
     return "masked language model" if name.split(":")[0] == "mlm" else SOURCES.get(name, name)
 
 
 def dataset_label(name):
-    """`openmoji/land-vehicles` -> `land vehicles`; `photos/cifar10` -> `cifar10`; names of other families keep their first part."""
+    """`openmoji/land-vehicles` -> `land vehicles`; `photos/cifar10` -> `cifar10`; names of other families keep their first
+    part."""
     if name == "openmoji/others":
         return "all other emoji"
     return name.removeprefix("openmoji/").removeprefix("photos/").removeprefix("wds:").replace("-", " ")

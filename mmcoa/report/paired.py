@@ -1,7 +1,8 @@
-"""Two models on the same pictures: points of accuracy by which they differ, with an interval that does not mistake luck for an effect.
+"""Two models on the same pictures: points of accuracy by which they differ, with an interval that does not mistake luck for
+an effect.
 
-Two things would come out otherwise in a repeated study: which classes a data set has (the text attack changes a class at once, so
-pictures of one class are not independent) and the training seed. Both are drawn again; the data sets stay.
+Two things would come out otherwise in a repeated study: which classes a data set has (the text attack changes a class at
+once, so pictures of one class are not independent) and the training seed. Both are drawn again; the data sets stay.
 """
 
 import numpy as np
@@ -17,8 +18,8 @@ def effect(ours, theirs, attack):
     Arguments:
         ours, theirs: outcomes, data frames with `dataset`, `sample_id`, `label`, `train_seed` and `ATTACK_correct`.
 
-    Returns {accuracy (ours, percent), points (ours minus theirs), low, high, n (pictures), seeds (tuple)}, from the pictures and
-    seeds that both have. Raises `UserError` where there are none.
+    Returns {accuracy (ours, percent), points (ours minus theirs), low, high, n (pictures), seeds (tuple)}, from the
+    pictures and seeds that both have. Raises `UserError` where there are none.
     """
     seeds, sets = pairs(ours, theirs, attack)
     points, low, high = interval([(a - b, label) for a, b, label in sets])
@@ -44,7 +45,8 @@ def pairs(ours, theirs, attack):
 
 
 def level(outcomes, attack):
-    """Accuracy of one model itself under one attack, macro mean over data sets, with `interval`'s draws: (percent, low, high)."""
+    """Accuracy of one model itself under one attack, macro mean over data sets, with `interval`'s draws: (percent, low,
+    high)."""
     wide = outcomes.pivot(index=KEYS, columns="train_seed", values=f"{attack}_correct").astype(float).dropna()
     return interval(
         [(part.to_numpy().T, part.index.get_level_values("label").to_numpy()) for _, part in wide.groupby(level="dataset")]

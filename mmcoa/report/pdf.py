@@ -16,7 +16,6 @@ import yaml
 from mmcoa import __version__
 from mmcoa.errors import UserError
 from mmcoa.report import build
-from mmcoa.study.records import git_state
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 TYPESETTING = 120_000  # milliseconds of the page's own clock for equations and layout; it does not wait when it is done
@@ -59,7 +58,7 @@ def for_paper(page, title):
     body = f"""<header class="title"><h1>{html.escape(title)}</h1>
 <p>{html.escape(edition())}</p>
 <p>The code behind each table is on the web pages that this file was printed from; files that it names as data are in the
-project's folder book/tables.</p></header>
+folder tables/ of the book's built sources.</p></header>
 <nav class="contents"><h2>Contents</h2><ul><li><a href="#summary">Summary</a></li></ul>{contents}</nav>
 {article}"""
     running = title.replace("\\", "").replace('"', "")
@@ -76,14 +75,14 @@ project's folder book/tables.</p></header>
 
 
 def edition():
-    """Which state of the project was printed: version, commit, and whether files differ from it."""
-    commit, changed = git_state()
-    state = f", commit {commit[:10]}{' with changes' if changed else ''}" if commit else ""
-    return f"mmcoa {__version__}{state}"
+    """Which state of the project was printed: version and, in a checkout, its commit."""
+    done = subprocess.run(["git", "-C", str(HERE), "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return f"mmcoa {__version__}" + (f", commit {done.stdout.strip()}" if done.returncode == 0 else "")
 
 
 def within(body):
-    """Links to other places of the report lead there in the PDF; in place of a link to a file, which a reader of the PDF does not
+    """Links to other places of the report lead there in the PDF; in place of a link to a file, which a reader of the PDF
+    does not
     have beside it, stands the name of that file."""
     body = re.sub(r'href="index\.html#', 'href="#', body)
     body = re.sub(r'<a\b[^>]*\bhref="_downloads/[^"]*/([^"/]+)"[^>]*>.*?</a>', r"<code>\1</code>", body, flags=re.S)
@@ -106,7 +105,8 @@ def print_page(browser, page, output):
 def packed(path):
     """Pack the objects of a PDF, in its place; returns the number of its pages.
 
-    Chromium writes the tags that a screen reader needs, one for each cell of a table, as objects without compression: a quarter of the file.
+    Chromium writes the tags that a screen reader needs, one for each cell of a table, as objects without compression: a
+    quarter of the file.
     """
     with pikepdf.open(path, allow_overwriting_input=True) as document:
         document.save(path, object_stream_mode=pikepdf.ObjectStreamMode.generate)

@@ -1,6 +1,6 @@
 """The published report: its pages and one PDF in one folder, checked; older versions beside it.
 
-    python -m mmcoa.report.publish book/_build/site                     # from committed results; runs no notebook
+    python -m mmcoa.report.publish book/_build/site                     # from committed results
     python -m mmcoa.report.publish book/_build/site --versions FOLDER   # and the archives in FOLDER, site-vX.Y.Z.tar.gz
 
 A version is the archive of the site that was built at its tag. It is unpacked, never built again: what a reader cited stays
@@ -29,16 +29,16 @@ VERSIONS = """<!DOCTYPE html>
 """
 
 
-def make_site(output, source=build.SOURCES):
-    """Build the book in `source` as it is, without running a notebook, into the folder `output`, with its PDF."""
+def make_site(output, study=build.STUDY):
+    """Build the book of a study into the folder `output`, with its PDF."""
     output = Path(output)
     pdf.find_browser()  # what is missing is said before anything is built
     if output.exists() and any(output.iterdir()) and not (output / "index.html").is_file():
         raise UserError(f"{output} holds other files than a site; choose an empty folder")
-    pages = build.render(source).parent
+    pages = build.build_book(study).parent
     shutil.rmtree(output, ignore_errors=True)
     shutil.copytree(pages, output, ignore=shutil.ignore_patterns(".buildinfo", PDF))
-    add_pdf(output, source)
+    add_pdf(output, pages.parents[1])
     return output
 
 

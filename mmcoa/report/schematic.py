@@ -1,4 +1,5 @@
-"""Figures of the losses: what TeCoA and MMCoA train and which pairs they align, and the same in short for every shipped defence."""
+"""Figures of the losses: what TeCoA and MMCoA train and which pairs they align, and the same in short for every shipped
+defence."""
 
 import textwrap
 

@@ -1,18 +1,15 @@
 """Which parts of a report notebook a study has results for.
 
 Cells are tagged `needs-KEY` or `lacks-KEY`. Before a notebook runs, the book leaves out the cells whose needs are not met and
-those that stand in for something that is there: so a small profile builds, and its page says what it lacks. Where the first cell,
+those that stand in for something that is there: so a small study builds, and its page says what it lacks. Where the first cell,
 the title, is left out, so is the page.
 """
-
-from pathlib import Path
 
 import nbformat
 
 from mmcoa.report import (
     ablations,
     comparisons,
-    examples,
     gallery,
     growth,
     in_distribution,
@@ -21,49 +18,51 @@ from mmcoa.report import (
     strength,
     sweeps,
     tasks,
-    training,
     variants,
     worked,
 )
 from mmcoa.report.names import SWEEPS
 
 
-def available(study, results="results", variant=None, holes=False):
-    """Keys of what can be shown; `results`: the folder of all results; `variant`: profile of the same study with another base model;
-    `holes`: results may be missing.
+def available(study, results="results", variant=None):
+    """Keys of what can be shown; `results`: the folder of all results; `variant`: study of the same data with another base
+    model.
 
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
     two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
-    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `in-distribution`, `few-shot`; `examples` (pictures
-    that were attacked); `example` (one picture through all attacks, see worked.py); `gallery`; `learning-rates` (tuning for the same base model); `epsilon-methods` and `attacks-methods` (sweeps over epsilon and over
-    all attacks with defended models); `variants`; and those of `ablations.keys`.
+    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `in-distribution`, `few-shot`; `gallery`,
+    `examples` and `example` (pictures of it, see worked.py); `learning-rates` (tuning for the same base model);
+    `epsilon-methods` and `attacks-methods` (sweeps over epsilon and over all attacks with defended models); `variants`; and
+    those of `ablations.keys`.
     """
     every, study = study, tasks.everywhere(study)
     keys = {name for name in SWEEPS if any("none" in set(part.rows.method) for part in study.sweeps.get(name, {}).values())}
+    folder = gallery.folder_of(study.name, results)
+    shown = gallery.load(folder) if gallery.there(folder) else None
     has = {
         "search": bool({"steps", "restarts"} & keys),
         "all-sweeps": set(SWEEPS) <= keys,
         "edits": "budget" in keys and sweeps.longest_edit(study) > 1,
-        "checks": len(strength.checks(every)),
-        "gaps": "attacks" in keys and len(strength.gaps(study)),
-        "text-gaps": "source" in keys and len(strength.text_gaps(study)),
+        "checks": len(every.checks),
+        "gaps": "attacks" in keys and strength.pairs(sweeps.one(study, "attacks")),
+        "text-gaps": "source" in keys and len(study.sweep("source")) > 1,
         "strength": len(comparisons.robust(results)),
         "prompts": len(comparisons.same_prompts(results)),
         "predictions": len(comparisons.clean_table(results)),
         "speed": len(comparisons.speed(results)),
         "cost": len(growth.cost(results)),
-        "training-logs": len(training.logs(study, results)),
-        "held-out": len(training.held_out(study)),
+        "training-logs": len(study.logs),
+        "held-out": study.training.held_out_samples.notna().any(),
         "paper-tables": len(published.paper()),
-        "gallery": gallery.there(Path(results) / study.profile),
-        "learning-rates": learning_rates.profile_of(study, results) is not None,
-        "example": worked.available(study),
+        "gallery": shown,
+        "examples": shown and worked.broken(shown),
+        "example": shown and worked.choose(shown),
+        "learning-rates": len(learning_rates.trained(study, results)),
         "in-distribution": in_distribution.there(every),
         "few-shot": in_distribution.few_shot(every),
-        "examples": examples.there(study),
         "epsilon-methods": len(sweeps.methods_of(study, "epsilon")) > 1,
         "attacks-methods": len(sweeps.methods_of(study, "attacks")) > 1,
-        "variants": variants.there(variant, results, holes),
+        "variants": variants.there(variant, results),
     }
     return keys | {key for key, there in has.items() if there} | ablations.keys(results)
 

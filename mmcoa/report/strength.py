@@ -7,8 +7,8 @@ import pandas as pd
 
 from mmcoa.evaluation.statistics import macro_interval
 from mmcoa.report import sweeps
-from mmcoa.report.holes import shown
 from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered, source_label
+from mmcoa.report.tables import signed_interval
 
 # (stronger, weaker): what the first is asked to add. `pgd` and `image` are one attack, whichever a profile lists.
 GRADIENT = ("image", "pgd", "cw", "apgd-ce", "apgd-dlr", "apgd-dlr-t")
@@ -22,8 +22,8 @@ PAIRS = (
     (("sequential",), ("co_attack",)),
 )
 UNION = "gradient attacks together"
-SAMPLE = ["model_id", "dataset", "sample_id", "label"]
-CHECK_COLUMNS = ["method", "model_id", "attack", "check", "value", "limit", "passed", "n", "verdict"]
+SAMPLE = ["model", "dataset", "sample_id", "label"]
+CHECK_COLUMNS = ["method", "model", "attack", "check", "value", "limit", "passed", "n", "verdict"]
 GAP_COLUMNS = [
     *("first", "second", "method", "n", "first_accuracy", "second_accuracy", "gap", "low", "high", "only_first", "only_second")
 ]
@@ -38,7 +38,7 @@ def checks(study):
     frames = [part.checks[CHECK_COLUMNS] for part in parts if len(part.checks)]
     if not frames:
         return pd.DataFrame(columns=CHECK_COLUMNS)
-    return pd.concat(frames).drop_duplicates(["model_id", "attack", "check"], ignore_index=True)
+    return pd.concat(frames).drop_duplicates(["model", "attack", "check"], ignore_index=True)
 
 
 def verdicts_table(study):
@@ -48,10 +48,10 @@ def verdicts_table(study):
         for attack, part in frame[frame.method == method].groupby("attack", sort=False):
             failed = part[~part.passed.astype(bool)]
             reasons = [
-                f"{verdict} ({listed(seed_label(model) for model in dict.fromkeys(own.model_id))})"
+                f"{verdict} ({listed(seed_label(model) for model in dict.fromkeys(own.model))})"
                 for verdict, own in failed.groupby("verdict", sort=False)
             ]
-            row = {"method": method_label(method), "models": str(part.model_id.nunique()), "search": attack_label(attack)}
+            row = {"method": method_label(method), "models": str(part.model.nunique()), "search": attack_label(attack)}
             row |= {
                 "passed": f"{int(part.passed.sum())} of {len(part)}",
                 "n": "–".join(map(str, dict.fromkeys([part.n.min(), part.n.max()]))),
@@ -60,9 +60,9 @@ def verdicts_table(study):
     return pd.DataFrame(rows)
 
 
-def seed_label(model_id):
+def seed_label(model):
     """`mmcoa-seed1` -> `seed 1`; `mmcoa-in-on-openmoji-birds-seed1` -> `birds, seed 1`; the base model has no seed."""
-    front, mark, seed = model_id.rpartition("-seed")
+    front, mark, seed = model.rpartition("-seed")
     where = front.partition("-on-")[2]
     return ", ".join(
         filter(None, (dataset_label(where.replace("-", "/", 1)) if where else "", f"seed {seed}" if mark else "base model"))
@@ -81,7 +81,7 @@ def checks_table(study):
         row = {"search": attack_label(attack), "check": check, "undefended": value, "limit": limit}
         rows.append(
             row
-            | {"n": str(own.n.iloc[0]) if len(own) else "–", "passed by": f"{passes(part)} of {part.model_id.nunique()} models"}
+            | {"n": str(own.n.iloc[0]) if len(own) else "–", "passed by": f"{passes(part)} of {part.model.nunique()} models"}
         )
     return pd.DataFrame(rows)
 
@@ -93,24 +93,27 @@ def plain(value):
 
 def passes(part):
     """Models that pass all rows of a part."""
-    return int(part.groupby("model_id").passed.all().sum())
+    return int(part.groupby("model").passed.all().sum())
 
 
 def gaps(study):
     """What the first of two attacks adds to the second, on the same pictures of the sweep `attacks`; one row a pair and method.
 
     Returns columns first, second, method, n, first_accuracy, second_accuracy, gap, low, high (points that the first leaves
-    less, macro, with a paired interval; nan where the method has a hole), only_first, only_second (pictures that only one of them breaks; of right ones).
+    less, macro, with a paired interval), only_first, only_second (pictures that only one of them breaks; of right ones).
     """
     part, rows = sweeps.one(study, "attacks"), []
-    for stronger, weaker in PAIRS:
-        first, second = _present(part, stronger), _present(part, weaker)
-        if not first or not second:
-            continue
+    for first, second in pairs(part):
         for method in ordered(part.methods, METHODS):
-            row = gap_row(survivors(part, method, first), survivors(part, method, second)) if not part.lacking(method) else {}
+            row = gap_row(survivors(part, method, first), survivors(part, method, second))
             rows.append(row | {"first": label_of(first), "second": label_of(second), "method": method})
     return pd.DataFrame(rows, columns=GAP_COLUMNS)
+
+
+def pairs(part):
+    """The PAIRS of which a study has both sides: [(names, names), ...]."""
+    found = [(_present(part, stronger), _present(part, weaker)) for stronger, weaker in PAIRS]
+    return [(first, second) for first, second in found if first and second]
 
 
 def text_gaps(study):
@@ -121,8 +124,7 @@ def text_gaps(study):
         if base not in parts or value == base or "text" not in part.attacks:
             continue
         for method in ordered(part.methods, METHODS):
-            whole = not part.lacking(method) and not parts[base].lacking(method)
-            row = gap_row(survivors(part, method, ["text"]), survivors(parts[base], method, ["text"])) if whole else {}
+            row = gap_row(survivors(part, method, ["text"]), survivors(parts[base], method, ["text"]))
             rows.append(row | {"first": source_label(value), "second": source_label(base), "method": method})
     return pd.DataFrame(rows, columns=GAP_COLUMNS)
 
@@ -137,7 +139,7 @@ def gap_row(first, second):
     """Paired comparison of two `survivors`. Seeds are averaged in it, in the counts too."""
     pair = pd.concat({"first": first, "second": second}, axis=1, join="inner").astype(float)
     pair["more"] = pair.second - pair["first"]  # 1: the first attack alone breaks it, -1: the second alone
-    models = pair.index.get_level_values("model_id").nunique()
+    models = pair.index.get_level_values("model").nunique()
     mean = pair.groupby(level=SAMPLE[1:]).mean()
     accuracy = 100 * mean.groupby(level="dataset").mean().mean()
     sets = [(part.more.to_numpy(), part.index.get_level_values("label")) for _, part in mean.groupby(level="dataset")]
@@ -161,10 +163,8 @@ def gaps_table(frame):
     """`gaps` or `text_gaps` to print: accuracies in percent, and the pictures that one of the two alone breaks."""
     rows = []
     for row in frame.itertuples():
-        made = {"attack": row.first, "against": row.second, "model": method_label(row.method), "n": shown(row.n, ".0f")}
-        made |= {"accuracy": shown(row.first_accuracy, ".1f"), "accuracy, other": shown(row.second_accuracy, ".1f")}
-        made["points more taken"] = sweeps.signed_interval(row.gap, row.low, row.high)
-        rows.append(
-            made | {"broken by it alone": shown(row.only_first, ".0f"), "by the other alone": shown(row.only_second, ".0f")}
-        )
+        made = {"attack": row.first, "against": row.second, "model": method_label(row.method), "n": f"{row.n:.0f}"}
+        made |= {"accuracy": f"{row.first_accuracy:.1f}", "accuracy, other": f"{row.second_accuracy:.1f}"}
+        made["points more taken"] = signed_interval(row.gap, row.low, row.high)
+        rows.append(made | {"broken by it alone": f"{row.only_first:.0f}", "by the other alone": f"{row.only_second:.0f}"})
     return pd.DataFrame(rows)

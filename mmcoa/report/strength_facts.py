@@ -1,7 +1,6 @@
 """Phrases about how strong the attacks are, as facts.py has them about the main evaluation."""
 
 from mmcoa.report import comparisons, strength, sweeps
-from mmcoa.report.holes import MISSING
 from mmcoa.report.names import attack_label, method_label
 from mmcoa.report.tables import signed
 
@@ -16,12 +15,12 @@ def of_checks(study):
     if frame.empty:
         return {}
     failed = frame[~frame.passed.astype(bool)]
-    total, models = f"{len(frame)} checks", counted(frame.model_id.nunique(), "model")
+    total, models = f"{len(frame)} checks", counted(frame.model.nunique(), "model")
     if failed.empty:
         says = f"all {total} pass ({models})"
     else:
         verb = "does" if len(failed) == 1 else "do"
-        worst = failed.groupby(["attack", "verdict"]).model_id.nunique()
+        worst = failed.groupby(["attack", "verdict"]).model.nunique()
         reasons = [
             f"{attack_label(attack)}, {verdict} ({counted(count, 'model')})" for (attack, verdict), count in worst.items()
         ]
@@ -74,7 +73,7 @@ def of_gaps(study):
 
 def square_alone(frame):
     """How many pictures the black box breaks that all gradient attacks leave, in words."""
-    own = frame[(frame["first"] == strength.UNION) & (frame["second"] == attack_label("square"))].dropna()
+    own = frame[(frame["first"] == strength.UNION) & (frame["second"] == attack_label("square"))]
     if own.empty:
         return "no measured number of"
     most = own.loc[own.only_second.idxmax()]
@@ -87,9 +86,6 @@ def gap_sentences(frame):
     """`auto against PGD: 1.2 to 3.4 points more; ...`: the range over the models, one clause a pair."""
     clauses = []
     for (first, second), own in frame.groupby(["first", "second"], sort=False):
-        if own.gap.isna().all():
-            clauses.append(f"{first} against {second}, {MISSING}")
-            continue
         low, high = (round(float(value), 1) for value in (own.gap.min(), own.gap.max()))
         if low == high:
             how = f"{abs(low):.1f} points {'fewer' if low < 0 else 'more'}" if low else "the same"

@@ -7,10 +7,7 @@ import matplotlib
 matplotlib.use("svg")  # figures go to files; no display is needed
 
 import matplotlib.pyplot as plt
-import numpy as np
 import seaborn as sns
-
-from mmcoa.report.holes import MISSING
 
 # Okabe and Ito's palette; each attack and method also has a marker of its own.
 BLACK, GREY, BLUE, SKY, GREEN = "#222222", "#7a7a7a", "#0072b2", "#56b4e9", "#009e73"
@@ -107,10 +104,3 @@ def save(figure, path):
     figure.savefig(path, format="svg", metadata={"Date": None})
     plt.close(figure)
     return path
-
-
-def mark_holes(axes, frame):
-    """Say MISSING in the cells of a heat map of a frame that have no number."""
-    size = 5.5 if frame.shape[1] <= 12 else 4  # of the words, which have to fit the cells
-    for y, x in zip(*np.nonzero(frame.isna().to_numpy()), strict=True):
-        axes.text(x + 0.5, y + 0.5, MISSING, ha="center", va="center", size=size)

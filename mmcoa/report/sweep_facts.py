@@ -5,8 +5,7 @@ import pandas as pd
 
 from mmcoa.report import sweeps
 from mmcoa.report.facts import percent
-from mmcoa.report.holes import MISSING
-from mmcoa.report.names import SWEEPS, attack_label, listed, method_label
+from mmcoa.report.names import SWEEPS, attack_label, changes_what, listed, method_label
 from mmcoa.report.tables import macro
 
 
@@ -22,7 +21,7 @@ def of_sweeps(study):
         own = [part.rows[part.rows.method == "none"] for part in parts.values()]
         if not any(len(rows) for rows in own):
             continue
-        sizes = max(own, key=len).groupby("dataset").n.first()  # a value may have holes
+        sizes = max(own, key=len).groupby("dataset").n.first()
         facts[f"{name}_n"] = f"{sizes.sum():,}"
         facts[f"{name}_sets"] = str(len(sizes))
         facts[f"{name}_threat"] = sweeps.threat_text(study, name)
@@ -39,8 +38,11 @@ def of_sweeps(study):
             facts[f"{name}_says"] = extremes(sweeps.texts_table(study, name))
     if "budget_n" in facts:
         part = sweeps.most_edited(study)
-        budget = part.rows.text_budget.max()
-        facts |= {"edits_budget": f"at most {budget}", "edits_threat": sweeps.described(part, "none").rpartition("; ")[2]}
+        budget = int(part.rows.text_budget.max())
+        facts |= {
+            "edits_budget": f"at most {budget}",
+            "edits_threat": part.rows[part.rows.attack == "text"].threat_text.iloc[0],
+        }
     if shown := [name for name in ("steps", "restarts") if f"{name}_n" in facts]:  # one figure shows both
         for key, separator in (("n", " and "), ("threat", "; and "), ("says", "; ")):
             facts[f"search_{key}"] = separator.join(dict.fromkeys(facts[f"{name}_{key}"] for name in shown))
@@ -71,19 +73,12 @@ def trends(name, frame):
         return text.removesuffix("s") if value == "1" else text
 
     clauses = []
-    for attack, values in frame.groupby("attack", sort=False):
-        part, gone = values.dropna(subset="accuracy"), values.value[values.accuracy.isna()]
-        if part.empty:
-            clauses.append(f"{attack_label(attack)} {MISSING}")
-            continue
+    for attack, part in frame.groupby("attack", sort=False):
         first, last = part.iloc[0], part.iloc[-1]
         rise = float(np.max(np.diff(part.accuracy), initial=0))
         way = "never rising on the way" if rise < 0.05 else f"rising by at most {rise:.1f} points from one value to the next"
         ends = f"from {first.accuracy:.0f} % {place(first.value)} to {last.accuracy:.0f} % {place(last.value)}"
-        clauses.append(
-            f"{attack_label(attack)} {ends}, {way}"
-            + (f" ({MISSING} {listed(place(value) for value in gone)})" if len(gone) else "")
-        )
+        clauses.append(f"{attack_label(attack)} {ends}, {way}")
     return "; ".join(clauses)
 
 
@@ -94,14 +89,13 @@ def of_attacks(study):
     means = means[(means.method == "none") & (means.attack != "clean")]
     if means.empty:
         return {}
-    there = means.dropna(subset="accuracy")
-    kinds = {kind: there[there.attack.map(sweeps.changes_what) == kind] for kind in ("picture", "prompts", "both")}
+    kinds = {kind: means[means.attack.map(changes_what) == kind] for kind in ("picture", "prompts", "both")}
     names = {"picture": "on pictures", "prompts": "on prompts", "both": "on both"}
     clauses = [f"{names[kind]}, {strongest(own)}" for kind, own in kinds.items() if len(own)]
     seeds = int(macro(part).seeds.max())
     return {
         "attacks_count": str(len(means)),
-        "attacks_strongest": "; ".join(clauses) or MISSING,
+        "attacks_strongest": "; ".join(clauses),
         "attacks_seeds": f"{seeds} training seed{'s' * (seeds != 1)}",
     }
 
@@ -114,9 +108,6 @@ def strongest(means):
 
 def extremes(table):
     """Of a `texts_table`: the row that leaves least and the one that leaves most."""
-    table = table[table.accuracy != MISSING]
-    if table.empty:
-        return MISSING
     label, accuracy = table.iloc[:, 0], table.accuracy.map(lambda text: float(text.split(" ")[0]))
     low, high = accuracy.idxmin(), accuracy.idxmax()
     if accuracy[low] == accuracy[high]:

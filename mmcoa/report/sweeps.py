@@ -1,21 +1,26 @@
 """Frames and tables of a study's sweeps: extra evaluations in which one setting of the adversary varies.
 
-Each value of a sweep is a `Study` of its own (results.Study.sweeps). Macro means and their intervals are those of
+Each value of a sweep is a `Results` of its own (results.Results.sweeps). Macro means and their intervals are those of
 tables.macro, on the sweep's own pictures, which may be fewer than the main evaluation's.
 """
 
-import re
-
-import numpy as np
 import pandas as pd
 
-from mmcoa.attacks import catalog
+from mmcoa.attacks.catalog import ATTACKS
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import macro_interval
-from mmcoa.report.holes import MISSING, difference, pictures, shown
-from mmcoa.report.names import ATTACKS, KNOWS, METHODS, attack_label, listed, method_label, ordered, source_label
-from mmcoa.report.results import threat_of
-from mmcoa.report.tables import correct_by_sample, macro, number, signed_interval
+from mmcoa.report.names import (
+    METHODS,
+    SWEEPS,
+    attack_knows,
+    attack_label,
+    changes_what,
+    method_label,
+    ordered,
+    ordered_attacks,
+    source_label,
+)
+from mmcoa.report.tables import correct_by_sample, difference, macro, number, signed_interval
 from mmcoa.report.words import text_changes
 from mmcoa.threat import parse_epsilon
 
@@ -25,11 +30,6 @@ NUMERIC = ("epsilon", "steps", "restarts", "budget")  # sweeps whose values have
 def one(study, name):
     """The only value of a sweep in which nothing varies (`attacks`)."""
     return next(iter(study.sweep(name).values()))
-
-
-def first_of(study, *attacks):
-    """The first of these attacks that a study has, or None: `pgd` is another name of `image`."""
-    return next((attack for attack in attacks if attack in study.attacks), None)
 
 
 def curve(study, name, method="none"):
@@ -45,8 +45,8 @@ def curve(study, name, method="none"):
         frames.append(frame.assign(value=value, x=parse_epsilon(value)))
     frame = pd.concat(frames, ignore_index=True)
     if frame.empty:
-        raise UserError(f"sweep '{name}' of profile '{study.profile}' has no attack on method '{method}'")
-    order = {attack: i for i, attack in enumerate(ordered(frame.attack, ATTACKS))}
+        raise UserError(f"sweep '{name}' of study '{study.name}' has no attack on method '{method}'")
+    order = {attack: i for i, attack in enumerate(ordered_attacks(frame.attack))}
     frame = frame.sort_values(["attack", "x"], key=lambda c: c.map(order) if c.name == "attack" else c, ignore_index=True)
     return frame[["value", "x", "attack", "accuracy", "low", "high", "n"]]
 
@@ -90,10 +90,10 @@ def attacks_table(study, method="none"):
     for row in frame[frame.method == method].itertuples():
         settings = part.rows[(part.rows.method == method) & (part.rows.attack == row.attack)]
         rows.append(
-            {"attack": attack_label(row.attack), "changes": changes_what(row.attack), "knows": KNOWS.get(row.attack, "–")}
+            {"attack": attack_label(row.attack), "changes": changes_what(row.attack), "knows": attack_knows(row.attack)}
         )
         rows[-1] |= {
-            "steps": steps_text(row.attack, settings.iloc[0]) if len(settings) else MISSING,
+            "steps": steps_text(row.attack, settings.iloc[0]),
             "n": str(row.n),
             "accuracy": number(row.accuracy, row.low, row.high),
         }
@@ -101,38 +101,28 @@ def attacks_table(study, method="none"):
 
 
 def attacks_methods_table(study):
-    """Macro accuracy (percent, with interval) of each method of the sweep `attacks` as text: one row an attack, one column a method."""
+    """Macro accuracy (percent, with interval) of each method of the sweep `attacks` as text: one row an attack, one column
+    a method."""
     frame = macro(one(study, "attacks"))
     frame["text"] = [number(r.accuracy, r.low, r.high) for r in frame.itertuples()]
     wide = frame.pivot(index="attack", columns="method", values="text")
-    wide = wide.loc[ordered(wide.index, ATTACKS), methods_of(study, "attacks")].reset_index()
+    wide = wide.loc[ordered_attacks(wide.index), methods_of(study, "attacks")].reset_index()
     wide["attack"] = wide.attack.map(attack_label)
     return wide.rename(columns=method_label).rename_axis(columns=None)
 
 
-def changes_what(attack):
-    """`picture`, `prompts`, `both`, or `nothing`."""
-    if attack not in catalog.ATTACKS:
-        return "–"
-    found = catalog.ATTACKS[attack]
-    image = found.image or any(catalog.ATTACKS[part].image for part in found.parts)
-    return {(False, False): "nothing", (True, False): "picture", (False, True): "prompts", (True, True): "both"}[
-        bool(image), found.text
-    ]
-
-
 def steps_text(attack, row):
     """Length of the image search: steps, times restarts and targets where there are several; queries of a black box."""
-    found = catalog.ATTACKS.get(attack)
-    if found and found.parts:
+    if attack in ATTACKS and ATTACKS[attack].parts:
         return "as its parts"
-    if found and found.budget == "queries":
-        return f"{int(row['queries']):,} queries" if row.get("queries", 0) > 0 else "–"
-    if not row["steps"] > 0:
-        return "–"
-    times = f" × {int(row['restarts'])} restarts" if row["restarts"] > 1 else ""
-    aims = f" × {int(row['targets'])} targets" if row.get("targets", 0) > 0 else ""
-    return f"{int(row['steps'])}{aims}{times}"
+    if row.queries > 0:
+        return f"{int(row.queries):,} queries"
+    steps = row.apgd_steps if row.apgd_steps > 0 else row.steps
+    if not steps > 0:
+        return "1" if row.epsilon > 0 else "–"  # a search without a number of steps is one step
+    times = f" × {int(row.restarts)} restarts" if row.restarts > 1 else ""
+    aims = f" × {int(row.targets)} targets" if row.targets > 0 else ""
+    return f"{int(steps)}{aims}{times}"
 
 
 def texts_table(study, name, method="none", reference=None):
@@ -143,20 +133,16 @@ def texts_table(study, name, method="none", reference=None):
     """
     parts = {value: part for value, part in study.sweep(name).items() if "text" in part.attacks and method in part.methods}
     if not parts:
-        raise UserError(f"sweep '{name}' of profile '{study.profile}' has no text attack on method '{method}'")
+        raise UserError(f"sweep '{name}' of study '{study.name}' has no text attack on method '{method}'")
     reference = reference if reference in parts else next(iter(parts))
     base, rows = parts[reference], []
     for value, part in parts.items():
         sets = correct_by_sample(part, method, "text")
-        changed = (
-            np.nan
-            if part.lacking(method)
-            else part.rows[(part.rows.method == method) & (part.rows.attack == "text")].share_changed.mean()
-        )
+        changed = part.rows[(part.rows.method == method) & (part.rows.attack == "text")].share_changed.mean()
         row = {
             LABELS[name]: value_label(name, value),
-            "n": str(pictures(sets)),
-            "prompts changed (%)": shown(changed, ".0f"),
+            "n": str(sum(len(label) for _, label in sets)),
+            "prompts changed (%)": f"{changed:.0f}",
         }
         row["accuracy"] = number(*macro_interval(sets))
         gap = "–" if part is base else signed_interval(*gap_interval(part, base, method, "text"))
@@ -198,62 +184,26 @@ def longest_edit(study):
 
 def most_edited(study):
     """The study of the smallest budget above one word, of the sweep `budget`; without one, that of the largest."""
-    parts = sorted(
-        ((value, part) for value, part in study.sweep("budget").items() if len(part.rows)),
-        key=lambda item: parse_epsilon(item[0]),
-    )
+    parts = sorted(study.sweep("budget").items(), key=lambda item: parse_epsilon(item[0]))
     return next((part for value, part in parts if parse_epsilon(value) > 1), parts[-1][1])
 
 
+USUAL = ("sequential", "image", "pgd", "text")  # attacks whose threat model captions give
+
+
 def threat_text(study, name, method="none"):
-    """Threat model of a sweep for captions; what varies is given as a range: `ℓ∞ ball of 1/255 to 8/255 in ...`."""
+    """Threat model of a sweep for captions: the sentence of the first value's attack, and what varies from where to where."""
     parts = study.sweep(name)
     values = sorted(parts, key=parse_epsilon) if name in NUMERIC else list(parts)
-    texts = [text for value in values if (text := described(parts[value], method))]  # a value without results has none
-    return symbols(merged(texts))
-
-
-def symbols(text):
-    """Norms as captions write them."""
-    return text.replace("l_inf", "ℓ∞").replace("l_2", "ℓ2")
+    text = described(parts[values[0]], method)
+    if len(values) < 2:
+        return text
+    ends = f"from {values[0]} to {values[-1]}" if name in NUMERIC else ", ".join(value_label(name, value) for value in values)
+    return f"{SWEEPS.get(name, name)} {ends}; at the first of these: {text}"
 
 
 def described(part, method):
-    """Threat model of one evaluation: both halves where an attack of it has them."""
+    """Threat model of one evaluation, as its most usual attack states it."""
     rows = part.rows[(part.rows.method == method) & (part.rows.attack != "clean")]
-    halves = []
-    for half, own, usual in (
-        ("image", rows[rows.epsilon > 0], USUAL_IMAGE),
-        ("text", rows[rows.candidate_source != ""], USUAL_TEXT),
-    ):
-        if len(own):
-            row = own.loc[min(own.index, key=lambda i: (*usual, own.attack[i]).index(own.attack[i]))]
-            text = getattr(threat_of(row), f"describe_{half}")()
-            halves.append(text if row.step_size > 0 else re.sub(r"( steps?) of [^,]+", r"\1 of adaptive size", text))
-    return "; ".join(halves)
-
-
-USUAL_IMAGE, USUAL_TEXT = ("image", "pgd", "sequential"), ("text", "sequential")  # whose settings captions give
-
-
-def merged(texts):
-    """Sentences that differ in the middle as one: `10 steps of ...` and `20 steps of ...` -> `10 to 20 steps of ...`.
-
-    Numbers become a range, the texts are in its order; other words are listed.
-    """
-    split = [text.split(" ") for text in dict.fromkeys(texts)]
-    start = next((i for i, same in enumerate(zip(*split, strict=False)) if len(set(same)) > 1), min(map(len, split)))
-    rest = [words[start:] for words in split]
-    shortest = min(map(len, rest))
-    end = next((i for i in range(shortest) if len({words[-1 - i] for words in rest}) > 1), shortest)
-    middles = [words[: len(words) - end] for words in rest]
-    columns = [list(dict.fromkeys(same)) for same in zip(*middles, strict=False)]
-    if not all(middles):
-        return listed(dict.fromkeys(texts), "or")
-    if len({len(words) for words in middles}) == 1 and all(
-        len(same) == 1 or all(w[:1].isdigit() for w in same) for same in columns
-    ):
-        middle = [same[0] if len(same) == 1 else f"{same[0].rstrip(',;')} to {same[-1]}" for same in columns]
-    else:
-        middle = [listed([" ".join(words) for words in middles], "or")]
-    return " ".join([*split[0][:start], *middle, *split[0][len(split[0]) - end :]])
+    order = rows.attack.map(lambda name: (*USUAL, name).index(name))
+    return rows.threat_text.loc[order.idxmin()]

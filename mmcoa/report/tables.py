@@ -6,19 +6,17 @@ as independent), and for a mean over data sets a bootstrap clustered by class wi
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import macro_interval, wilson
-from mmcoa.report import results, source, tasks
-from mmcoa.report.holes import MISSING, NO_SET, difference, pictures, shown, task_of
-from mmcoa.report.names import ATTACKS, MACRO, METHODS, attack_label, dataset_label, method_label, ordered
+from mmcoa.report import results, tasks
+from mmcoa.report.names import MACRO, METHODS, attack_label, dataset_label, method_label, ordered, ordered_attacks
 
 
-def summary(profile, folder="results", holes=False):
-    """Method x attack: macro accuracy in percent and n, as text; what `make report` prints. `holes`: see `results.load`."""
-    return short(methods_table(tasks.out_of_distribution(results.load(profile, folder, holes))))
+def summary(study, folder="results"):
+    """Method x attack: macro accuracy in percent and n, as text; what `mmcoa book` prints."""
+    return short(methods_table(tasks.out_of_distribution(results.load(study, folder))))
 
 
 def short(table):
@@ -34,8 +32,7 @@ def macro(study, against=None):
 
     Returns columns method, attack, accuracy, low, high, n (samples, over all data sets), seeds. Accuracy is the mean over
     training seeds, sample by sample; the interval is `macro_interval`'s. With `against`, the name of a method, accuracy is
-    the difference from it on the same samples, in points, and the interval a paired one. Where a method has a hole, accuracy and
-    interval are nan: no mean is taken over fewer data sets than beside it.
+    the difference from it on the same samples, in points, and the interval a paired one.
 
     Raises `ValueError` where the methods were judged on different data sets: choose some with tasks.py.
     """
@@ -44,14 +41,14 @@ def macro(study, against=None):
         raise ValueError(f"no common mean: {', '.join(f'{name} has {len(sets)} data sets' for name, sets in judged.items())}")
     rows = []
     for method in ordered(study.methods, METHODS):
-        for attack in ordered(study.attacks, ATTACKS):
+        for attack in ordered_attacks(study.attacks):
             sets = correct_by_sample(study, method, attack)
             if against is not None:
                 others = correct_by_sample(study, against, attack)
                 sets = difference(sets, others)
             mean, low, high = macro_interval(sets)
-            seeds = study.outcomes[study.outcomes.method == method].model_id.nunique()
-            n = pictures(sets)
+            seeds = study.outcomes[study.outcomes.method == method].model.nunique()
+            n = sum(len(label) for _, label in sets)
             rows.append(dict(method=method, attack=attack, accuracy=mean, low=low, high=high, n=n, seeds=seeds))
     return pd.DataFrame(rows)
 
@@ -59,32 +56,26 @@ def macro(study, against=None):
 def correct_by_sample(study, method, attack, like=None):
     """For each data set, in alphabetical order: (correct, mean over seeds, in [0,1]; label), arrays by sample id.
 
-    like: another study; only the samples on which it has evaluated that method count. A data set on which either has a hole is `NO_SET`.
+    like: another study; only the samples on which it has evaluated that method count.
     """
     keys = ["dataset", "sample_id", "label"]
     outcomes = study.outcomes[study.outcomes.method == method]
     if like is not None:
         shared = like.outcomes.loc[like.outcomes.method == method, keys].drop_duplicates()
         outcomes = outcomes.merge(shared, on=keys)
-    lacking = {*study.lacking(method), *(like.lacking(method) if like is not None else ())}
-    outcomes = outcomes[~outcomes.dataset.isin(lacking)]
-    correct = (
-        outcomes.groupby(keys)[f"{attack}_correct"].mean()
-        if len(outcomes)
-        else pd.Series(index=pd.MultiIndex.from_frame(outcomes[keys]))
-    )
-    sets = {
-        name: (part.to_numpy(), part.index.get_level_values("label").to_numpy())
-        for name, part in correct.groupby(level="dataset")
-    }
-    return [pair for _, pair in sorted((sets | dict.fromkeys(lacking, NO_SET)).items(), key=lambda item: item[0])]
+    correct = outcomes.groupby(keys)[f"{attack}_correct"].mean()
+    return [(part.to_numpy(), part.index.get_level_values("label").to_numpy()) for _, part in correct.groupby(level="dataset")]
+
+
+def difference(ours, theirs):
+    """Paired differences of two lists of (outcomes, labels), one a data set."""
+    return [(a - b, label) for (a, label), (b, _) in zip(ours, theirs, strict=True)]
 
 
 def by_dataset(study):
     """Accuracy of each method on each data set under each attack, mean over training seeds.
 
-    Returns columns method, dataset, attack, task, classes, n, accuracy, low, high (Wilson at n samples); numbers are nan where a
-    method has a hole.
+    Returns columns method, dataset, attack, task, classes, n, accuracy, low, high (Wilson at n samples).
     """
     keys = ["method", "dataset", "attack"]
     frame = study.rows.groupby(keys, sort=False).agg(
@@ -94,16 +85,7 @@ def by_dataset(study):
     frame["accuracy"] = 100 * frame.correct / frame.n
     intervals = [wilson(correct, n) for correct, n in zip(frame.correct, frame.n, strict=True)]
     frame["low"], frame["high"] = zip(*intervals, strict=True)
-    return pd.concat([frame, rows_of_holes(study)], ignore_index=True) if study.own_holes else frame
-
-
-def rows_of_holes(study):
-    """Rows of `by_dataset` without numbers, but for the classes of a data set that other methods were evaluated on."""
-    pairs = {(hole.method, hole.dataset): hole for hole in study.own_holes}
-    classes = study.rows.drop_duplicates("dataset").set_index("dataset").classes
-    keys = ["method", "dataset", "attack", "classes", "task"]
-    rows = [(*pair, attack, classes.get(pair[1]), task_of(hole)) for pair, hole in pairs.items() for attack in study.attacks]
-    return pd.DataFrame(rows, columns=keys)
+    return frame
 
 
 NARROW = "\u00a0"  # a space at which no line breaks
@@ -111,23 +93,19 @@ JOINER = "\u2060"  # of no width; keeps a narrow column from breaking an interva
 
 
 def number(accuracy, low, high):
-    """`61.3 (58.2–64.1)`; MISSING for nan."""
-    if np.isnan(accuracy):
-        return MISSING
+    """`61.3 (58.2–64.1)`."""
     return f"{accuracy:.1f} ({low:.1f}{JOINER}–{JOINER}{high:.1f})"
 
 
 def signed(points, digits=1):
-    """`+3.1`, `−3.1`, `0.0`: a difference in points, with a true minus sign; MISSING for nan."""
-    if np.isnan(points):
-        return MISSING
+    """`+3.1`, `−3.1`, `0.0`: a difference in points, with a true minus sign."""
     text = f"{points:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def signed_interval(mean, low, high):
-    """`−3.1 (−5.0 to −1.2)`, kept on one line inside the brackets; MISSING for nan."""
-    return MISSING if np.isnan(mean) else f"{signed(mean)} ({signed(low)}{NARROW}to{NARROW}{signed(high)})"
+    """`−3.1 (−5.0 to −1.2)`, kept on one line inside the brackets."""
+    return f"{signed(mean)} ({signed(low)}{NARROW}to{NARROW}{signed(high)})"
 
 
 def impact_table(study):
@@ -148,15 +126,10 @@ def methods_table(study):
     """Method x attack: macro mean, with what the method was trained on and the number of training seeds."""
     frame, rows = macro(study), []
     for method, part in frame.groupby("method", sort=False):
-        trained = dict.fromkeys(
-            [
-                *study.rows.trained_on[study.rows.method == method],
-                *(h.trained_on for h in study.own_holes if h.method == method),
-            ]
-        )
+        trained = dict.fromkeys(study.rows.trained_on[study.rows.method == method])
         row = {"method": method_label(method)}
         row |= {"trained on": ", ".join(dataset_label(name) for name in trained if name) or "–"}
-        row |= {"seeds": "–" if method == "none" else str(part.seeds.iloc[0] or MISSING), "n": str(part.n.iloc[0])}
+        row |= {"seeds": "–" if method == "none" else str(part.seeds.iloc[0]), "n": str(part.n.iloc[0])}
         rows.append(row | {attack_label(r.attack): number(r.accuracy, r.low, r.high) for r in part.itertuples()})
     return pd.DataFrame(rows)
 
@@ -188,21 +161,11 @@ def dataset_table(study):
 def _wide(frame, keys):
     """One row for each value of `keys`, one column of text for each attack, data sets in alphabetical order."""
     frame = frame.assign(text=[number(r.accuracy, r.low, r.high) for r in frame.itertuples()])
-    if frame.n.isna().any():  # holes: what is there was counted, so it is written without decimals
-        frame = frame.assign(**{name: [shown(value, ".0f") for value in frame[name]] for name in ("classes", "n")})
     wide = frame.pivot(index=[*keys, "classes", "n"], columns="attack", values="text").reset_index()
-    columns = ordered(frame.attack, ATTACKS)
+    columns = ordered_attacks(frame.attack)
     wide = wide[[*keys, "classes", "n", *columns]].rename(columns={name: attack_label(name) for name in columns})
     wide.columns.name = None
     return wide.fillna("–").astype(str).sort_values(keys, ignore_index=True)
-
-
-def with_untrained(table, study):
-    """A table by method, of trainings, with a row that says MISSING for each method of which one is missing."""
-    names = ordered(study.untrained(), METHODS)
-    columns = list(table.columns) or ["method"]
-    rows = [dict.fromkeys(columns, MISSING) | {"method": method_label(name)} for name in names]
-    return pd.concat([table, pd.DataFrame(rows)], ignore_index=True) if rows else table
 
 
 def all_rows(study):
@@ -216,19 +179,19 @@ def require(study, methods, attacks):
     for kind, wanted, found in (("method", methods, study.methods), ("attack", attacks, study.attacks)):
         if missing := [name for name in wanted if name not in found]:
             raise UserError(
-                f"the report needs {kind} '{missing[0]}', which profile '{study.profile}' lacks (it has {', '.join(found)}); "
-                f"add it to the profile and run: mmcoa run {study.profile}"
+                f"the report needs {kind} '{missing[0]}', which study '{study.name}' lacks (it has {', '.join(found)}); "
+                f"add it to the profile and run: mmcoa run {study.name}"
             )
 
 
-def write(table, path, commands=None):
+def write(table, path, numbers=None):
     """Write a table as CSV and return the path.
 
-    commands: those that made its numbers, which the page then names; None: `mmcoa run PROFILE` of the page's own study.
+    numbers: the same as a frame of numbers, written beside it as NAME_numbers.csv; the page then offers that file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(path, index=False)
-    if commands is not None:
-        source.note(path, commands)
+    if numbers is not None:
+        numbers.to_csv(path.with_name(f"{path.stem}_numbers.csv"), index=False)
     return path

@@ -1,7 +1,7 @@
 """Which models of a study compare with each other.
 
-A study may hold models that were judged on every data set and others that were judged on the one that they were trained on. A mean
-over data sets says nothing where two rows of a table mean two sets of data sets, so each page takes one of these parts:
+A study may hold models that were judged on every data set and others that were judged on the one that they were trained on.
+A mean over data sets says nothing where two rows of a table mean two sets of data sets, so each page takes one of these parts:
 
     tasks.everywhere(study)             # the undefended model and the methods judged on all data sets
     tasks.out_of_distribution(study)    # the same, without the data sets that one of them was trained on
@@ -10,13 +10,12 @@ over data sets says nothing where two rows of a table mean two sets of data sets
 from dataclasses import replace
 
 from mmcoa.errors import UserError
-from mmcoa.report.holes import task_of
 
 IN = "in_distribution"
 
 
 def everywhere(study):
-    """The `Study` of those methods that were judged on every data set, in its sweeps as well."""
+    """The `Results` of those methods that were judged on every data set, in its sweeps as well."""
     kept = only(study, judged_everywhere(study))
     sweeps = {
         name: {value: only(part, judged_everywhere(part)) for value, part in parts.items()}
@@ -35,7 +34,8 @@ def out_of_distribution(study):
     sets = set().union(*judged(study).values()) - seen
     if not sets:
         raise UserError(
-            f"profile '{study.profile}' evaluates its models on nothing but what they were trained on: nothing is out of distribution"
+            f"study '{study.name}' evaluates its models on nothing but what they were trained on: nothing is out of "
+            f"distribution"
         )
     sweeps = {
         name: {value: only(part, sets=sets) for value, part in parts.items() if sets & set().union(*judged(part).values())}
@@ -46,18 +46,12 @@ def out_of_distribution(study):
 
 def trained_sets(study):
     """Data sets that a model of the study was trained on and judged on."""
-    return set(study.rows.dataset[study.rows.task == IN]) | {hole.dataset for hole in study.own_holes if task_of(hole) == IN}
+    return set(study.rows.dataset[study.rows.task == IN])
 
 
 def judged(study):
-    """{method: data sets that it is judged on}, those of holes as well."""
-    sets = {}
-    for method, dataset in [
-        *study.rows[["method", "dataset"]].drop_duplicates().itertuples(index=False, name=None),
-        *((h.method, h.dataset) for h in study.own_holes),
-    ]:
-        sets.setdefault(method, set()).add(dataset)
-    return sets
+    """{method: data sets that it is judged on}."""
+    return study.rows.groupby("method", sort=False).dataset.agg(set).to_dict()
 
 
 def judged_everywhere(study):
@@ -68,29 +62,25 @@ def judged_everywhere(study):
 
 
 def only(study, methods=None, sets=None):
-    """The `Study` of some methods and data sets (None: all); a method keeps the data sets that the kept methods share."""
+    """The `Results` of some methods and data sets (None: all); a method keeps the data sets that the kept methods share."""
     own = {name: there for name, there in judged(study).items() if methods is None or name in methods}
     shared = set.intersection(*own.values()) if own else set()
     kept = shared if sets is None else shared & set(sets)
     rows = study.rows[study.rows.method.isin(own) & study.rows.dataset.isin(kept)]
-    return of_rows(
-        study,
-        rows,
-        tuple(hole for hole in study.holes if hole.method in own and (hole.kind == "train" or hole.dataset in kept)),
-    )
+    return of_rows(study, rows)
 
 
-def of_rows(study, rows, holes=()):
-    """The `Study` of some of its result rows and holes: everything else about the same models and data sets; without sweeps."""
-    keys = set(zip(rows.model_id, rows.dataset, strict=True))
+def of_rows(study, rows):
+    """The `Results` of some of its result rows: everything else about the same models and data sets; without sweeps."""
+    keys = set(zip(rows.model, rows.dataset, strict=True))
 
     def own(frame):
         if not len(frame):
             return frame
-        return frame[[pair in keys for pair in zip(frame.model_id, frame.dataset, strict=True)]].reset_index(drop=True)
+        return frame[[pair in keys for pair in zip(frame.model, frame.dataset, strict=True)]].reset_index(drop=True)
 
-    training = study.training[study.training.model_id.isin(set(rows.model_id))] if len(study.training) else study.training
     parts = {name: own(getattr(study, name)) for name in ("outcomes", "changes", "checks")}
-    return replace(
-        study, rows=rows.reset_index(drop=True), training=training.reset_index(drop=True), sweeps={}, holes=holes, **parts
-    )
+    for name in ("training", "logs"):
+        frame = getattr(study, name)
+        parts[name] = frame[frame.model.isin(set(rows.model))].reset_index(drop=True) if len(frame) else frame
+    return replace(study, rows=rows.reset_index(drop=True), sweeps={}, **parts)

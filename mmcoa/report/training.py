@@ -1,9 +1,4 @@
-"""How each model was trained: loss curves, cost, the held-out slice, and what clean accuracy the robustness goes with.
-
-From the records of a study, and from the logs that its trainings leave in results/PROFILE/training/.
-"""
-
-from pathlib import Path
+"""How each model was trained: loss curves, cost, the held-out slice, and what clean accuracy the robustness goes with."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,33 +7,23 @@ import pandas as pd
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.report import style
-from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, attack_label, method_label, ordered
 from mmcoa.report.strength_facts import span
-from mmcoa.report.tables import number, with_untrained
-from mmcoa.training.heldout import MEASURED
+from mmcoa.report.tables import number
 
 NO_IMAGE_ATTACK = ("clean", "text_only")  # defences without an inner image attack
+MEASURED = ("clean", "image", "text", "robust")  # accuracies on the held-out slice
 
 
-def logs(study, results="results"):
-    """Training logs of the study's models, one under the other; empty where there are none.
-
-    Columns: model_id, method, step, loss, `relative` (to the model's own first loss), and whatever else the log has.
-    """
-    parts = []
-    for row in study.training.itertuples():
-        path = Path(results) / study.profile / "training" / f"{row.model_id}.csv"
-        if path.is_file():
-            log = pd.read_csv(path)
-            first = log.loss.iloc[0]
-            log["relative"] = log.loss / first if first else np.nan  # no scale to measure by
-            parts.append(log.assign(model_id=row.model_id, method=row.method))
-    if not parts:
-        return pd.DataFrame(columns=["model_id", "method", "step", "loss", "relative"])
-    frame = pd.concat(parts, ignore_index=True)
-    front = ["model_id", "method", "step", "loss", "relative"]
-    return frame[[*front, *(name for name in frame if name not in front)]]
+def logs(study):
+    """Training logs of the study's models: columns model, method, step, loss, `relative` (to the model's own first loss),
+    and more."""
+    front = ["model", "method", "step", "loss", "relative"]
+    if study.logs.empty:
+        return pd.DataFrame(columns=front)
+    first = study.logs.groupby("model", sort=False).loss.transform("first")
+    frame = study.logs.assign(relative=study.logs.loss / first.where(first != 0))  # without a first loss no scale to measure by
+    return frame[[*front, *(name for name in frame if name not in (*front, "entry"))]]
 
 
 def loss_curves(frame):
@@ -77,17 +62,11 @@ def cost(study):
     """Seconds per 1,000 pictures of each method, mean and range over its seeds.
 
     Returns columns method, seeds, seconds, low, high, per_second (pictures), ratio (to `clean`; nan without it), epoch
-    (seconds for one pass over what it was trained on; nan where its size is not in the records). Without methods of which a training
-    is missing.
+    (seconds for one pass over what it was trained on; nan where its size is not in the records).
     """
     frame = trained(study)
-    frame = frame[~frame.method.isin(study.untrained())]
-    if frame.empty:
-        raise UserError(
-            f"nothing to report: each method of profile '{study.profile}' lacks a training; run: mmcoa run {study.profile}"
-        )
     frame = frame.assign(thousand=1000 * frame.seconds / frame.images)
-    frame["epoch"] = frame.thousand * frame["train_samples"].astype(float) / 1000 if "train_samples" in frame else np.nan
+    frame["epoch"] = frame.thousand * frame.train_samples / 1000
     rows = []
     for method in ordered(frame.method, METHODS):
         part = frame[frame.method == method]
@@ -100,14 +79,12 @@ def cost(study):
     return table
 
 
-def learning_rates(study, results="results"):
-    """{method: learning rates (sorted tuple)} as the records state them, else as the logs do; empty for the base model's default."""
-    log, found = logs(study, results), {}
-    peaks = log.groupby("model_id").lr.max() if len(log) and "lr" in log else pd.Series(dtype=float)
-    for method in ordered(study.training.get("method", []), METHODS):
+def learning_rates(study):
+    """{method: learning rates (sorted tuple)} as stated, else as the logs have them; empty for the base model's default."""
+    found, peaks = {}, study.logs.groupby("model").lr.max() if len(study.logs) else pd.Series(dtype=float)
+    for method in ordered(study.training.method, METHODS):
         part = study.training[study.training.method == method]
-        stated = part.lr if "lr" in part else pd.Series(np.nan, part.index)
-        rates = stated.astype(float).fillna(part.model_id.map(peaks).astype(float)).dropna()
+        rates = part.lr.fillna(part.model.map(peaks)).dropna()
         found[method] = tuple(sorted(set(rates)))
     return found
 
@@ -115,7 +92,7 @@ def learning_rates(study, results="results"):
 def trained(study):
     """The study's `training`. Raises `UserError` where nothing is trained."""
     if study.training.empty:
-        raise UserError(f"profile '{study.profile}' trains nothing: there is no training to report")
+        raise UserError(f"study '{study.name}' trains nothing: there is no training to report")
     return study.training
 
 
@@ -134,7 +111,7 @@ def cost_table(study):
         cells |= {"ratio to clean fine-tuning": short(row.ratio), f"{unit(study)} per epoch": short(row.epoch)}
         rows.append(cells)
     table = pd.DataFrame(rows)
-    return with_untrained(table.loc[:, (table != "–").any()], study)
+    return table.loc[:, (table != "–").any()]
 
 
 def unit(study):
@@ -150,23 +127,21 @@ def short(value):
 
 
 def held_out(study):
-    """Accuracy on the held-out slice: one row a model and state (`final`, `best`), with step, samples and MEASURED in percent."""
+    """Accuracy on the held-out slice: one row a model and state (`final`, `best`), with step, samples and MEASURED in
+    percent."""
     rows = []
-    for row in study.training.to_dict("records"):
-        found = row.get("held_out")
-        if not isinstance(found, dict):
-            continue
+    for row in study.training[study.training.held_out_samples.notna()].to_dict("records"):
         for state in ("final", "best"):
-            item = {"model_id": row["model_id"], "method": row["method"], "state": state, "samples": found["samples"]}
-            item |= {name: found[state][name] for name in MEASURED}
-            rows.append(item | {"step": found[state].get("step")})
-    return pd.DataFrame(rows, columns=["model_id", "method", "state", "step", "samples", *MEASURED])
+            item = {"model": row["model"], "method": row["method"], "state": state, "samples": int(row["held_out_samples"])}
+            item |= {name: row[f"{state}_{name}"] for name in MEASURED}
+            rows.append(item | {"step": row["best_step"] if state == "best" else None})
+    return pd.DataFrame(rows, columns=["model", "method", "state", "step", "samples", *MEASURED])
 
 
 def held_out_table(study):
     """`held_out` by method and state, mean over seeds, with Wilson intervals for one slice's pictures."""
     frame, rows = held_out(study), []
-    for method in ordered(frame.method[~frame.method.isin(study.untrained())], METHODS):
+    for method in ordered(frame.method, METHODS):
         for state in ("final", "best"):
             part = frame[(frame.method == method) & (frame.state == state)]
             steps = "last" if state == "final" else span(part.step.astype(int))
@@ -176,7 +151,7 @@ def held_out_table(study):
                 mean = part[name].mean()
                 row[name] = number(mean, *wilson(mean / 100 * n, n))
             rows.append(row)
-    return with_untrained(pd.DataFrame(rows), study)
+    return pd.DataFrame(rows)
 
 
 def robust_attack(study):
@@ -185,20 +160,15 @@ def robust_attack(study):
         return "multimodal"
     means = study.rows[study.rows.attack != "clean"].groupby("attack").accuracy.mean()
     if means.empty:
-        raise UserError(f"profile '{study.profile}' has no attack: there is no robust accuracy to report")
+        raise UserError(f"study '{study.name}' has no attack: there is no robust accuracy to report")
     return means.idxmin()
 
 
 def tradeoff(study):
-    """Macro accuracy of each model, not averaged over seeds: columns model_id, method, clean, robust (percent), n.
-
-    Without the models of a method that has a hole on any data set.
-    """
+    """Macro accuracy of each model, not averaged over seeds: columns model, method, clean, robust (percent), n."""
     attack = robust_attack(study)
-    rows = study.rows[
-        study.rows.attack.isin(["clean", attack]) & ~study.rows.method.isin({hole.method for hole in study.own_holes})
-    ]
-    keys = ["model_id", "method"]
+    rows = study.rows[study.rows.attack.isin(["clean", attack])]
+    keys = ["model", "method"]
     wide = rows.groupby([*keys, "attack"], sort=False).accuracy.mean().unstack("attack")
     wide["n"] = rows[rows.attack == "clean"].groupby(keys).n.sum()
     return wide.rename(columns={attack: "robust"})[["clean", "robust", "n"]].reset_index().rename_axis(columns=None)
@@ -217,8 +187,6 @@ def scatter(study):
         color, marker = style.method(name)
         look = {"color": color, "marker": marker, "s": 52, "edgecolor": "white", "linewidth": 0.6, "zorder": 3}
         axes.scatter(part.clean, part.robust, label=method_label(name), **look)
-    for name in ordered({hole.method for hole in study.own_holes}, METHODS):
-        axes.plot([], [], " ", label=f"{method_label(name)}: {MISSING}")
     axes.margins(0.08)
     axes.set(xlabel="clean macro accuracy (%)", ylabel=f"macro accuracy (%), {attack_label(robust_attack(study))}")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.3)

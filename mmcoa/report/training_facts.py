@@ -5,13 +5,9 @@ import math
 import pandas as pd
 
 from mmcoa.report import learning_rates, training
-from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered
 from mmcoa.report.strength_facts import counted, span
-from mmcoa.report.sweeps import merged, symbols
-from mmcoa.study.profiles import load_profile
-from mmcoa.threat import ThreatModel
-from mmcoa.training import heldout
+from mmcoa.threat import format_epsilon, parse_epsilon
 
 
 def of_training(study, results="results"):
@@ -32,28 +28,29 @@ def of_training(study, results="results"):
         "tradeoff_attack": attack_label(training.robust_attack(study)),
         "tradeoff_says": tradeoff_says(training.tradeoff(study)),
     }
-    log, slices = training.logs(study, results), training.held_out(study)
+    log, slices = training.logs(study), training.held_out(study)
     if len(log):
-        found |= {"loss_runs": str(log.model_id.nunique()), "loss_says": loss_says(training.loss_curves(log))}
+        found |= {"loss_runs": str(log.model.nunique()), "loss_says": loss_says(training.loss_curves(log))}
     if len(slices):
-        found |= {"held_out_n": span(slices.samples), "held_out_threat": inner_threat(study, heldout.STEPS)}
+        found |= {"held_out_n": span(slices.samples)}
         found["held_out_says"] = held_out_says(slices)
     return found
 
 
 def lr_says(study, results="results"):
     """Which learning rates the methods have and, where they were tuned, on what, as a sentence without its full stop."""
-    rates, by_rate = training.learning_rates(study, results), {}
+    rates, by_rate = training.learning_rates(study), {}
     for method in sorted(rates, key=lambda method: rates[method] or (math.inf,)):
         text = listed(f"{rate:g}" for rate in rates[method]) or "the base model's default"
         by_rate.setdefault(text, []).append(method_label(method))
     if len(by_rate) == 1:
         return f"All methods have the same learning rate, {next(iter(by_rate))}"
     named = listed(f"{text} ({', '.join(without_variants(labels))})" for text, labels in by_rate.items())
-    tuned = learning_rates.profile_of(study, results)
-    if tuned is None:
+    tuned = learning_rates.trained(study, results)
+    if tuned.empty:
         return f"Learning rates differ between methods: {named}"
-    return f"Learning rates were chosen for each method on held-out pictures of {dataset_label(load_profile(tuned).train.dataset)}: {named}"
+    sets = listed(map(dataset_label, tuned.dataset.unique()))
+    return f"Learning rates were chosen for each method on held-out pictures of {sets}: {named}"
 
 
 def without_variants(labels):
@@ -61,15 +58,14 @@ def without_variants(labels):
     return [label for label in labels if label.partition(" (")[0] not in labels or "(" not in label]
 
 
-def inner_threat(study, steps=None):
-    """Threat model of the inner attacks, for captions; `steps`: of the image attack where it is not the training's own."""
+def inner_threat(study):
+    """Threat model of the inner attacks, for captions."""
     texts = []
     for row in study.training[["epsilon", "inner_steps", "candidate_source"]].drop_duplicates().itertuples():
-        if pd.isna(row.epsilon) or (steps is None and pd.isna(row.inner_steps)):
-            return "that of the base model's own defaults"
-        threat = ThreatModel(epsilon=row.epsilon, steps=steps or int(row.inner_steps), candidate_source=row.candidate_source)
-        texts.append(threat.describe())
-    return symbols(merged(texts))
+        ball = "the base model's own epsilon" if pd.isna(row.epsilon) else format_epsilon(parse_epsilon(row.epsilon))
+        steps = "the usual number of" if pd.isna(row.inner_steps) else f"{row.inner_steps:.0f}"
+        texts.append(f"ℓ∞ ball of {ball}, {steps} PGD steps; one word a prompt from {row.candidate_source}")
+    return listed(texts, "or")
 
 
 def loss_says(curves):
@@ -80,7 +76,7 @@ def loss_says(curves):
 
 def held_out_says(slices):
     """For how many models the last state is the best, and what the best is better by, on average over the others."""
-    wide = slices.pivot(index="model_id", columns="state", values="robust")
+    wide = slices.pivot(index="model", columns="state", values="robust")
     gain = (wide.best - wide.final)[wide.best > wide.final]
     better = f"; in the others an earlier state is better, by {gain.mean():.1f} points on average" if len(gain) else ""
     return f"in {len(wide) - len(gain)} of {len(wide)} models the last state is as robust there as any measured before{better}"
@@ -88,8 +84,6 @@ def held_out_says(slices):
 
 def tradeoff_says(frame):
     """The most robust model, and on which side of the undefended one the others lie."""
-    if frame.empty:
-        return f"every model is {MISSING} on some data set"
     best, base, tuned = frame.loc[frame.robust.idxmax()], frame[frame.method == "none"], frame[frame.method != "none"]
     text = f"most robust is {method_label(best.method)} ({best.robust:.1f} %, clean {best.clean:.1f} %)"
     if base.empty:

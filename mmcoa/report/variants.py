@@ -8,27 +8,18 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import macro_interval
-from mmcoa.report import claim_report, claims, results, style, tables, tasks
-from mmcoa.report.holes import MISSING, difference, pictures
-from mmcoa.report.names import ATTACKS, METHODS, attack_label, listed, method_label, ordered
+from mmcoa.report import claim_report, claims, style, tables, tasks
+from mmcoa.report.names import METHODS, attack_label, listed, method_label, ordered, ordered_attacks
 from mmcoa.report.strength_facts import span
-from mmcoa.report.sweeps import signed_interval
-from mmcoa.study.profiles import load_profile, shipped_profiles
+from mmcoa.report.tables import difference, signed_interval
+from mmcoa.store import packed
 
 CLAIMS = ("C1", "C2", "C4")  # which out of distribution alone decides
 
 
-def there(variant, folder="results", holes=False):
-    """Whether a second study is named and was run. Raises `UserError` where some of its results are missing or stale (but for `holes`)."""
-    if variant is None or not (str(variant) in shipped_profiles() or Path(variant).is_file()):
-        return False
-    if not any("__" in path.stem for path in (Path(folder) / load_profile(variant).name / "records").glob("*.json")):
-        return False
-    try:
-        results.load(variant, folder, holes)
-    except results.NothingToReport:
-        return False
-    return True
+def there(variant, folder="results"):
+    """Whether a second study is named and has results."""
+    return variant is not None and packed.read_cells(Path(folder) / variant) is not None
 
 
 def shared(first, second):
@@ -42,7 +33,7 @@ def shared(first, second):
     )
     if "none" not in methods or not sets or not attacks:
         raise UserError(
-            f"the studies '{first.profile}' and '{second.profile}' share no undefended model, data set or attack to compare"
+            f"the studies '{first.name}' and '{second.name}' share no undefended model, data set or attack to compare"
         )
     return tuple(with_attacks(tasks.only(part, methods, sets), attacks) for part in parts)
 
@@ -56,12 +47,12 @@ def sets_of(study):
 
 
 def attacks_of(study):
-    return ordered(study.attacks, ATTACKS)
+    return ordered_attacks(study.attacks)
 
 
 def with_attacks(study, attacks):
-    """The `Study` of some attacks."""
-    return tasks.of_rows(study, study.rows[study.rows.attack.isin(attacks)], study.holes)
+    """The `Results` of some attacks."""
+    return tasks.of_rows(study, study.rows[study.rows.attack.isin(attacks)])
 
 
 def names_of(pair):
@@ -70,7 +61,7 @@ def names_of(pair):
     return (
         models
         if len(set(models)) == len(models)
-        else [f"{model} ({study.profile})" for model, study in zip(models, pair, strict=True)]
+        else [f"{model} ({study.name})" for model, study in zip(models, pair, strict=True)]
     )
 
 
@@ -84,7 +75,7 @@ def accuracy_table(pair):
             row = {
                 "method": method_label(method),
                 "base model": model,
-                "seeds": "–" if method == "none" else str(part.seeds.iloc[0] or MISSING),
+                "seeds": "–" if method == "none" else str(part.seeds.iloc[0]),
                 "n": str(part.n.iloc[0]),
             }
             rows.append(row | {attack_label(r.attack): tables.number(r.accuracy, r.low, r.high) for r in part.itertuples()})
@@ -92,17 +83,19 @@ def accuracy_table(pair):
 
 
 def gains(pair):
-    """Points gained on the undefended model: columns method, attack, what (both base models' names, `difference`), points, low, high, n.
+    """Points gained on the undefended model: columns method, attack, what (both base models' names, `difference`), points,
+    low, high, n.
 
     The difference is the second's gain minus the first's on the same pictures.
     """
     rows = []
     for method in ordered(set(pair[0].methods) - {"none"}, METHODS):
-        for attack in ordered(pair[0].attacks, ATTACKS):
+        for attack in ordered_attacks(pair[0].attacks):
             gained = [gain(study, other, method, attack) for study, other in (pair, pair[::-1])]
             for what, sets in (*zip(names_of(pair), gained, strict=True), ("difference", difference(*gained[::-1]))):
                 points, low, high = macro_interval(sets)
-                rows.append(dict(method=method, attack=attack, what=what, points=points, low=low, high=high, n=pictures(sets)))
+                n = sum(len(label) for _, label in sets)
+                rows.append(dict(method=method, attack=attack, what=what, points=points, low=low, high=high, n=n))
     return pd.DataFrame(rows)
 
 
@@ -137,7 +130,7 @@ def figure(pair):
     """One panel an attack, one row a method, one marker a base model, with intervals."""
     style.use()
     frames, looks = [tables.macro(study) for study in pair], ((style.BLUE, "s"), (style.ORANGE, "^"))
-    attacks, names = ordered(pair[0].attacks, ATTACKS), ordered(pair[0].methods, METHODS)[::-1]
+    attacks, names = ordered_attacks(pair[0].attacks), ordered(pair[0].methods, METHODS)[::-1]
     rows, columns = style.grid(len(attacks))
     figure, panels = plt.subplots(
         rows, columns, figsize=(style.WIDTH, 0.6 + rows * (0.5 + 0.34 * len(names))), sharex=True, sharey=True, squeeze=False
@@ -148,8 +141,6 @@ def figure(pair):
             errors = np.clip([part.accuracy - part.low, part.high - part.accuracy], 0, None)
             look = {"fmt": marker, "color": color, "ms": 5.5, "elinewidth": 1.1, "mec": "white", "mew": 0.5}
             axes.errorbar(part.accuracy, np.arange(len(names)) + offset, xerr=errors, label=model, **look)
-            for place in np.flatnonzero(part.accuracy.isna()):
-                axes.text(50, place + offset, MISSING, ha="center", va="center", size=6, color=color)
         axes.set(title=attack_label(attack), xlim=(0, 101), ylim=(-0.6, len(names) - 0.4), xticks=[0, 50, 100])
         axes.grid(axis="y", visible=False)
     panels[0, 0].set_yticks(range(len(names)), [method_label(name) for name in names])
@@ -168,7 +159,7 @@ def facts(pair, frame):
         "variant_models": listed((first, second)),
         "variant_first": first,
         "variant_second": second,
-        "variant_profile": pair[1].profile,
+        "variant_profile": pair[1].name,
         "variant_sets": str(pair[0].rows.dataset.nunique()),
         "variant_n": f"{frame.n.max():,}",
         "variant_each": listed(
@@ -188,6 +179,6 @@ def facts(pair, frame):
 
 def rates_of(study):
     """Learning rates of a study's fine-tuned models, in words; a model whose profile states none has that of its base model."""
-    stated = study.training.lr.astype(float) if "lr" in study.training else pd.Series([np.nan])
+    stated = study.training.lr
     own = ["the base model's own"] if stated.isna().any() else []
     return listed([f"{rate:g}" for rate in sorted(stated.dropna().unique())] + own)

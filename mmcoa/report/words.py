@@ -6,7 +6,6 @@ import pandas as pd
 
 from mmcoa.attacks.words import class_name_positions, split_words
 from mmcoa.errors import UserError
-from mmcoa.report.holes import MISSING
 from mmcoa.report.names import METHODS, dataset_label, listed, method_label, ordered
 from mmcoa.report.tables import require
 
@@ -21,7 +20,7 @@ def prompts_table(study, edits=1, clean=None):
     require(study, ["none"], ["text"])
     outcomes = study.outcomes[study.outcomes.method == "none"]
     if "clean_correct" not in outcomes and clean is not None:
-        keys = ["model_id", "dataset", "sample_id"]
+        keys = ["model", "dataset", "sample_id"]
         outcomes = outcomes.merge(clean.outcomes[[*keys, "clean_correct"]], on=keys)
     rows = []
     for dataset, changes in text_changes(study).groupby("dataset"):
@@ -38,13 +37,7 @@ def prompts_table(study, edits=1, clean=None):
         if "clean" in count:
             row |= {"right before": f"{count.clean:.0f} of {count.n:.0f}"}
         rows.append(row | {"right after": f"{count.text:.0f} of {count.n:.0f}"})
-    return with_holes(pd.DataFrame(rows), study)
-
-
-def with_holes(table, study):
-    """A table by data set with a row that says MISSING for each on which the undefended model has a hole, in alphabetical order."""
-    rows = [dict.fromkeys(table.columns, MISSING) | {"data set": dataset_label(name)} for name in study.lacking("none")]
-    return pd.concat([table, pd.DataFrame(rows)]).sort_values("data set", ignore_index=True) if rows else table
+    return pd.DataFrame(rows)
 
 
 def text_changes(study, method="none"):
@@ -54,7 +47,8 @@ def text_changes(study, method="none"):
 
 
 def lost(outcomes):
-    """Per label of one data set: n, right pictures `clean` (where known) and `text`, and `lost`, by which the worst is found."""
+    """Per label of one data set: n, right pictures `clean` (where known) and `text`, and `lost`, by which the worst is
+    found."""
     names = {name: f"{name}_correct" for name in ("clean", "text") if f"{name}_correct" in outcomes}
     counts = outcomes.groupby("label").agg(n=("label", "size"), **{name: (column, "sum") for name, column in names.items()})
     counts["lost"] = counts.get("clean", counts.n) - counts.text
@@ -73,17 +67,17 @@ def marked(prompt, edits, style):
 def hits(study, method="none"):
     """Every change of a word that the text attack makes on the models of a method.
 
-    Returns columns model_id, dataset, where (`class name` or `template`), old_word, new_word; one row an edit.
+    Returns columns model, dataset, where (`class name` or `template`), old_word, new_word; one row an edit.
     """
     require(study, [method], ["text"])
     rows = []
-    for (model, dataset), changes in text_changes(study, method).groupby(["model_id", "dataset"]):
+    for (model, dataset), changes in text_changes(study, method).groupby(["model", "dataset"]):
         for change, name in zip(changes.itertuples(), name_positions(changes), strict=True):
             for edit in change.edits:
                 where = "class name" if edit["position"] in name else "template"
                 words = {"old_word": edit["old_word"].lower(), "new_word": edit["new_word"].lower()}
-                rows.append({"model_id": model, "dataset": dataset, "where": where, **words})
-    return pd.DataFrame(rows, columns=["model_id", "dataset", "where", "old_word", "new_word"])
+                rows.append({"model": model, "dataset": dataset, "where": where, **words})
+    return pd.DataFrame(rows, columns=["model", "dataset", "where", "old_word", "new_word"])
 
 
 def name_positions(changes):
@@ -109,21 +103,18 @@ def hits_table(study):
         row["unchanged"] = int((~part.changed.astype(bool)).sum())
         word, count = next(iter(Counter(own.old_word).most_common(1)), ("", 0))
         rows.append(row | {"most often replaced": f"{word} ({count})" if count > 1 else "none twice"})
-    return with_holes(pd.DataFrame(rows), study)
+    return pd.DataFrame(rows)
 
 
 def methods_table(study):
-    """For each method the share of its prompts that lose a template word, a word of the class name, or none; mean over seeds."""
+    """For each method the share of its prompts that lose a template word, a word of the class name, or none; mean over
+    seeds."""
     rows = []
     for method in ordered(study.methods, METHODS):
-        if study.lacking(method):
-            keys = ("seeds", "n prompts", "template word (%)", "class name (%)", "unchanged (%)", "most often replaced")
-            rows.append({"method": method_label(method)} | dict.fromkeys(keys, MISSING))
-            continue
         changes, found = text_changes(study, method), hits(study, method)
         if changes.empty:
             continue
-        models, where = changes.model_id.nunique(), found["where"].value_counts()
+        models, where = changes.model.nunique(), found["where"].value_counts()
         row = {
             "method": method_label(method),
             "seeds": "–" if method == "none" else str(models),
@@ -144,8 +135,6 @@ def favourites(study, count=12):
 
     `has it`: prompts that hold the word; `replaced`: those in which it is replaced; `mostly by`: the commonest replacements.
     """
-    if study.lacking("none"):
-        return pd.DataFrame([dict.fromkeys(("word", "part of", "has it (n)", "replaced", "mostly by"), MISSING)])
     found, changes = hits(study), text_changes(study)
     holds = Counter(word for prompt in changes.prompt for word in {word.core.lower() for word in split_words(prompt)})
     rows = []

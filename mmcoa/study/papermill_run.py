@@ -125,8 +125,9 @@ def tidy(notebook):
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         tags = cell.metadata.get("tags", [])
-        if "injected-parameters" in tags and "hide-input" not in tags:
-            tags.append("hide-input")
+        if "injected-parameters" in tags:
+            cell.id = "injected-parameters"  # papermill's is random: the same run, the same file
+            tags += [] if "hide-input" in tags else ["hide-input"]
         if not tags:
             cell.metadata.pop("tags", None)
     return notebook

@@ -1,6 +1,5 @@
-"""The committed book, built once, and a headless Chromium. Where there is none these tests are skipped; .ci/run installs it."""
+"""The published book, built once, and a headless Chromium. Where there is none these tests are skipped; .ci/run installs it."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -29,9 +28,11 @@ def browser():
 
 @pytest.fixture(scope="package")
 def book(tmp_path_factory, browser):
-    """Folder of the committed book, built in a copy with warnings as errors. Needs the browser: nothing is built to be skipped."""
-    folder = shutil.copytree(BOOK, tmp_path_factory.mktemp("published") / "book", ignore=shutil.ignore_patterns("_build"))
-    build.render(folder)
+    """Folder of the published book, built with warnings as errors. Needs the browser: nothing is built to be skipped."""
+    folder = tmp_path_factory.mktemp("published") / "book"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(BOOK.parent)
+        build.build_book(output=folder)
     return folder
 
 

@@ -4,35 +4,34 @@ import re
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from mmcoa.report import explorer, results, tables
+from mmcoa.store import packed
 from tests.report import synthetic
+
+pytestmark = pytest.mark.slow
 
 BOOK = Path(__file__).parents[2] / "book"
 CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
-def explored(tmp_path_factory, tiny_folder):
-    """(study, page): the page's own markup with the data of two made-up studies beside it."""
-    from mmcoa.model.loading import create_model, save_checkpoint
-
+def explored(tmp_path_factory):
+    """(study, page): the page's own markup with the data of a made-up study beside it."""
     folder = tmp_path_factory.mktemp("explorer")
-    save_checkpoint(create_model(tiny_folder, name="tiny-clip"), folder / "base", {"name": "tiny-clip"})
     shutil.copytree(BOOK / "extra" / "explorer", folder / "explorer", ignore=shutil.ignore_patterns("stud*.js"))
-    studies = []
-    for name in ("synthetic", "another"):
-        profile = synthetic.write_profile(folder, folder / "base", sweeps=name == "synthetic", name=name)
-        synthetic.write_results(profile, folder / "results")
-        studies.append(results.load(profile, folder / "results"))
-        explorer.write(studies[-1], folder / "explorer")
-    markup = re.findall(r"```\{raw\} html\n(.*?)```", (BOOK / "explorer.md").read_text(encoding="utf8"), re.S)[0]
+    packed.write(folder / "results" / "synthetic", synthetic.study())
+    study = results.load("synthetic", folder / "results")
+    explorer.write(study, folder / "explorer")
+    notebook = nbformat.read(BOOK.parent / "notebooks" / "report_explorer.ipynb", as_version=4)
+    markup = re.findall(r"```\{raw\} html\n(.*?)```", notebook.cells[-1].source, re.S)[0]
     page = folder / "explorer.html"
     page.write_text(
         f'<!doctype html><html lang="en"><meta charset="utf8"><title>x</title><body>{markup}</body></html>', encoding="utf8"
     )
-    return studies[0], page.as_uri()
+    return study, page.as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +117,7 @@ def test_a_number_never_stands_alone(explored, view):
     text = page.inner_text("#explorer")
     for words in (
         "ℓ∞ ball of 2/255",
-        "one word a prompt",
+        "1 words from table:eval",
         "weights, label",
         "n: pictures",
         "95 % intervals",
@@ -135,7 +134,7 @@ def test_a_number_never_stands_alone(explored, view):
 def test_a_sweep_is_one_row_a_value(view):
     page = view("#profile=synthetic&model=none&sweep=epsilon&attack=image")
     assert [row[0] for row in cells(page)] == ["1/255", "2/255", "4/255", "8/255"]
-    assert "ℓ∞ ball of 1/255 to 8/255" in page.inner_text("[data-part=threat]")
+    assert "ℓ∞ ball of 1/255, 10 steps, 1 starts, ℓ∞ ball of 2/255" in page.inner_text("[data-part=threat]")
     page.select_option("[name=model]", "tecoa")  # which has no sweep
     assert page.input_value("[name=sweep]") == "" and "Not in these results: sweep “epsilon”" in page.inner_text(
         "[data-part=status]"
@@ -156,26 +155,18 @@ def test_what_does_not_exist_is_disabled(view):
     assert "MMCoA, seed 1" in page.inner_text("[data-part=trained]") and page.url.endswith("&task=out_of_distribution&seed=1")
 
 
-def test_the_other_study_is_loaded_when_it_is_chosen(view):
-    page = view("#profile=synthetic&model=mmcoa&attack=text")
-    assert page.evaluate("Object.keys(window.MMCOA_EXPLORER)") == ["synthetic"]
-    page.select_option("[name=profile]", "another")
-    page.wait_for_function("location.hash.startsWith('#profile=another')")
-    assert "profile another" in page.inner_text("caption")
-
-
 def test_an_address_with_what_is_not_there_says_so(view):
     page = view("#profile=nowhere&model=mmcoa&attack=sideways&dataset=%zz")
     assert "Not in these results: profile “nowhere”, attack “sideways”." in page.inner_text("[data-part=status]")
-    assert page.url.endswith("#profile=another&model=mmcoa") and len(cells(page)) == 4
+    assert page.url.endswith("#profile=synthetic&model=mmcoa") and len(cells(page)) == 4
 
 
 def test_keyboard_reaches_every_control_and_nothing_is_cut_off(view):
     page = view("#profile=synthetic&model=mmcoa&against=none&dataset=each", width=375)
-    page.focus("[name=profile]")
+    page.focus("[name=model]")
     reached = set()
     for _ in range(12):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.name"))
-    assert {"model", "against", "seed", "task", "dataset", "sweep", "attack"} <= reached
+    assert {"against", "seed", "task", "dataset", "sweep", "attack"} <= reached
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NUMBER = re.compile(r"^[^\w−-]*([−-]?\d+(?:[.,]\d+)*)")
 
 
@@ -48,7 +50,8 @@ def test_the_explorer_answers_a_choice(site, open_page):
     if not (site / "explorer.html").is_file():
         pytest.skip("the book has no page explorer.html")
     page = open_page("explorer.html")
-    state = "document.querySelector('article').innerText + [...document.querySelectorAll('article img, article svg')].map(e => e.src || e.outerHTML).join()"
+    pictures = "[...document.querySelectorAll('article img, article svg')].map(e => e.src || e.outerHTML).join()"
+    state = f"document.querySelector('article').innerText + {pictures}"
     before = page.evaluate(state)
     select = page.query_selector("article select")
     if select:

@@ -15,6 +15,8 @@ from mmcoa.report import site as checks
 from .conftest import BOOK
 from .visiting import NARROW, WIDE, judge
 
+pytestmark = pytest.mark.slow
+
 
 def on_pages(visits, of):
     """{page: what is wrong there}, of pages where something is."""

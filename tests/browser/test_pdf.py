@@ -9,6 +9,8 @@ import pytest
 
 from mmcoa.report import build, pdf, publish, site
 
+pytestmark = pytest.mark.slow
+
 A4 = (594, 841)  # points, rounded down
 TEXT_WIDTH = 176 / 25.4 * 96  # pixels; A4 less the margins of paper.css
 

@@ -48,7 +48,8 @@ def write_notebook(path, profile, text):
 
 
 def write_book(folder, profile):
-    """Sources of a small book: index.md, which shows tables/large.csv and tables/note.csv, and page.ipynb, which shows the former too."""
+    """Sources of a small book: index.md, which shows tables/large.csv and tables/note.csv, and page.ipynb, which shows the
+    former too."""
     shutil.copytree(BOOK / "_ext", folder / "_ext")
     shutil.copytree(BOOK / "_static", folder / "_static")
     (folder / "tables").mkdir()

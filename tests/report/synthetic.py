@@ -1,60 +1,21 @@
-"""A clearly synthetic study: real cells and hashes, made-up outcomes. Nothing in it was measured."""
+"""A clearly synthetic study as packed tables: made-up outcomes. Nothing in it was measured."""
 
 import hashlib
+import json
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from mmcoa.study.records import write_record
-from mmcoa.study.sources import model_hash
+from PIL import Image
 
+from mmcoa.attacks.catalog import ATTACKS as CATALOG
 from mmcoa.attacks.catalog import find
-from mmcoa.datasets import openmoji
-from mmcoa.evaluation.rows import attack_settings
+from mmcoa.datasets.openmoji import glyph_indices, glyph_records
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.prompts import class_prompts
-from mmcoa.study.cells import Cell, expand, study_models
-from mmcoa.study.gallery import choice
-from mmcoa.study.gallery.attacked import ATTACKS as SHOWN_ATTACKS
-from mmcoa.study.gallery.compute import write as write_gallery_files
-from mmcoa.study.gallery.identity import SCHEMA_VERSION
-from mmcoa.study.gallery.identity import SETTINGS as GALLERY_SETTINGS
-from mmcoa.study.profiles import load_profile
-from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS
-from mmcoa.threat import ThreatModel
-from mmcoa.training.faults import FAULTS
+from mmcoa.store import packed
+from mmcoa.threat import ThreatModel, format_epsilon
 
-PROFILE = """
-name: {name}
-base_model: {base_model}
-device: cpu
-train: {{dataset: {trained}, steps: 2, batch_size: 8, inner_steps: 1, epsilon: 2/255}}
-models:
-  - {{defense: none}}
-  - {{defense: tecoa, seeds: [0]}}
-  - {{defense: mmcoa, seeds: [0, 1]}}
-{entries}evaluate: {{datasets: [{datasets}], split: test, samples: {samples}, attacks: [{attacks}], epsilon: 2/255}}
-"""
-SWEEPS = """
-sweeps:
-  - {{name: attacks, models: [none, mmcoa], samples: {fewer}, attacks: [{all_attacks}]}}
-  - {{name: epsilon, models: [{bent}], samples: {fewer}, attacks: [image, sequential], vary: {{epsilon: [1/255, 2/255, 4/255, 8/255]}}}}
-  - {{name: steps, models: [none], samples: {fewer}, attacks: [image], vary: {{steps: [1, 5, 10, 50]}}}}
-  - {{name: restarts, models: [none], samples: {fewer}, attacks: [image], vary: {{restarts: [1, 3]}}}}
-  - {{name: budget, models: [none], samples: {fewer}, attacks: [text, sequential], vary: {{text_budget: [1, 2, 3]}}}}
-  - {{name: source, models: [none], samples: {fewer}, attacks: [text], vary: {{candidate_source: ["table:eval", neighbours, characters]}}}}
-  - {{name: words, models: [none], samples: {fewer}, attacks: [text], vary: {{attackable: [content, class_name]}}}}
-"""
-ENTRIES = """
-  - {defense: image_only, lr: 0.001, seeds: [0, 1]}
-  - {defense: image_only, name: image_only-matched, steps: 4, seeds: [0, 1]}
-  - {defense: tecoa, name: tecoa-in, task: in_distribution, datasets: [openmoji/birds, openmoji/tools], seeds: [0, 1]}
-  - {defense: mmcoa, name: mmcoa-in, task: in_distribution, datasets: [openmoji/birds, openmoji/tools], seeds: [0, 1]}
-  - {defense: image_only, name: image_only-in, task: in_distribution, datasets: [openmoji/birds], seeds: [0, 1]}
-  - {defense: tecoa, name: tecoa-1shot, task: in_distribution, datasets: [openmoji/birds], shots: 1, seeds: [0, 1]}
-  - {defense: tecoa, name: tecoa-4shot, task: in_distribution, datasets: [openmoji/birds], shots: 4, seeds: [0, 1]}
-  - {defense: mmcoa, name: mmcoa-1shot, task: in_distribution, datasets: [openmoji/birds], shots: 1, seeds: [0, 1]}
-  - {defense: mmcoa, name: mmcoa-4shot, task: in_distribution, datasets: [openmoji/birds], shots: 4, seeds: [0, 1]}
-"""
 DATASETS = ("openmoji/birds", "openmoji/land-vehicles", "openmoji/tools")
 ATTACKS = ("clean", "image", "text", "sequential")
 ALL_ATTACKS = (
@@ -95,44 +56,115 @@ PARTS = {
 }
 
 
-def write_profile(
-    folder,
-    base_model="openmoji-clip",
-    datasets=DATASETS,
-    attacks=ATTACKS,
-    samples=24,
-    sweeps=True,
-    name="synthetic",
-    trained="openmoji/birds",
-    entries="",
-):
-    """Write the profile and return its path; `base_model` may be a checkpoint folder; `entries`: more models, such as ENTRIES."""
-    path = folder / f"{name}.yaml"
-    lists = {"datasets": ", ".join(datasets), "attacks": ", ".join(attacks), "all_attacks": ", ".join(ALL_ATTACKS)}
-    lists |= {
-        "trained": trained,
-        "entries": entries.strip("\n") + "\n" if entries else "",
-        "bent": "none, mmcoa, image_only" if entries else "none",
-    }
-    text = PROFILE + SWEEPS if sweeps else PROFILE
-    path.write_text(text.format(name=name, base_model=base_model, samples=samples, fewer=max(1, samples // 2), **lists))
-    return path
+@dataclass(frozen=True)
+class Entry:
+    """A line of `models`: name, defence and seeds; in distribution the data sets; settings of its training; made-up bonus."""
+
+    name: str
+    defense: str
+    seeds: tuple = (0, 1)
+    datasets: tuple = ()
+    settings: dict = field(default_factory=dict)
+    bonus: float = 0.0
 
 
-def write_results(profile, results):
-    """Write made-up records and outcomes for every cell of a profile; returns the results folder of the profile."""
-    profile = load_profile(profile)
-    folder, trained = results / profile.name, {}
-    for cell in expand(profile, results=results):
-        made = {"device": "cpu", "threads": 1, "seconds": 2.0, "seed": 0, "synthetic": True}
-        if cell.kind == "train":
-            trained[cell.model] = cell.parameters
-            write_record(folder, cell, made, training={"seconds": 1.5, "images": 16})
-        else:
-            settings = trained.get(cell.model, {})
-            bonus = 0.02 * np.log2(settings["shots"] / 16) if settings.get("shots") else 0.0
-            write_evaluation(folder, cell, made, profile.base_model, bonus=bonus, trained_on=settings.get("dataset", ""))
-    return folder
+NONE = Entry("none", "none", ())
+MODELS = (NONE, Entry("tecoa", "tecoa", (0,)), Entry("mmcoa", "mmcoa"))
+BOTH, ONE = ("openmoji/birds", "openmoji/tools"), ("openmoji/birds",)
+RICH = (
+    *MODELS,
+    Entry("image_only", "image_only", settings={"lr": 0.001}),
+    Entry("image_only-matched", "image_only", settings={"steps": 4}),
+    Entry("tecoa-in", "tecoa", datasets=BOTH),
+    Entry("mmcoa-in", "mmcoa", datasets=BOTH),
+    Entry("image_only-in", "image_only", datasets=ONE),
+    *(
+        Entry(f"{name}-{shots}shot", name, datasets=ONE, settings={"shots": shots}, bonus=0.02 * np.log2(shots / 16))
+        for name in ("tecoa", "mmcoa")
+        for shots in (1, 4)
+    ),
+)
+VARIANTS = (  # of the study ablations
+    Entry("mmcoa", "mmcoa", (0, 1, 2)),
+    Entry("mmcoa-lambda25", "mmcoa", (0,), settings={"with": {"lambda_image": 0.25, "lambda_text": 0.75}}, bonus=0.1),
+    Entry("mmcoa-lambda75", "mmcoa", (0,), settings={"with": {"lambda_image": 0.75, "lambda_text": 0.25}}),
+    Entry("mmcoa-eps4", "mmcoa", (0,), settings={"epsilon": 4 / 255}, bonus=0.1),
+    Entry("mmcoa-inner3", "mmcoa", (1,), settings={"inner_steps": 3}, bonus=-0.1),
+    Entry("mmcoa-last1", "mmcoa", (0,), settings={"last_blocks": 1}, bonus=-0.2),
+    Entry("mmcoa-lr", "mmcoa", (0,), settings={"lr": 0.001}),
+    Entry("gradient-leak", "mmcoa", (0, 1, 2), settings={"fault": "gradient_leak"}, bonus=-0.15),
+    Entry("index-positives", "mmcoa", (0, 1, 2), settings={"fault": "index_positives"}),
+    Entry("all-faults", "mmcoa", (0, 1), settings={"fault": "all_faults"}, bonus=-0.25),
+)
+SWEEPS = (  # name, entries, attacks, field, values as the profile writes them
+    ("attacks", ("none", "mmcoa"), ALL_ATTACKS, None, ("",)),
+    ("epsilon", ("none",), ("image", "sequential"), "epsilon", ("1/255", "2/255", "4/255", "8/255")),
+    ("steps", ("none",), ("image",), "steps", (1, 5, 10, 50)),
+    ("restarts", ("none",), ("image",), "restarts", (1, 3)),
+    ("budget", ("none",), ("text", "sequential"), "text_budget", (1, 2, 3)),
+    ("source", ("none",), ("text",), "candidate_source", ("table:eval", "neighbours", "characters")),
+    ("words", ("none",), ("text",), "attackable", ("content", "class_name")),
+)
+BENT = tuple((*one[:1], ("none", "mmcoa", "image_only"), *one[2:]) if one[0] == "epsilon" else one for one in SWEEPS)
+SETTINGS = {
+    "split": "train",
+    "samples": np.nan,
+    "shots": np.nan,
+    "steps": 2,
+    "batch_size": 8,
+    "inner_steps": 1,
+    "epsilon": 2 / 255,
+}
+SETTINGS |= dict.fromkeys(("lr", "last_blocks", "lora_rank"), np.nan) | dict.fromkeys(("trains", "precision", "fault"))
+SETTINGS |= {"candidate_source": "table:train"}
+OWN = {"lambda_image": 0.5, "lambda_text": 0.5, "positives": "class"}
+HELD_OUT = ("clean", "image", "text", "robust")
+CELL = {"identity": None, "versions": None, "commit": "0123456789abcdef", "dirty": None, "device": "cpu", "hardware": None}
+CELL |= {
+    "threads": 1,
+    "python": "3",
+    "torch": "2",
+    "open_clip": "3",
+    "mmcoa": "0",
+    "started": "2026",
+    "seconds": 2.0,
+    "notes": "",
+}
+
+
+def study(entries=MODELS, sweeps=SWEEPS, trained="openmoji/birds", samples=24, attacks=ATTACKS, base="tiny-clip", logs=False):
+    """The packed tables of a made-up study; logs: with training logs and held-out accuracy."""
+    made = {name: [] for name in ("cells", "rows", "trainings", "checks", "logs", "outcomes", "changes")}
+    for entry in entries:
+        for name, seed, own in runs(entry):
+            on = own or trained if seed is not None else ""
+            about = {"model": name, "entry": entry.name, "defense": entry.defense}
+            if seed is not None:
+                add_training(made, about, entry, seed, on, base, logs)
+            points = [("", "", attacks, {})]
+            for sweep, models, named, setting, values in sweeps:
+                if entry.name in models and not own:
+                    points += [(sweep, str(value), named, {setting: value} if setting else {}) for value in values]
+            for sweep, value, named, settings in points:
+                for dataset in (own,) if own else DATASETS:
+                    n = samples if not sweep else max(1, samples // 2)
+                    threat = ThreatModel(**{"epsilon": "2/255", **settings})
+                    point = {"dataset": dataset, "sweep": sweep, "sweep_value": value}
+                    add_evaluation(made, about | point, seed, named, n, threat, on, base, entry.bonus)
+    frames = {name: pd.DataFrame(made[name]) for name in ("cells", "rows", "trainings", "checks", "logs", "changes")}
+    frames["rows"] = frames["rows"].reindex(columns=list(dict.fromkeys([*frames["rows"], *FIELDS])))
+    empty = {"trainings": TRAININGS, "checks": CHECKS, "changes": packed.CHANGES}
+    frames |= {name: pd.DataFrame(columns=list(empty[name])) for name in empty if frames[name].empty}
+    return packed.Packed(outcomes=pd.concat(made["outcomes"], ignore_index=True), **frames)
+
+
+def runs(entry):
+    """[(model, seed, data set)] of an entry, as a profile names them."""
+    if entry.defense == "none":
+        return [(entry.name, None, None)]
+    if not entry.datasets:
+        return [(f"{entry.name}-seed{seed}", seed, None) for seed in entry.seeds]
+    return [(f"{entry.name}-on-{d.replace('/', '-')}-seed{seed}", seed, d) for d in entry.datasets for seed in entry.seeds]
 
 
 def random(*key):
@@ -140,34 +172,102 @@ def random(*key):
     return np.random.default_rng(int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), "big"))
 
 
-def write_evaluation(folder, cell, made, base_model, like=None, bonus=0.0, trained_on="openmoji/others"):
-    """One made-up evaluate record with its outcomes; returns its rows.
+def class_names(dataset):
+    return [glyph_records()[i]["name"] for i in glyph_indices(dataset.removeprefix("openmoji/"))]
 
-    like: model whose luck with the pictures it shares, DEFENCE-seedN; bonus: added to every chance of a right prediction.
-    """
-    like = like or cell.model
-    settings, defense = cell.parameters, like.split("-")[0]
-    records = openmoji.glyph_records()
-    names = [records[i]["name"] for i in openmoji.glyph_indices(settings["dataset"].removeprefix("openmoji/"))]
-    n = settings["samples"]
-    threat = ThreatModel(**{key: settings[key] for key in THREAT_FIELDS if settings[key] is not None})
-    outcomes = pd.DataFrame({"sample_id": np.arange(n), "label": np.arange(n) % len(names)})
-    rows, luck = [], random(like, settings["dataset"]).random(1000)[:n]
+
+def add_training(made, about, entry, seed, dataset, base, logs):
+    own = dict(entry.settings)
+    given = OWN | own.pop("with", {}) if entry.defense == "mmcoa" else {}
+    row = about | {"base_model": base, "dataset": dataset, **SETTINGS, **own, "seed": seed, "with": packed.as_json(given)}
+    row |= {"seconds": 1.5 + seed * logs, "images": 16, "train_samples": 32 if logs else np.nan}
+    final = {"clean": 90.0, "image": 60.0, "text": 40.0, "robust": 30.0 + seed}
+    best = final if seed else final | {"robust": 35.0}
+    row |= {"held_out_samples": 8 if logs else np.nan, "best_step": (2 if seed else 1) if logs else np.nan}
+    for state, values in (("final", final), ("best", best)):
+        row |= {f"{state}_{name}": values[name] if logs else np.nan for name in HELD_OUT}
+    made["trainings"].append(row | {"device": "cpu", "threads": 1, "commit": CELL["commit"]})
+    task = "in_distribution" if entry.datasets else "out_of_distribution"
+    cell = {"cell": f"train__{about['model']}", "kind": "train", **about, "seed": seed, "task": task, "dataset": dataset}
+    made["cells"].append(cell | {"sweep": "", "sweep_value": ""} | CELL)
+    for step, loss in ((0, 4.0), (1, 2.0 + seed)) if logs else ():
+        line = {"model": about["model"], "entry": entry.name, "step": step, "loss": loss, "lr": 1e-3, "seconds": 0.5 + step / 2}
+        made["logs"].append(line | {f"held_out_{name}": value if step else np.nan for name, value in final.items()})
+
+
+def add_evaluation(made, about, seed, attacks, n, threat, trained_on, base, bonus):
+    """Rows, outcomes, changes and checks of one model on one data set; variants share their seed's luck with the pictures."""
+    dataset, defense, model = about["dataset"], about["defense"], about["model"]
+    names = class_names(dataset)
+    point = {key: about[key] for key in packed.POINT}
+    like = f"{defense}-seed{seed}" if about["entry"] in LIKE else model
+    label, luck = np.arange(n) % len(names), random(like, dataset).random(1000)[:n]
     right = luck < CHANCE[defense][0] + bonus
-    for attack in settings["attacks"]:
-        blur = 0.05 * random(cell.model, settings["dataset"], attack).random(1000)[:n]
-        limit = chance(find(attack), defense, threat) + bonus + 0.025
-        correct = right & (luck + blur < limit) if attack != "clean" else right
-        outcomes[f"{attack}_correct"] = correct
-        outcomes[f"{attack}_prediction"] = outcomes.label
-        rows.append(make_row(cell, base_model, defense, find(attack), threat, int(correct.sum()), n, len(names), trained_on))
-    (folder / "outcomes").mkdir(parents=True, exist_ok=True)
-    outcomes.to_parquet(folder / "outcomes" / f"{cell.id}.parquet")
-    edited = any(find(attack).text for attack in settings["attacks"])
-    changes = [make_change(index, name, threat) for index, name in enumerate(names)] if edited else []
-    checks = make_checks(cell.model) if not cell.sweep else []
-    write_record(folder, cell, made, rows, changes, checks=checks, notes=[])
-    return rows
+    task = "zero_shot" if not trained_on else "in_distribution" if trained_on == dataset else "out_of_distribution"
+    about = about | {"base_model": base, "trained_on": trained_on, "task": task, "split": "test", "classes": len(names)}
+    for name in attacks:
+        attack, blur = find(name), 0.05 * random(model, dataset, name).random(1000)[:n]
+        correct = right & (luck + blur < chance(attack, defense, threat) + bonus + 0.025) if name != "clean" else right
+        part = pd.DataFrame({"sample_id": np.arange(n), "label": label, "correct": correct})
+        made["outcomes"].append(part.assign(attack=name, broken_by=None, **point))
+        made["rows"].append(about | counted(name, int(correct.sum()), n) | used(attack, threat, len(names)))
+    if any(find(name).text for name in attacks):
+        made["changes"] += [point | make_change(index, name, threat) for index, name in enumerate(names)]
+    if not about["sweep"]:
+        made["checks"] += [point | check for check in make_checks(model)]
+    cell = "__".join(
+        filter(None, (model, dataset.replace("/", "-"), "-".join(filter(None, (about["sweep"], about["sweep_value"])))))
+    )
+    keys = ("model", "entry", "defense", "task", "dataset", "sweep", "sweep_value")
+    made["cells"].append({"cell": cell, "kind": "evaluate", **{key: about[key] for key in keys}, "seed": seed} | CELL)
+
+
+LIKE = {entry.name for entry in VARIANTS}  # whose entries share the luck of their seed
+FIELDS = ("epsilon", "norm", "attacked_space", "step_size", "steps", "restarts", "keep", "targets", "apgd_steps", "queries")
+FIELDS += ("candidate_source", "text_budget", "attackable", "text_score")
+CHECKS = (*packed.POINT, "attack", "check", "value", "limit", "passed", "n", "verdict")
+TRAININGS = (
+    "model",
+    "entry",
+    "defense",
+    "base_model",
+    "dataset",
+    *SETTINGS,
+    "seed",
+    "with",
+    "seconds",
+    "images",
+    "train_samples",
+)
+TRAININGS += ("held_out_samples", *(f"{state}_{name}" for state in ("final", "best") for name in HELD_OUT), "best_step")
+TRAININGS += ("device", "threads", "commit")
+
+
+def counted(attack, correct, n):
+    low, high = wilson(correct, n)
+    row = dict(attack=attack, accuracy=100 * correct / n, correct=correct, n=n, ci_low=low, ci_high=high)
+    return row | dict(resize="openclip", seed=0, device="cpu", seconds=0.1, config_hash="synthetic")
+
+
+def used(attack, threat, classes):
+    """What of the threat model an attack uses, and a sentence."""
+    parts = [CATALOG[part] for part in attack.parts] or [attack]
+    images, row = {part.image for part in parts if part.image}, {}
+    if images:
+        row |= {name: getattr(threat, name) for name in ("epsilon", "norm", "attacked_space")}
+    if images - {"fgsm", "square"} and not all(name.startswith(("apgd", "square")) for name in images):
+        row |= {name: getattr(threat, name) for name in ("step_size", "steps", "restarts", "keep", "targets")}
+        row |= {"step_size": threat.epsilon, "keep": "last"} if attack.preset == "reference" else {}
+    if any(name.startswith("apgd") for name in images):
+        row |= {"apgd_steps": threat.apgd_steps, "restarts": threat.restarts, "targets": 9 if "apgd-dlr-t" in images else 0}
+    if "square" in images:
+        row |= {"queries": threat.queries}
+    if attack.text:
+        row |= {name: getattr(threat, name) for name in ("candidate_source", "text_budget", "attackable")}
+        row |= {"text_score": "margin" if attack.judged == "joint" else "embedding", "share_changed": 100.0}
+    said = [f"ℓ∞ ball of {format_epsilon(threat.epsilon)}, {threat.steps} steps, {threat.restarts} starts"] if images else []
+    said += [f"{threat.text_budget} words from {threat.candidate_source}, {threat.attackable}"] if attack.text else []
+    return row | {"threat_text": "; ".join(said) or "no attack"}
 
 
 def chance(attack, defense, threat):
@@ -182,18 +282,6 @@ def chance(attack, defense, threat):
     return float(np.clip(found, 0.01, 0.97))
 
 
-def make_row(cell, base_model, defense, attack, threat, correct, n, classes, trained_on):
-    low, high = wilson(correct, n)
-    dataset = cell.parameters["dataset"]
-    task = "zero_shot" if not trained_on else "in_distribution" if trained_on == dataset else "out_of_distribution"
-    row = dict(model=cell.model, defense=defense, base_model=base_model, trained_on=trained_on, task=task, dataset=dataset)
-    row |= dict(split="test", classes=classes, attack=attack.name, accuracy=100 * correct / n, correct=correct, n=n)
-    row |= dict(ci_low=low, ci_high=high, **attack_settings(attack, PARTS.get(attack.name, ()), threat, classes))
-    row |= dict(share_changed=100.0 if attack.text else 0.0, precision="fp32", check="ok", check_n=20)
-    row |= dict(resize="openclip", train_seed=0, attack_seed=0, seed=0, config_hash="synthetic", device="cpu", seconds=0.1)
-    return row | {"schema_version": 2, "sweep": cell.sweep, "sweep_value": cell.sweep_value}
-
-
 def make_change(index, name, threat):
     """The template's word for every other class, a word of the class name for the rest; both where two words may change."""
     prompt = class_prompts([name], "This is a photo of a {}")[0]
@@ -205,9 +293,7 @@ def make_change(index, name, threat):
     for edit in edits:
         words[edit["position"]] = edit["new_word"]
         edit["source"] = threat.candidate_source
-    change = dict(
-        class_name=name, attack="text", prompt=prompt, adversarial_prompt=" ".join(words), changed=True, edits=edits, **edits[0]
-    )
+    change = dict(class_name=name, attack="text", prompt=prompt, adversarial_prompt=" ".join(words), changed=True, edits=edits)
     return change | dict(score=0.5, similarity=None, variants=20, collisions_avoided=0)
 
 
@@ -253,141 +339,50 @@ def write_benchmarks(results):
     (results / "speed" / "cpu-quick.csv").write_text(SPEED_CSV)  # a trial run's: not shown
 
 
-def write_training(profile, results):
-    """Made-up training logs of every trained model, and records that know of a held-out slice."""
-    profile = load_profile(profile)
-    folder = results / profile.name
-    (folder / "training").mkdir(parents=True, exist_ok=True)
-    for cell in expand(profile, results=results):
-        if cell.kind != "train":
-            continue
-        seed = cell.parameters["seed"]
-        final = {"clean": 90.0, "image": 60.0, "text": 40.0, "robust": 30.0 + seed}
-        best = {"step": 2, **final} if seed else {"step": 1, **final, "robust": 35.0}
-        training = {
-            "seconds": 1.5 + seed,
-            "images": 16,
-            "train_samples": 32,
-            "held_out": {"samples": 8, "final": final, "best": best},
-        }
-        write_record(folder, cell, {"device": "cpu", "threads": 1, "seconds": 2.0, "seed": 0}, training=training)
-        log = pd.DataFrame({"step": [0, 1], "loss": [4.0, 2.0 + seed], "lr": 1e-3, "gradient_norm": 1.0, "seconds": [0.5, 1.0]})
-        log = log.assign(images_per_second=16.0, **{f"held_out_{name}": [np.nan, value] for name, value in final.items()})
-        log.to_csv(folder / "training" / f"{cell.model}.csv", index=False)
-
-
-VARIANTS = {  # settings, seeds, and how many points better (made up)
-    "mmcoa": ({}, (0, 1, 2), 0.0),
-    "mmcoa-lambda25": ({"lambda_image": 0.25, "lambda_text": 0.75}, (0,), 0.1),
-    "mmcoa-lambda75": ({"lambda_image": 0.75, "lambda_text": 0.25}, (0,), 0.0),
-    "mmcoa-eps4": ({"epsilon": "4/255"}, (0,), 0.1),
-    "mmcoa-inner1": ({"inner_steps": 1}, (1,), -0.1),
-    "mmcoa-last1": ({"last_blocks": 1}, (0,), -0.2),
-    "mmcoa-lr": ({"lr": 0.001}, (0,), 0.0),
-    "gradient-leak": ({"fault": "gradient_leak"}, (0, 1, 2), -0.15),
-    "index-positives": ({"fault": "index_positives"}, (0, 1, 2), 0.0),
-    "all-faults": ({"fault": "all_faults"}, (0, 1), -0.25),
+KINDS = {
+    "none": "survives every attack",
+    "image": "broken by the image attack, not by the text attack",
+    "text": "broken by the text attack, not by the image attack",
+    "each": "broken by the image attack and by the text attack, each alone",
+    "both": "survives each alone, broken by both together",
 }
-SETTINGS = {"defense": "mmcoa", "dataset": "openmoji/others", "split": "train", "steps": 2, "batch_size": 8, "inner_steps": 3}
-SETTINGS |= dict.fromkeys(("lr", "lambda_image", "lambda_text", "positives", "trains", "last_blocks", "lora_rank", "fault"))
-SETTINGS |= {"epsilon": "2/255", "candidate_source": "table:train"}
 
 
-def write_ablations(results, variants=VARIANTS, datasets=DATASETS, samples=24):
-    """A made-up results/ablations: variants of one model that share its luck with the pictures."""
-    folder, rows = results / "ablations", []
-    made = {"git_commit": "0123456789abcdef", "device": "cpu", "threads": 2, "seconds": 2.0, "seed": 0}
-    for variant, (settings, seeds, bonus) in variants.items():
-        assert settings.get("fault", "all_faults") in FAULTS
-        for seed in seeds:
-            name = f"{variant}-seed{seed}"
-            parameters = {**SETTINGS, **settings, "seed": seed}
-            write_record(
-                folder, Cell(f"train__{name}", "train", name, parameters, {}), made, training={"seconds": 1.5, "images": 16}
-            )
-            for dataset in datasets:
-                cell_id = f"{name}__{dataset.replace('/', '-')}"
-                parameters = {
-                    **EVALUATE_DEFAULTS,
-                    "dataset": dataset,
-                    "samples": samples,
-                    "attacks": list(ATTACKS),
-                    "epsilon": "2/255",
-                }
-                cell = Cell(cell_id, "evaluate", name, parameters, {})
-                found = write_evaluation(folder, cell, made, "openmoji-clip", like=f"mmcoa-seed{seed}", bonus=bonus)
-                rows += [{**row, "cell": cell_id} for row in found]
-    frame = pd.DataFrame(rows)
-    frame["defense"] = "mmcoa"
-    frame["trained_on"] = SETTINGS["dataset"]
-    frame.to_csv(folder / "rows.csv", index=False)
-    return folder
-
-
-def write_gallery(profile, results, datasets=("openmoji/birds", "photos/caltech101"), names=("duck", 'fish & "chips" <b>')):
-    """A made-up gallery of the first two models: one grey picture of each data set and kind, random predictions."""
-    models = study_models(profile, results=results)[:2]
-    folder = results / load_profile(profile).name
-    settings = load_profile(profile).evaluate.model_dump()
-    kinds = list(choice.KINDS)
-    examples = [
-        {
-            "dataset": dataset,
-            "split": "test",
-            "sample_id": 10 * i + j,
-            "place": j,
-            "label": i,
-            "class_name": names[i],
-            "kind": kind,
-        }
-        | {
-            "clean": [0, 8 * (5 * i + j), 8, 8],
-            "models": {model.name: made_up(names, i, kind, 8 * (5 * i + j), model.name) for model in models},
-        }
-        for i, dataset in enumerate(datasets)
-        for j, kind in enumerate(kinds)
-    ]
-    files = {"clean": 8, **{model.name: 32 for model in models}}
-    content = {
-        "schema_version": SCHEMA_VERSION,
-        "hash": "synthetic",
-        "settings": {"examples": 10, "pictures": 20, "resize": "openclip", "datasets": list(datasets)}
-        | {name: settings[name] for name in GALLERY_SETTINGS},
-        "attacks": list(SHOWN_ATTACKS),
-        "amplified": 10,
-        "models": [
-            {
-                "name": model.name,
-                "defense": model.name.split("-")[0],
-                "trained_on": "" if model.train is None else "openmoji/birds",
-                "base_model": "tiny-clip",
-            }
-            | {"weights": model.train.hash if model.train else model_hash(model.path), "description": ThreatModel().describe()}
-            for model in models
-        ],
-        "kinds": choice.KINDS,
-        "choice": [
-            {
-                "dataset": dataset,
-                "pictures": 20,
-                "right": 15,
-                "kinds": dict.fromkeys(kinds, 3),
-                "shown": dict.fromkeys(kinds, 1),
-            }
-            for dataset in datasets
-        ],
-        "compared": {
-            "outcomes": 160,
-            "models": ["none"],
-            "differ": [
-                {"model": "none", "dataset": datasets[0], "sample_id": 3, "attack": "image", "stored": True, "here": False}
-            ],
-        },
-        "examples": examples,
-        "provenance": {"git_commit": "0123456789abcdef", "git_dirty": False, "versions": {"torch": "2.0"}, "device": "cpu"},
+def write_gallery(folder, datasets=("openmoji/birds", "photos/caltech101"), names=("duck", 'fish & "chips" <b>')):
+    """A made-up gallery of two models: one grey picture of each data set and kind, random predictions."""
+    models, examples = {"none": "", "tecoa-seed0": "openmoji/birds"}, []
+    for i, dataset in enumerate(datasets):
+        for j, kind in enumerate(KINDS):
+            top = 8 * (5 * i + j)
+            one = {"dataset": dataset, "split": "test", "sample_id": 10 * i + j, "place": j, "label": i, "class_name": names[i]}
+            made = {model: made_up(names, i, kind, top, model) for model in models}
+            examples.append(one | {"kind": kind, "clean": [0, top, 8, 8], "models": made})
+    sheets = {
+        name: {"file": f"{name}.webp", "width": 8 if name == "clean" else 32, "height": 80} for name in ("clean", *models)
     }
-    grey = {name: np.full((80, width, 3), 128, np.uint8) for name, width in files.items()}
-    write_gallery_files(content, grey, folder / "gallery")
+    about = {"base_model": "tiny-clip", "description": "ℓ∞ ball of 2/255; one word a prompt"}
+    count = {"pictures": 20, "right": 15, "kinds": dict.fromkeys(KINDS, 3), "shown": dict.fromkeys(KINDS, 1)}
+    other = {"model": "none", "dataset": datasets[0], "sample_id": 3, "attack": "image", "stored": True, "here": False}
+    content = {
+        "settings": {"split": "test"},
+        "attacks": ["clean", "image", "text", "sequential"],
+        "amplified": 10,
+        "models": [about | {"name": name, "defense": name.split("-")[0], "trained_on": on} for name, on in models.items()],
+        "datasets": [
+            {"name": name, "attribution": "OpenMoji, CC BY-SA 4.0" if "openmoji" in name else "Caltech-101, CC BY 4.0"}
+            for name in datasets
+        ],
+        "kinds": KINDS,
+        "choice": [{"dataset": dataset} | count for dataset in datasets],
+        "compared": {"outcomes": 160, "models": ["none"], "differ": [other]},
+        "examples": examples,
+        "provenance": {"git_commit": CELL["commit"], "git_dirty": False, "versions": {"torch": "2.0"}, "device": "cpu"},
+        "sheets": sheets,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gallery.json").write_text(json.dumps(content))
+    for sheet in sheets.values():
+        Image.fromarray(np.full((80, sheet["width"], 3), 128, np.uint8)).save(folder / sheet["file"], lossless=True)
     return folder
 
 

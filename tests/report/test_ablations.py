@@ -6,17 +6,10 @@ import pytest
 
 from mmcoa.errors import UserError
 from mmcoa.report import ablation_facts, ablation_tables, ablations, paired, sections, style
+from mmcoa.store import packed
 from mmcoa.training.faults import FAULTS
 
 from . import synthetic
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """All results, with the ablations alone."""
-    folder = tmp_path_factory.mktemp("ablations")
-    synthetic.write_ablations(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +23,9 @@ def faults(found):
 
 
 def test_load(found):
-    assert next(iter(found.settings)) == "mmcoa" and set(found.settings) == set(synthetic.VARIANTS)
+    assert next(iter(found.settings)) == "mmcoa" and set(found.settings) == {entry.name for entry in synthetic.VARIANTS}
     assert found.attacks == ["clean", "image", "text", "sequential"] and found.unfinished == ()
-    assert len(found.outcomes) == 3 * 24 * sum(len(seeds) for _, seeds, _ in synthetic.VARIANTS.values())
+    assert len(found.outcomes) == 3 * 24 * sum(len(entry.seeds) for entry in synthetic.VARIANTS)
     assert found.settings["mmcoa"]["lambda_image"] == 0.5 and "seed" not in found.settings["mmcoa"]
 
 
@@ -41,7 +34,10 @@ def test_groups_are_read_from_what_is_changed(found):
     members = {group: list(ablations.variants(found, group)) for group in found.groups}
     assert members["lambda"] == ["mmcoa-lambda25", "mmcoa-lambda75"] and members["other"] == ["mmcoa-lr"]
     assert members["positives"] == ["index-positives"]  # a fault, and a choice
-    assert ablations.changes(found, "mmcoa-eps4") == {"epsilon": "4/255"} and ablations.changes(found, "mmcoa") == {}
+    assert (
+        ablations.changes(found, "mmcoa-eps4") == {"epsilon": pytest.approx(4 / 255)}
+        and ablations.changes(found, "mmcoa") == {}
+    )
 
 
 def test_a_default_that_is_spelled_out_is_no_change(found):
@@ -58,6 +54,7 @@ def test_a_default_that_is_spelled_out_is_no_change(found):
         ({"last_blocks": 1}, "last block of each tower"),
         ({"trains": "image"}, "image tower alone"),
         ({"lora_rank": 8}, "LoRA of rank 8"),
+        ({"epsilon": 4 / 255}, "epsilon 4/255"),
     ],
 )
 def test_label(changed, words):
@@ -67,14 +64,14 @@ def test_label(changed, words):
 def test_group_table_is_paired_with_the_reference(found):
     frame = ablations.group_effects(found, "inner")
     table = ablation_tables.group_table(found, "inner", frame).set_index("variant")
-    assert list(table.index) == ["3 inner steps (reference)", "1 inner step"]
-    assert table.loc["3 inner steps (reference)", ["seeds", "n", "Δ clean"]].tolist() == ["0, 1, 2", "72", "–"]
-    own, reference = (found.rows[found.rows.model_id == name] for name in ("mmcoa-inner1-seed1", "mmcoa-seed1"))
+    assert list(table.index) == ["1 inner step (reference)", "3 inner steps"]
+    assert table.loc["1 inner step (reference)", ["seeds", "n", "Δ clean"]].tolist() == ["0, 1, 2", "72", "–"]
+    own, reference = (found.rows[found.rows.model == name] for name in ("mmcoa-inner3-seed1", "mmcoa-seed1"))
     image = own[own.attack == "image"].accuracy.mean()
     points = image - reference[reference.attack == "image"].accuracy.mean()  # the seed that both have
     row = frame[frame.attack == "image"].iloc[0]
     assert (row.accuracy, row.points, row.seeds) == (pytest.approx(image), pytest.approx(points), (1,))
-    assert table.loc["1 inner step", "image"] == f"{image:.1f}" and table.loc["1 inner step", "Δ image"].startswith("−")
+    assert table.loc["3 inner steps", "image"] == f"{image:.1f}" and table.loc["3 inner steps", "Δ image"].startswith("−")
 
 
 def test_effects_are_those_of_the_outcomes(found):
@@ -149,7 +146,7 @@ def test_what_there_is_to_show(found, folder, plain, tmp_path):
     }  # not every fault is there
     assert ablations.keys(folder) <= sections.available(plain, folder)
     assert ablations.keys(tmp_path) == set()
-    with pytest.raises(UserError, match="no results of 'mmcoa'.*run: mmcoa run ablations"):
+    with pytest.raises(UserError, match="no results in .*run: mmcoa run ablations"):
         ablations.load(tmp_path)
 
 
@@ -164,28 +161,26 @@ def test_the_curve_over_lambda_has_the_reference_and_what_changes_the_weights_al
     assert style.save(ablation_tables.lambda_figure(curve), tmp_path / "a.svg").stat().st_size > 5000
 
 
+def written(folder, entries, **changed):
+    """Packed ablations of some entries; changed: tables in place of those made."""
+    made = synthetic.study(entries, sweeps=(), trained="openmoji/others", samples=12)
+    packed.write(folder / "ablations", dataclasses.replace(made, **{name: how(made) for name, how in changed.items()}))
+    return folder
+
+
 def test_some_of_it(tmp_path):
-    variants = {"mmcoa": synthetic.VARIANTS["mmcoa"]} | {
-        name.replace("_", "-"): ({"fault": name}, (0,), 0.0) for name in FAULTS
-    }
-    synthetic.write_ablations(tmp_path, variants, samples=12)
-    assert ablations.keys(tmp_path) == {"ablations", "ablation-positives", "faults", "all-faults"}
+    faults = [synthetic.Entry(name.replace("_", "-"), "mmcoa", (0,), settings={"fault": name}) for name in FAULTS]
+    synthetic_ones = written(tmp_path, [synthetic.VARIANTS[0], *faults])
+    assert ablations.keys(synthetic_ones) == {"ablations", "ablation-positives", "faults", "all-faults"}
     missing = ablation_facts.of_ablations(ablations.load(tmp_path))["ablations_missing"]
     assert missing.startswith("weights of the two terms, epsilon") and "positives" not in missing
 
 
 def test_an_unfinished_model_is_left_out(tmp_path):
-    folder = synthetic.write_ablations(tmp_path, samples=12)
-    rows = pd.read_csv(folder / "rows.csv")
-    rows[rows.cell != "mmcoa-eps4-seed0__openmoji-tools"].to_csv(folder / "rows.csv", index=False)
-    found = ablations.load(tmp_path)
+    def without(made):
+        return made.rows[(made.rows.model != "mmcoa-eps4-seed0") | (made.rows.dataset != "openmoji/tools")]
+
+    found = ablations.load(written(tmp_path, synthetic.VARIANTS, rows=without))
     assert found.unfinished == ("mmcoa-eps4-seed0",) and "epsilon" not in found.groups
     assert "all-ablations" not in ablations.keys(tmp_path)
     assert ablation_facts.of_ablations(found)["ablations_unfinished"] == "mmcoa-eps4-seed0"
-
-
-def test_a_missing_training_record_is_named(tmp_path):
-    folder = synthetic.write_ablations(tmp_path, samples=12)
-    (folder / "records" / "train__mmcoa-eps4-seed0.json").unlink()
-    with pytest.raises(UserError, match="no training record of 'mmcoa-eps4-seed0'"):
-        ablations.keys(tmp_path)

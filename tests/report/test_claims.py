@@ -8,7 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mmcoa.cli.main import app
-from mmcoa.report import claim_pairs, claim_report, claims, results
+from mmcoa.errors import UserError
+from mmcoa.report import claim_pairs, claim_report, claims
 from mmcoa.report.claim_tests import (
     DECIDES,
     INCONCLUSIVE,
@@ -27,7 +28,7 @@ from mmcoa.report.claim_tests import (
     p_value,
     verdict_of,
 )
-from mmcoa.report.results import Study
+from mmcoa.report.results import Results
 
 ATTACKS = ("clean", "image", "text", "independent", "sequential")
 LEVELS = {  # percent right under each attack
@@ -42,33 +43,34 @@ B = 2000  # resamples: fewer than the page's, for speed
 CLASSES, SIZE = 10, 10  # pictures of a class: an accuracy of 10 k % is k pictures right in each class
 
 
-def model(model_id, method, dataset, levels, task="out_of_distribution", classes=CLASSES, defense=None):
+def model(model, method, dataset, levels, task="out_of_distribution", classes=CLASSES, defense=None):
     """(row, outcomes) of one model on one data set; picture j of a class survives an attack if its level is above 10 j."""
     label, luck = np.repeat(np.arange(CLASSES), SIZE), np.tile(np.arange(SIZE) * 10, CLASSES)
     frame = pd.DataFrame(
-        {"model_id": model_id, "method": method, "dataset": dataset, "sample_id": np.arange(len(label)), "label": label}
+        {"model": model, "method": method, "dataset": dataset, "sample_id": np.arange(len(label)), "label": label}
     )
     for attack, level in zip(ATTACKS, levels, strict=True):
         frame[f"{attack}_correct"] = luck < level
     defense = defense or method
-    row = {"model_id": model_id, "method": method, "defense": defense, "dataset": dataset, "classes": classes}
+    row = {"model": model, "method": method, "defense": defense, "dataset": dataset, "classes": classes}
     return row | {"task": "zero_shot" if defense == "none" else task}, frame
 
 
 def study_of(levels=LEVELS, seeds=(0, 1, 2), more=(), drop=(), shots=None):
-    """A `Study` of methods {name: levels, or data set -> levels}; more: extra `model` arguments with `model_id` NAME-seedS."""
+    """The `Results` of methods {name: levels, or data set -> levels}; more: extra `model` arguments with `model` NAME-seedS."""
     made = []
     for method, given in levels.items():
         of = given if callable(given) else lambda dataset, given=given: given
-        for model_id in [method] if method == "none" else [f"{method}-seed{seed}" for seed in seeds]:
-            made += [model(model_id, method, dataset, of(dataset)) for dataset in SETS]
+        for name in [method] if method == "none" else [f"{method}-seed{seed}" for seed in seeds]:
+            made += [model(name, method, dataset, of(dataset)) for dataset in SETS]
     made += [model(**each) for each in more]
     rows = pd.DataFrame([row | {"attack": attack} for row, _ in made for attack in ATTACKS if attack not in drop])
     outcomes = pd.concat([frame for _, frame in made], ignore_index=True).drop(columns=[f"{attack}_correct" for attack in drop])
-    trained = rows[rows.defense != "none"].drop_duplicates("model_id")
-    training = trained[["model_id", "method", "dataset"]].assign(seed=[int(name[-1]) for name in trained.model_id], lr=None)
-    training["shots"] = [(shots or {}).get(method) for method in training.method]
-    return Study("synthetic", rows, outcomes, pd.DataFrame(), pd.DataFrame(), training.reset_index(drop=True))
+    trained = rows[rows.defense != "none"].drop_duplicates("model")
+    training = trained[["model", "method", "dataset"]].assign(seed=[int(name[-1]) for name in trained.model], lr=np.nan)
+    training["shots"] = [(shots or {}).get(method, np.nan) for method in training.method]
+    none = pd.DataFrame()
+    return Results("synthetic", rows, outcomes, none, none, training.reset_index(drop=True), none, none)
 
 
 def parts_of(study, key, **options):
@@ -82,7 +84,7 @@ def words(study):
 
 IN_SETS = [
     dict(
-        model_id=f"{method}-in-on-{dataset}-seed{seed}",
+        model=f"{method}-in-on-{dataset}-seed{seed}",
         method=f"{method}-in",
         dataset=dataset,
         levels=levels,
@@ -252,7 +254,8 @@ def test_data_sets_that_disagree_widen_the_interval():
 
 
 def test_union_by_hand():
-    """Four pictures; survivors of the image attack 1, 2, 3, of the text attack 2, 3, 4: of both 2, 3; of the independent attack 2."""
+    """Four pictures; survivors of the image attack 1, 2, 3, of the text attack 2, 3, 4: of both 2, 3; of the independent
+    attack 2."""
     study = study_of({"none": LEVELS["none"]})
     first = study.outcomes[study.outcomes.dataset == "set0"].head(4).assign(label=[0, 0, 1, 1], clean_correct=True)
     first = first.assign(
@@ -332,11 +335,9 @@ def test_few_seeds_give_no_verdict():
     seen = claim_report.look(study_of(seeds=(0,)), B)
     assert seen.smoke and {each.words for each in seen.judged} == {NO_VERDICT}
     assert all(np.isnan(part.p) and not np.isnan(part.points) for each in seen.judged for part in each.parts if part.measured)
-    assert claim_report.summary(seen, study_of(seeds=(0,))).startswith("The profile synthetic is a smoke run")
+    assert claim_report.summary(seen, study_of(seeds=(0,))).startswith("The study synthetic is a smoke run")
     more = [
-        dict(model_id=f"fare-seed{seed}", method="fare", dataset=name, levels=LEVELS["tecoa"])
-        for name in SETS
-        for seed in (0, 1)
+        dict(model=f"fare-seed{seed}", method="fare", dataset=name, levels=LEVELS["tecoa"]) for name in SETS for seed in (0, 1)
     ]
     judged, parts = parts_of(study_of(more=more), "C2")  # a mean over methods has the seeds that all of them have
     assert parts["text, drop beyond half of undefended's"].why == "2 training seeds, 3 are needed"
@@ -348,12 +349,12 @@ def test_names_of_their_own_do_not_enter():
     """Another base and few-shot models: neither headline nor in distribution."""
     other = dict(levels=(90, 0, 0, 0, 0), defense="mmcoa")
     more = [
-        dict(model_id=f"mmcoa-caltech-seed{seed}", method="mmcoa-caltech", dataset=name, **other)
+        dict(model=f"mmcoa-caltech-seed{seed}", method="mmcoa-caltech", dataset=name, **other)
         for name in SETS
         for seed in (0, 1, 2)
     ]
     few = [
-        dict(model_id=f"mmcoa-1shot-on-set0-seed{seed}", method="mmcoa-1shot", dataset="set0", task="in_distribution", **other)
+        dict(model=f"mmcoa-1shot-on-set0-seed{seed}", method="mmcoa-1shot", dataset="set0", task="in_distribution", **other)
         for seed in (0, 1, 2)
     ]
     study = study_of(more=more + few, shots={"mmcoa-1shot": 1})
@@ -367,8 +368,8 @@ def test_seeds_are_paired():
     study = study_of()
     study = replace(
         study,
-        outcomes=study.outcomes[study.outcomes.model_id != "image_only-seed0"],
-        rows=study.rows[study.rows.model_id != "image_only-seed0"],
+        outcomes=study.outcomes[study.outcomes.model != "image_only-seed0"],
+        rows=study.rows[study.rows.model != "image_only-seed0"],
     )
     _, parts = parts_of(study, "C4")
     assert parts["image, against image only"].seeds == 2 and parts["image, against image only"].verdict == NO_VERDICT
@@ -396,20 +397,16 @@ def test_tables_figure_and_phrases():
         assert len(axes.get_yticklabels()) == sum(part.measured for part in each.parts)
 
 
-def test_command(synthetic_profile, monkeypatch):
+def test_command(folder, tmp_path, monkeypatch):
     """Two seeds at most: the command prints effects and no verdicts."""
-    profile, folder = synthetic_profile
     monkeypatch.chdir(folder.parent)
-    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["claims", profile])
+    shown = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["claims", "plain"])
     assert shown.exit_code == 0, shown.output
     assert "smoke run" in shown.output and "no model image only" in shown.output
     assert "(direction)" not in shown.output
-
-
-def test_command_without_results(synthetic_profile, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(results.UserError, match=r"no result for cell .*; run: mmcoa run"):
-        claim_report.command(synthetic_profile[0])
+    with pytest.raises(UserError, match=r"no results: .*mmcoa run plain"):
+        claim_report.command("plain")
 
 
 def test_the_smallest_p_value_survives_the_adjustment():

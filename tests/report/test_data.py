@@ -91,7 +91,7 @@ def test_derived_classes_have_names():
 def study():
     """What the page needs of one."""
     rows = pd.DataFrame({"dataset": ["openmoji/birds", "cifar10"], "trained_on": ["", "openmoji/tools"]})
-    return SimpleNamespace(profile="tiny", rows=rows)
+    return SimpleNamespace(name="tiny", rows=rows)
 
 
 def test_facts_and_what_a_study_uses(study):
@@ -110,7 +110,7 @@ def test_the_page_runs_and_shows_every_table(study, tmp_path, monkeypatch):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     glued = {}
     monkeypatch.setattr("mmcoa.report.facts.glue", glued.update)
-    monkeypatch.setattr("mmcoa.report.results.load", lambda profile, results, holes: study)
+    monkeypatch.setattr("mmcoa.report.results.load", lambda name, results: study)
     variables = {}
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mmcoa import defenses
-from mmcoa.report import curves, examples, figures, schematic, style, summary, tasks, training
+from mmcoa.report import curves, figures, schematic, style, summary, tasks, training
 from mmcoa.report.names import METHODS
 
 
@@ -41,31 +41,8 @@ def test_schematic_of_every_shipped_defence(tmp_path):
     assert style.save(schematic.defences(), tmp_path / "defences.svg").stat().st_size > 5000
 
 
-def test_adversarial_images_stay_in_the_ball(study, tmp_path):
-    found = examples.adversarial_images(study, count=2)
-    assert len(found) == 2 and found[0].dataset != found[1].dataset
-    for example in found:
-        assert example.clean.shape == example.adversarial.shape == (64, 64, 3)
-        assert abs(example.adversarial - example.clean).max() <= 2 / 255 + 1e-6
-        assert example.adversarial.min() >= 0 and example.adversarial.max() <= 1
-        assert (example.adversarial != example.clean).any()
-    picture = style.save(figures.adversarial_images(found), tmp_path / "images.svg").read_bytes()
-    assert picture.count(b"<image") == 3 * 2
-
-
-def test_no_example_is_said_so(tmp_path):
-    assert style.save(figures.adversarial_images([]), tmp_path / "none.svg").stat().st_size > 1000
-
-
-def test_a_base_model_that_is_not_at_hand_gives_no_examples(study):
-    assert examples.there(study)
-    gone = study.rows.assign(base_model="photos-clip")
-    assert not examples.there(dataclasses.replace(study, rows=gone))
-    assert not examples.there(dataclasses.replace(study, rows=study.rows.assign(dataset="photos/cifar10")))
-
-
 def test_methods_are_named_at_the_first_panel_alone(rich):
-    for draw in (figures.methods, lambda study: summary.figure([summary.Shown("", None, study, study)])):
+    for draw in (figures.methods, summary.figure):
         first, *others = draw(tasks.everywhere(rich)).axes
         assert [label.get_text() for label in first.get_yticklabels()] == [
             "MMCoA",
@@ -106,7 +83,7 @@ def test_the_numbers_of_a_heat_map_with_long_method_names_fit_their_cells(study)
 def test_titles_of_loss_panels_stay_apart():
     curve = pd.DataFrame(
         {
-            "model_id": np.repeat(NAMES, 2),
+            "model": np.repeat(NAMES, 2),
             "method": np.repeat(NAMES, 2),
             "step": [0, 1] * len(NAMES),
             "relative": [1.0, 0.5] * len(NAMES),

@@ -1,6 +1,5 @@
 """The page "Gallery" from a made-up gallery: what it says, that it hurts no markup, and that every picture has words."""
 
-import json
 import re
 import shutil
 from html import unescape
@@ -10,22 +9,11 @@ import pytest
 
 from mmcoa.errors import UserError
 from mmcoa.report import gallery
-from mmcoa.study.gallery.identity import path_of
-
-from . import synthetic
-
-
-@pytest.fixture(scope="module")
-def stored(plain_profile, tmp_path_factory):
-    """(profile, results/PROFILE with a gallery)."""
-    profile, results = plain_profile
-    results = shutil.copytree(results, tmp_path_factory.mktemp("gallery") / "results")
-    return profile, synthetic.write_gallery(profile, results)
 
 
 @pytest.fixture
-def content(stored):
-    return gallery.load(stored[1])
+def content(folder):
+    return gallery.load(gallery.folder_of("rich", folder))
 
 
 @pytest.fixture
@@ -146,32 +134,21 @@ def test_tables(content):
     assert models[["n", "clean", "image", "text", "sequential"]].to_numpy().tolist() == [["10", "10", "6", "6", "2"]] * 2
 
 
-def test_command_names_the_models_that_are_shown(content):
-    assert gallery.command(content, "mini") == "mmcoa gallery mini --models tecoa-seed0"
-
-
-def test_facts(content, stored):
-    facts = gallery.facts(content, stored[0])
+def test_facts(content):
+    facts = gallery.facts(content, "rich")
     assert facts["gallery_shown"] == "10" and facts["gallery_right"] == "30" and facts["gallery_looked"] == "20"
     assert facts["gallery_models"] == "undefended and TeCoA, seed 0"
     assert (
         facts["gallery_compared"].startswith("Of 160 outcomes") and "models (undefended), pictures" in facts["gallery_compared"]
     )
     assert facts["gallery_compared"].endswith("1 came out otherwise here: undefended, birds, picture 3, image.")
-    assert "OpenMoji" in facts["gallery_credits"] and "Perona" in facts["gallery_credits"]
-    assert facts["gallery_outdated"] == "is that of the study as it is now"
+    assert "OpenMoji" in facts["gallery_credits"] and "Caltech-101" in facts["gallery_credits"]
+    assert facts["gallery_commit"] == "0123456" and facts["gallery_study"] == "rich"
 
 
-def test_nothing_to_compare_with(content, stored):
+def test_nothing_to_compare_with(content):
     content["compared"] = {"outcomes": 0, "models": [], "differ": []}
-    assert "stored no outcome" in gallery.facts(content, stored[0])["gallery_compared"]
-
-
-def test_an_older_gallery_says_so(content, stored):
-    content["models"][1]["weights"] = "another"
-    content["settings"]["steps"] = 3
-    assert gallery.outdated(content, stored[0]) == ["tecoa-seed0", "steps"]
-    assert "differs from the study in tecoa-seed0 and steps" in gallery.facts(content, stored[0])["gallery_outdated"]
+    assert "stored no outcome" in gallery.facts(content, "rich")["gallery_compared"]
 
 
 def test_names_of_models():
@@ -180,30 +157,23 @@ def test_names_of_models():
     assert labels == ["undefended", "MMCoA, seed 0", "TeCoA (caltech), seed 1"]
 
 
-def test_sheets_are_copied_and_older_ones_go(content, stored, tmp_path):
+def test_sheets_are_copied_and_older_ones_go(content, folder, tmp_path):
     (tmp_path / "gallery").mkdir()
     (tmp_path / "gallery" / "older.webp").touch()
-    gallery.copy_sheets(content, stored[1], tmp_path / "gallery")
+    gallery.copy_sheets(content, gallery.folder_of("rich", folder), tmp_path / "gallery")
     assert sorted(path.name for path in (tmp_path / "gallery").iterdir()) == ["clean.webp", "none.webp", "tecoa-seed0.webp"]
 
 
-def test_no_gallery(plain_profile, stored, tmp_path):
-    assert gallery.there(stored[1]) and not gallery.there(plain_profile[1] / "plain")
+def test_no_gallery(folder, tmp_path):
+    source = gallery.folder_of("rich", folder)
+    assert gallery.there(source) and not gallery.there(gallery.folder_of("plain", folder))
     with pytest.raises(UserError, match=r"no readable gallery .*mmcoa gallery"):
-        gallery.load(plain_profile[1] / "plain")
-    copy = shutil.copytree(stored[1], tmp_path / "copy")
-    path = path_of(copy)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 0}))
-    with pytest.raises(UserError, match="another layout"):
+        gallery.load(gallery.folder_of("plain", folder))
+    copy = shutil.copytree(source, tmp_path / "copy")
+    (copy / "none.webp").unlink()
+    with pytest.raises(UserError, match=r"lacks none\.webp.*make it again"):
         gallery.load(copy)
 
 
 def test_alt_texts_keep_their_letters(html):
     assert any('fish & "chips" <b>, clean picture' in unescape(text) for text in re.findall(r'alt="([^"]*)"', html))
-
-
-def test_pages_of_a_second_study_find_their_pictures(tmp_path):
-    (tmp_path / "_config.yml").write_text("title: a book")
-    assert gallery.address(tmp_path / "figures" / "gallery") == "figures/gallery"
-    assert gallery.address(tmp_path / "photos" / "figures" / "gallery") == "photos/figures/gallery"
-    assert gallery.address(tmp_path / "elsewhere" / "figures" / "gallery").endswith("figures/gallery")

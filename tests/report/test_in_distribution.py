@@ -12,7 +12,7 @@ def test_entries_are_the_models_judged_on_what_they_were_trained_on(rich):
     found = (
         in_distribution.entries(rich)
         .groupby("method")
-        .agg(sets=("dataset", "nunique"), models=("model_id", "nunique"), shots=("shots", "first"))
+        .agg(sets=("dataset", "nunique"), models=("model", "nunique"), shots=("shots", "first"))
     )
     assert found.loc["mmcoa-in"].tolist() == [2, 4, ALL] and found.loc["tecoa-4shot"].tolist() == [1, 2, 4]
     assert "mmcoa" not in found.index and "none" not in found.index
@@ -24,7 +24,7 @@ def test_full_training_goes_under_the_defences_name(rich):
         "openmoji/birds",
         "openmoji/tools",
     }
-    assert set(part.rows.model_id[part.rows.method == "mmcoa"]) == {
+    assert set(part.rows.model[part.rows.method == "mmcoa"]) == {
         f"mmcoa-in-on-openmoji-{name}-seed{seed}" for name in ("birds", "tools") for seed in (0, 1)
     }
     assert set(part.training.method) == {"tecoa", "mmcoa", "image_only"}
@@ -54,7 +54,7 @@ def test_macro_means_and_paired_gains(rich):
 
 def test_seeds_that_one_data_set_lacks_are_left_out(rich):
     both = in_distribution.common(in_distribution.full(rich))
-    lacking = both.outcomes[both.outcomes.model_id != "mmcoa-in-on-openmoji-tools-seed1"]
+    lacking = both.outcomes[both.outcomes.model != "mmcoa-in-on-openmoji-tools-seed1"]
     sets = in_distribution.sets_of(dataclasses.replace(both, outcomes=lacking), "mmcoa", "text")
     assert [len(correct) for correct, _ in sets] == [1, 1]
 

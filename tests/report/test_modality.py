@@ -9,8 +9,8 @@ from mmcoa.report.names import MACRO
 
 # clean, image, text, sequential -> kind
 CASES = [
-    (1, 1, 1, 1, STANDS), (1, 1, 1, 0, TOGETHER), (1, 0, 0, 0, EITHER), (1, 0, 0, 1, EITHER), (1, 1, 0, 0, TEXT), (1, 1, 0, 1, TEXT),
-    (1, 0, 1, 0, IMAGE), (0, 0, 0, 0, WRONG),
+    (1, 1, 1, 1, STANDS), (1, 1, 1, 0, TOGETHER), (1, 0, 0, 0, EITHER), (1, 0, 0, 1, EITHER), (1, 1, 0, 0, TEXT),
+    (1, 1, 0, 1, TEXT), (1, 0, 1, 0, IMAGE), (0, 0, 0, 0, WRONG),
 ]  # fmt: skip
 
 
@@ -20,7 +20,7 @@ def made(plain):
     rows = plain.rows[(plain.rows.method == "none") & (plain.rows.dataset == "openmoji/birds")]
     frame = pd.DataFrame(
         {
-            "model_id": "none",
+            "model": "none",
             "method": "none",
             "dataset": "openmoji/birds",
             "sample_id": range(8),

@@ -58,9 +58,10 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, monkeypatch):
 def test_the_page_for_paper_is_title_contents_and_article():
     single = """<html><nav class="menu">Menu</nav>
 <article class="bd-article"><section id="summary"><h1>Summary</h1>
-<a class="x" href="index.html#id9">Zhou</a> <a class="reference download internal" download="" href="_downloads/0a/impact.csv"><span>this
-table</span></a> <a href="genindex.html">Index</a> <a href="https://example.org">out</a></section></article>
-<nav class="bd-toc-nav page-toc"><ul><li><a href="#document-question">The question</a></li></ul></nav></html>"""
+<a class="x" href="index.html#id9">Zhou</a> <a class="reference download internal" download=""
+href="_downloads/0a/impact.csv"><span>this table</span></a> <a href="genindex.html">Index</a> <a
+href="https://example.org">out</a></section></article> <nav class="bd-toc-nav page-toc"><ul><li><a
+href="#document-question">The question</a></li></ul></nav></html>"""
     page = pdf.for_paper(single, 'A "study" of <x>')
     assert "Menu" not in page and page.count("<article") == 1 and '<a href="#document-question">' in page
     assert '<a class="x" href="#id9">Zhou</a>' in page and "<code>impact.csv</code>" in page
@@ -93,7 +94,8 @@ def workflow(name):
 
 @pytest.mark.parametrize("name", ["book.yml", "test.yml"])
 def test_workflows_are_bounded_and_call_what_exists(name):
-    """They run nowhere but on the host, so that what can be said of them here is: least rights, time limits, our own commands."""
+    """They run nowhere but on the host, so that what can be said of them here is: least rights, time limits, our own
+    commands."""
     found = workflow(name)
     assert found["permissions"] == {"contents": "read"}
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
@@ -124,7 +126,7 @@ def test_the_command_prints_the_book_it_built(tmp_path, monkeypatch, capsys):
     from mmcoa.report import build
 
     asked = []
-    monkeypatch.setattr(build, "build_book", lambda profiles, holes: tmp_path / "book" / "_build" / "html" / "index.html")
+    monkeypatch.setattr(build, "build_book", lambda study: tmp_path / "book" / "_build" / "html" / "index.html")
     monkeypatch.setattr(publish, "add_pdf", lambda pages, source: asked.append((pages, source)) or pages / publish.PDF)
     monkeypatch.setattr(pdf, "find_browser", lambda: "browser")
     with pytest.raises(SystemExit) as stop:

@@ -129,8 +129,8 @@ def test_the_page_runs_with_and_without_the_papers_tables(filled, paper_csv, tmp
     assert not re.search(r"\d{2}\.\d", text), "numbers come from the files"
 
 
-def test_the_key_says_whether_the_papers_tables_are_there(paper_csv, plain, plain_profile, monkeypatch):
-    assert "paper-tables" not in sections.available(plain, plain_profile[1])
+def test_the_key_says_whether_the_papers_tables_are_there(paper_csv, plain, bare, monkeypatch):
+    assert "paper-tables" not in sections.available(plain, bare)
     full = published.paper(paper_csv(ROW))
     monkeypatch.setattr(published, "paper", lambda: full)
-    assert "paper-tables" in sections.available(plain, plain_profile[1])
+    assert "paper-tables" in sections.available(plain, bare)

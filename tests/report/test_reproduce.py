@@ -1,5 +1,6 @@
 """Plans, measured cost, how it grows, and the page that shows them."""
 
+import dataclasses
 from pathlib import Path
 
 import nbformat
@@ -9,7 +10,8 @@ import pytest
 
 from mmcoa.errors import UserError
 from mmcoa.report import growth, reproduce, results, sections, style
-from mmcoa.study.profiles import shipped_profiles
+from mmcoa.store import packed
+from mmcoa.study.profiles import load_profile, shipped_profiles
 
 from . import synthetic
 
@@ -61,51 +63,46 @@ def measured(tmp_path):
     return growth.cost(tmp_path)
 
 
-def test_every_shipped_profile_has_a_plan(synthetic_profile):
-    profile, folder = synthetic_profile
-    frame = reproduce.plans(folder, profile).set_index("profile")
-    assert list(frame.index) == [*shipped_profiles(), "synthetic"]
+def test_every_shipped_profile_has_a_plan(tmp_path):
+    packed.write(tmp_path / "quick", synthetic.study())
+    frame = reproduce.plans(tmp_path).set_index("profile")
+    assert list(frame.index) == list(shipped_profiles())
     assert (frame[["pretrain", "train", "evaluate"]].sum(axis=1) == frame.cells).all()
-    assert frame.loc["photos", "pretrain"] == 1 and frame.loc["quick", "train"] == 2 and frame.loc["quick", "evaluate"] > 45
+    assert frame.loc["quick", "train"] == 2 and frame.loc["quick", "evaluate"] > 45
     assert frame.loc["openmoji", "GB"] == 0 and frame.loc["paper", "GB"] > 100
-    own = frame.loc["synthetic"]
-    assert (own.models, own.seeds, own.datasets, own.pictures, own.done) == (4, "1 to 2", 3, 24, own.cells)
-    assert own["hours cpu"] == pytest.approx(2 * own.cells / 3600) and own.attacks == "clean image text sequential"
+    own = frame.loc["quick"]
+    assert own.done == 78 and own["hours cpu"] == pytest.approx(2 * own.done / 3600)
     assert frame.loc["paper", "done"] == 0 and np.isnan(frame.loc["paper", "hours cpu"])
-    assert (frame.purpose.drop("synthetic").str.len() > 10).all() and own.purpose == ""
-
-
-def test_plans_as_text(synthetic_profile):
-    frame = reproduce.plans(synthetic_profile[1], synthetic_profile[0])
-    held, done = reproduce.plans_table(frame).set_index("profile"), reproduce.done_table(frame).set_index("profile")
-    assert held.loc["paper", ["models", "n each", "sweeps"]].tolist() == ["34", "1,000", "0"]
-    assert held.loc["quick", "GB"] == "0" and held.loc["synthetic", ["seeds", "attacks", "sweeps"]].tolist() == [
-        "1 to 2",
-        "4",
-        "7",
-    ]
+    assert (frame.purpose.str.len() > 10).all()
+    held, done = reproduce.plans_table(frame.reset_index()), reproduce.done_table(frame.reset_index()).set_index("profile")
+    assert held.set_index("profile").loc["paper", ["models", "n each", "sweeps"]].tolist() == ["34", "1,000", "0"]
     assert done.loc["paper", ["done here", "hours measured"]].tolist() == ["0", ""]
-    assert done.loc["synthetic", "hours measured"].endswith(" on cpu")
+    assert done.loc["quick", "hours measured"].endswith(" on cpu")
 
 
-def test_cost_by_kind(synthetic_profile, tmp_path):
-    profile, folder = synthetic_profile
-    frame = reproduce.cost_by_kind(profile, folder).set_index(["kind", "of"])
+def test_planned_cells_are_those_of_the_finished_study():
+    profile = load_profile("openmoji")
+    cells = packed.read_cells(Path(__file__).parents[2] / "results" / "openmoji")
+    assert reproduce.planned(profile) == {"pretrain": 0} | cells.kind.value_counts().to_dict()
+
+
+def test_cost_by_kind(study):
+    frame = reproduce.cost_by_kind(study).set_index(["kind", "of"])
     names = [of for kind, of in frame.index if kind == "train"], [of for kind, of in frame.index if kind == "evaluate"]
     assert names == (["tecoa", "mmcoa"], ["", "attacks", "epsilon", "steps", "restarts", "budget", "source", "words"])
     main = frame.loc[("evaluate", "")]
     assert (main.cells, main.pictures, main["median"], main.smallest, main.largest) == (12, "24", 2, 2, 2)
     assert main.hours == pytest.approx(12 * 2 / 3600) and frame.share.sum() == pytest.approx(100)
-    assert (frame.device == "cpu").all() and set(frame.threads) == {"1"} and set(frame.commits) == {"unknown"}
+    assert (frame.device == "cpu").all() and set(frame.threads) == {"1"} and set(frame.commits) == {"0123456"}
     table = reproduce.kinds_table(frame.reset_index())
     assert table["kind of cell"].tolist()[:3] == ["fine-tuning, TeCoA", "fine-tuning, MMCoA", "evaluation, main"]
     assert table["minutes in all"].iloc[2] == "0.40"
-    assert reproduce.done_cells(profile, tmp_path).empty  # nothing there, nothing measured
 
 
-def test_stale_cells_are_not_done(synthetic_profile, tmp_path):
-    other = synthetic.write_profile(tmp_path, samples=6, name="synthetic")  # other settings under the same name
-    assert len(reproduce.done_cells(other, synthetic_profile[1])) == 0
+def test_what_is_done_is_said(study):
+    assert reproduce.of_reproduce(study)["plan_done"] == "78 of an unknown number of cells computed"
+    openmoji = dataclasses.replace(study, name="openmoji")
+    assert reproduce.of_reproduce(openmoji)["plan_done"] == "78 of 897 cells computed"
 
 
 def test_slopes_of_straight_lines(measured):
@@ -168,15 +165,16 @@ def test_figure(measured, tmp_path):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_the_page_runs_and_shows_every_table(there, synthetic_profile, tmp_path, monkeypatch):
-    """Its cells in this process, with and without results/cost; tables have a caption, a name and a download, and each fact exists."""
-    profile, folder = synthetic_profile
+def test_the_page_runs_and_shows_every_table(there, folder, tmp_path, monkeypatch):
+    """Its cells in this process, with and without results/cost; tables have a caption, a name and a download, and each fact
+    exists."""
+    made = tmp_path / "results"
+    made.mkdir()
+    for path in folder.iterdir():
+        (made / path.name).symlink_to(path)
     if there:
-        (tmp_path / "results").mkdir()
-        for path in folder.iterdir():
-            (tmp_path / "results" / path.name).symlink_to(path)
-        folder = write_cost(tmp_path / "results").parent.parent
-    keys = sections.available(results.load(profile, folder), folder)
+        write_cost(made)
+    keys = sections.available(results.load("synthetic", made), made)
     cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if sections.fits(cell, keys)]
     glued, variables = {}, {}
     monkeypatch.setattr("mmcoa.report.facts.glue", glued.update)
@@ -184,7 +182,7 @@ def test_the_page_runs_and_shows_every_table(there, synthetic_profile, tmp_path,
         if cell.cell_type == "code":
             exec(compile(cell.source, NOTEBOOK.name, "exec"), variables)
             if "parameters" in cell.metadata.tags:
-                variables |= {"profile": profile, "results": folder, "output": tmp_path}
+                variables |= {"name": "synthetic", "results": made, "output": tmp_path}
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     written = sorted(path.name for path in (tmp_path / "tables").glob("*.csv"))
     assert len(written) == (8 if there else 5)

@@ -9,43 +9,27 @@ from mmcoa.report.names import SWEEPS
 BENCHMARKS = {"strength", "prompts", "predictions", "speed"}
 
 
-def test_available(study, synthetic_profile, plain, plain_profile):
-    everything = {
-        *SWEEPS,
-        "search",
-        "all-sweeps",
-        "edits",
-        "checks",
-        "gaps",
-        "text-gaps",
-        "attacks-methods",
-        "in-distribution",
-        "examples",
-        "example",
-        *BENCHMARKS,
-    }
-    assert sections.available(study, synthetic_profile[1]) == everything
-    assert sections.available(plain, plain_profile[1]) == {
-        "checks",
-        "in-distribution",
-        "examples",
-        "example",
-    }  # trained on a data set that it is judged on
+def test_available(study, folder, plain, bare):
+    sweeps = {*SWEEPS, "search", "all-sweeps", "edits", "gaps", "text-gaps", "attacks-methods"}
+    own = {"checks", "in-distribution"}  # trained on a data set that it is judged on
+    shown = {key for key in sections.available(study, folder) if not key.startswith("ablation")}
+    assert shown == {*sweeps, *own, *BENCHMARKS, "all-ablations", "faults"}
+    assert sections.available(plain, bare) == own
 
 
-def test_available_of_more_kinds_of_models(rich, rich_profile, plain_profile):
-    found = sections.available(rich, rich_profile[1])
-    assert {"in-distribution", "few-shot", "epsilon-methods"} <= found and "variants" not in found
-    assert "variants" in sections.available(rich, plain_profile[1], plain_profile[0])
-    assert "variants" not in sections.available(rich, rich_profile[1], plain_profile[0])  # that study was not run there
-    assert "variants" not in sections.available(rich, rich_profile[1], "no-such-profile")
+def test_available_of_more_kinds_of_models(rich, folder, bare):
+    found = sections.available(rich, folder)
+    assert {"in-distribution", "few-shot", "epsilon-methods", "training-logs", "held-out"} <= found
+    assert {"gallery", "examples", "example"} <= found and "variants" not in found
+    assert "variants" in sections.available(rich, folder, "plain")
+    assert "variants" not in sections.available(rich, bare, "rich")  # that study was not run there
 
 
 def test_a_sweep_without_the_undefended_model_cannot_be_shown(study, tmp_path):
     part = study.sweeps["epsilon"]["2/255"]
     other = dataclasses.replace(part, rows=part.rows.assign(method="tecoa"))
     found = sections.available(dataclasses.replace(study, sweeps={"epsilon": {"2/255": other}}), tmp_path)
-    assert found == {"checks", "in-distribution", "examples", "example"}
+    assert found == {"checks", "in-distribution"}
 
 
 def test_cells_that_do_not_fit_are_left_out(tmp_path):

@@ -52,7 +52,8 @@ def html(rows, last="z", columns=("data set", "image")):
     head = "".join(f'<th class="head"><p>{name}</p></th>' for name in columns)
     body = "".join(f'<tr class="row-even"><td><p>s{i}</p></td>\n<td><p>{i}.0\u2060–</p></td>\n</tr>\n' for i in range(rows - 1))
     body += f'<tr class="row-odd"><td><p>{last}</p></td>\n<td><p>–</p></td>\n</tr>\n'
-    return f'<table class="results docutils" id="t">\n<caption>c</caption>\n<thead>\n<tr class="row-odd">{head}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n</table>'
+    start = '<table class="results docutils" id="t">\n<caption>c</caption>\n<thead>\n<tr class="row-odd">'
+    return f"{start}{head}</tr>\n</thead>\n<tbody>\n{body}</tbody>\n</table>"
 
 
 def boxed(text):

@@ -8,16 +8,11 @@ from mmcoa.errors import UserError
 from mmcoa.report import comparisons, strength, strength_facts, sweeps, tables
 
 
-@pytest.fixture
-def folder(synthetic_profile):
-    return synthetic_profile[1]
-
-
 def test_checks_are_listed_once(study):
     frame = strength.checks(study)
     assert len(study.checks) == 4 * 3 * 4  # models, data sets, checks
     assert len(frame) == 4 * 4
-    assert strength.checks(dataclasses.replace(study, checks=pd.DataFrame())).empty
+    assert strength.checks(dataclasses.replace(study, checks=study.checks.iloc[:0])).empty
 
 
 def test_verdicts(study):
@@ -145,7 +140,7 @@ def test_facts_say_what_the_numbers_say(study, folder, plain, tmp_path):
     found = strength_facts.of_strength(study, folder)
     assert all(isinstance(text, str) and text for text in found.values())
     assert found["checks_says"] == "1 of 16 checks (4 models) does not pass: PGD, more steps help the defender (1 model)"
-    good = dataclasses.replace(study, checks=study.checks[study.checks.model_id != "mmcoa-seed1"])
+    good = dataclasses.replace(study, checks=study.checks[study.checks.model != "mmcoa-seed1"])
     assert strength_facts.of_checks(good)["checks_says"] == "all 12 checks pass (3 models)"
     assert set(strength_facts.of_strength(plain, tmp_path)) == {"checks_says", "checks_n"}
 

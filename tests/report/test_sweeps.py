@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -53,8 +54,10 @@ def test_attacks_by_method_are_those_of_the_sweep(study):
 
 
 def test_steps_with_restarts_and_targets():
-    assert sweeps.steps_text("pgd", {"steps": 10, "restarts": 5, "targets": 3}) == "10 × 3 targets × 5 restarts"
-    assert sweeps.steps_text("of my own", {"steps": 4, "restarts": 1}) == "4"
+    row = pd.Series({"epsilon": 0.01, "steps": 10, "restarts": 5, "targets": 3, "apgd_steps": np.nan, "queries": np.nan})
+    assert sweeps.steps_text("pgd", row) == "10 × 3 targets × 5 restarts"
+    assert sweeps.steps_text("of my own", row.replace({5: 1, 3: 0})) == "10"
+    assert sweeps.steps_text("fgsm", row.mask(row.index != "epsilon")) == "1"
 
 
 def test_sources_are_compared_pairwise(study):
@@ -72,33 +75,17 @@ def test_reference_defaults_to_the_first_value(study):
     assert "against all content words" in sweeps.texts_table(study, "words", reference="no such value")
 
 
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [
-        (["10 steps of a, 1 restart", "50 steps of a, 1 restart"], "10 to 50 steps of a, 1 restart"),
-        (["ball of 1/255 in x, steps of 0.25/255, y", "ball of 8/255 in x, steps of 2/255, y"],
-         "ball of 1/255 to 8/255 in x, steps of 0.25/255 to 2/255, y"),
-        (["one word a prompt", "at most 2 words a prompt", "at most 3 words a prompt"],
-         "one word, at most 2 words or at most 3 words a prompt"),
-        (["word from a", "word from b", "word from c"], "word from a, b or c"),
-        (["a prompt from t", "a prompt of the name from t"], "a prompt from t or a prompt of the name from t"),
-        (["same", "same"], "same"),
-    ],
-)  # fmt: skip
-def test_merged(texts, expected):
-    assert sweeps.merged(texts) == expected
-
-
 def test_threats_of_sweeps(study):
-    assert sweeps.threat_text(study, "steps") == "ℓ∞ ball of 2/255 in native pixels, 1 to 50 steps of 0.5/255, 1 restart"
-    assert sweeps.threat_text(study, "source") == "one word a prompt from table:eval, neighbours or characters"
-    part = study.sweep("attacks")[""]
-    only = dataclasses.replace(part, rows=part.rows[part.rows.attack == "apgd-ce"])
-    assert "50 steps of adaptive size" in sweeps.described(only, "none")
+    said = "steps from 1 to 50; at the first of these: ℓ∞ ball of 2/255, 1 steps, 1 starts"
+    assert sweeps.threat_text(study, "steps") == said
+    assert "candidate source WordNet table, evaluation half, nearest tokens, one character" in sweeps.threat_text(
+        study, "source"
+    )
+    assert sweeps.threat_text(study, "attacks") == "ℓ∞ ball of 2/255, 10 steps, 1 starts; 1 words from table:eval, content"
 
 
 def test_a_method_that_a_sweep_lacks(study):
-    with pytest.raises(UserError, match="sweep 'epsilon' of profile 'synthetic' has no attack on method 'tecoa'"):
+    with pytest.raises(UserError, match="sweep 'epsilon' of study 'synthetic' has no attack on method 'tecoa'"):
         sweeps.curve(study, "epsilon", "tecoa")
     with pytest.raises(UserError, match="no text attack"):
         sweeps.texts_table(dataclasses.replace(study, sweeps={"source": study.sweeps["epsilon"]}), "source")

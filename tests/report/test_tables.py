@@ -12,7 +12,7 @@ def test_impact_table_repeats_the_rows(study):
     table = tables.impact_table(study).set_index("data set")
     assert list(table.columns) == ["classes", "n", "clean", "image", "text", "sequential"]
     assert list(table.index) == ["birds", "land vehicles", "tools", names.MACRO]
-    row = study.rows.query("model_id == 'none' and dataset == 'openmoji/birds' and attack == 'image'").iloc[0]
+    row = study.rows.query("model == 'none' and dataset == 'openmoji/birds' and attack == 'image'").iloc[0]
     assert table.loc["birds", "image"] == tables.number(row.accuracy, row.ci_low, row.ci_high)
     assert tables.number(61.34, 58.2, 64.1).replace("\u2060", "") == "61.3 (58.2–64.1)"
     assert table.loc[names.MACRO, "n"] == str(3 * 24)
@@ -38,12 +38,12 @@ def test_seeds_are_averaged(study):
     assert (row.low, row.high) == pytest.approx(wilson(seeds.correct.mean(), 24))
 
 
-def test_methods_table_and_summary(study, synthetic_profile):
+def test_methods_table_and_summary(study, folder):
     table = tables.methods_table(study)
     assert list(table.method) == ["undefended", "TeCoA", "MMCoA"]
     assert list(table["trained on"]) == ["–", "birds", "birds"]
     assert list(table.seeds) == ["–", "1", "2"]
-    summary = tables.summary(*synthetic_profile)
+    summary = tables.summary("synthetic", folder)
     assert list(summary.columns) == ["method", "n", "clean", "image", "text", "sequential"]
     means = tables.macro(tasks.out_of_distribution(study)).set_index(["method", "attack"]).accuracy
     assert summary.set_index("method").loc["MMCoA", "text"] == f"{means['mmcoa', 'text']:.1f}"
@@ -107,3 +107,10 @@ def test_facts_are_texts_read_from_results(study):
 def test_nothing_trained(study):
     with pytest.raises(UserError, match="trains nothing"):
         facts.of_finetuning(dataclasses.replace(study, training=study.training.iloc[:0]))
+
+
+def test_numbers_lie_beside_a_table_of_text(study, tmp_path):
+    numbers = tables.macro(study)
+    tables.write(tables.methods_table(study), tmp_path / "tables" / "methods.csv", numbers)
+    read = pd.read_csv(tmp_path / "tables" / "methods_numbers.csv")
+    assert read.accuracy.tolist() == pytest.approx(numbers.accuracy.tolist()) and {"low", "high", "n"} <= set(read)

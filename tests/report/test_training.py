@@ -1,54 +1,49 @@
 import dataclasses
-import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.report import results, sections, style, tables, tasks, training, training_facts
+from mmcoa.store import packed
 
 from . import synthetic
 
 
 @pytest.fixture(scope="module")
-def folder(synthetic_profile, tmp_path_factory):
-    """Results of their own, with training logs and held-out accuracy."""
-    made = shutil.copytree(synthetic_profile[1], tmp_path_factory.mktemp("trained") / "results")
-    synthetic.write_training(synthetic_profile[0], made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def trained(synthetic_profile, folder):
-    return results.load(synthetic_profile[0], folder)
+def trained(tmp_path_factory):
+    """A study with training logs and held-out accuracy."""
+    folder = tmp_path_factory.mktemp("trained")
+    packed.write(folder / "synthetic", synthetic.study(sweeps=(), logs=True))
+    return results.load("synthetic", folder)
 
 
 def with_training(study, **columns):
     return dataclasses.replace(study, training=study.training.assign(**columns))
 
 
-def test_losses_are_relative_to_the_first_of_each_model(trained, folder):
-    logs = training.logs(trained, folder)
-    assert set(logs.model_id) == {"tecoa-seed0", "mmcoa-seed0", "mmcoa-seed1"} and {"lr", "held_out_robust"} <= set(logs)
-    last = logs[logs.step == 1].set_index("model_id").relative
+def test_losses_are_relative_to_the_first_of_each_model(trained):
+    logs = training.logs(trained)
+    assert set(logs.model) == {"tecoa-seed0", "mmcoa-seed0", "mmcoa-seed1"} and {"lr", "held_out_robust"} <= set(logs)
+    last = logs[logs.step == 1].set_index("model").relative
     assert last.to_dict() == {"tecoa-seed0": 0.5, "mmcoa-seed0": 0.5, "mmcoa-seed1": 0.75}
     curve = training.loss_curves(logs).set_index(["method", "step"])
     assert curve.loc[("mmcoa", 1), ["median", "low", "high", "seeds"]].tolist() == [0.625, 0.5, 0.75, 2]
     assert training_facts.loss_says(training.loss_curves(logs)) == "TeCoA 0.50 and MMCoA 0.62"
 
 
-def test_a_first_loss_of_zero_is_no_scale(trained, folder, tmp_path):
-    copy = shutil.copytree(folder, tmp_path / "results")
-    path = copy / trained.profile / "training" / "tecoa-seed0.csv"
-    path.write_text(path.read_text().replace("4.0", "0.0", 1))
-    assert set(training.loss_curves(training.logs(trained, copy)).method) == {"mmcoa"}
+def test_a_first_loss_of_zero_is_no_scale(trained):
+    loss = trained.logs.loss.mask((trained.logs.model == "tecoa-seed0") & (trained.logs.step == 0), 0.0)
+    flat = dataclasses.replace(trained, logs=trained.logs.assign(loss=loss))
+    assert set(training.loss_curves(training.logs(flat)).method) == {"mmcoa"}
 
 
-def test_what_there_is_to_show(trained, folder, study, synthetic_profile):
-    assert {"training-logs", "held-out"} <= sections.available(trained, folder)
-    assert not {"training-logs", "held-out"} & sections.available(study, synthetic_profile[1])
-    assert training.logs(study, synthetic_profile[1]).empty and training.held_out(study).empty
+def test_what_there_is_to_show(trained, study, tmp_path):
+    assert {"training-logs", "held-out"} <= sections.available(trained, tmp_path)
+    assert not {"training-logs", "held-out"} & sections.available(study, tmp_path)
+    assert training.logs(study).empty and training.held_out(study).empty
 
 
 def test_cost_by_method(trained):
@@ -70,19 +65,19 @@ def test_cost_beside_clean_fine_tuning_and_on_a_gpu(trained):
     assert "GPU seconds per 1,000 pictures" in table
 
 
-def test_learning_rates_are_those_of_the_records_else_of_the_logs(rich, trained, tmp_path, monkeypatch):
-    assert (
-        training.learning_rates(rich, tmp_path)["image_only"] == (0.001,)
-        and training.learning_rates(rich, tmp_path)["mmcoa"] == ()
-    )
-    said = training_facts.lr_says(tasks.everywhere(rich), tmp_path)
+def test_learning_rates_are_those_stated_else_those_of_the_logs(rich, study, tmp_path, monkeypatch):
+    assert training.learning_rates(rich)["image_only"] == (0.001,) and training.learning_rates(rich)["mmcoa"] == (0.001,)
+    plain = dataclasses.replace(rich, logs=rich.logs.iloc[:0])
+    assert training.learning_rates(plain)["mmcoa"] == ()
+    said = training_facts.lr_says(tasks.everywhere(plain), tmp_path)
     assert (
         said.startswith("Learning rates differ between methods: 0.001 (image only")
         and "the base model's default (TeCoA" in said
     )
     assert training_facts.lr_says(with_training(rich, lr=3e-4), tmp_path) == "All methods have the same learning rate, 0.0003"
-    monkeypatch.setattr(training_facts.learning_rates, "profile_of", lambda study, results: "learning-rates")
-    assert training_facts.lr_says(tasks.everywhere(rich), tmp_path).startswith(
+    tuned = pd.DataFrame({"dataset": ["openmoji/others"]})
+    monkeypatch.setattr(training_facts.learning_rates, "trained", lambda study, results: tuned)
+    assert training_facts.lr_says(tasks.everywhere(plain), tmp_path).startswith(
         "Learning rates were chosen for each method on held-out pictures of all other emoji: 0.001"
     )
 
@@ -118,10 +113,10 @@ def test_held_out_states(trained):
 
 
 def test_tradeoff_has_a_point_a_model(trained):
-    points = training.tradeoff(trained).set_index("model_id")
+    points = training.tradeoff(trained).set_index("model")
     assert set(points.index) == {"none", "tecoa-seed0", "mmcoa-seed0", "mmcoa-seed1"}
     assert training.robust_attack(trained) == "sequential"  # this study has no worst case
-    own = trained.rows[(trained.rows.model_id == "mmcoa-seed1") & (trained.rows.attack == "sequential")]
+    own = trained.rows[(trained.rows.model == "mmcoa-seed1") & (trained.rows.attack == "sequential")]
     assert points.loc["mmcoa-seed1", "robust"] == pytest.approx(own.accuracy.mean())
     assert points.loc["none", "n"] == 72
     rows = trained.rows.assign(attack=trained.rows.attack.replace("image", "multimodal"))
@@ -135,21 +130,20 @@ def test_tradeoff_in_words(trained):
     assert ";" not in training_facts.tradeoff_says(points[points.method != "none"])
 
 
-def test_facts_are_texts(trained, folder, study, synthetic_profile):
-    found = training_facts.of_training(trained, folder)
+def test_facts_are_texts(trained, study, tmp_path):
+    found = training_facts.of_training(trained, tmp_path)
     assert all(isinstance(text, str) and text for text in found.values())
     assert found["loss_runs"] == "3" and found["held_out_n"] == "8" and found["cost_devices"] == "cpu, 1 thread"
-    assert "2/255" in found["inner_threat"] and "table:train" in found["inner_threat"] and "1 steps" in found["inner_threat"]
-    assert "10 steps" in found["held_out_threat"]
-    assert not {"loss_says", "held_out_says"} & training_facts.of_training(study, synthetic_profile[1]).keys()
+    assert found["inner_threat"] == "ℓ∞ ball of 2/255, 1 PGD steps; one word a prompt from table:train"
+    assert not {"loss_says", "held_out_says"} & training_facts.of_training(study, tmp_path).keys()
 
 
 def test_inner_attack_of_the_models_own_defaults(trained):
-    assert "own defaults" in training_facts.inner_threat(with_training(trained, epsilon=np.nan))
+    assert "own epsilon" in training_facts.inner_threat(with_training(trained, epsilon=np.nan))
 
 
-def test_figures(trained, folder, tmp_path):
-    logs = training.logs(trained, folder)
+def test_figures(trained, tmp_path):
+    logs = training.logs(trained)
     for draw in (lambda: training.losses(logs), lambda: training.scatter(trained)):
         first, second = (style.save(draw(), tmp_path / f"{name}.svg").read_bytes() for name in "ab")
         assert first == second and len(first) > 5000

@@ -1,90 +1,58 @@
-"""The worked example: one picture through the attacks."""
+"""Single pictures of the gallery as figures, and the worked example."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 
-from mmcoa.report import style, worked, worked_report
+from mmcoa.report import gallery, style, worked
 
 
-@pytest.fixture(scope="module")
-def example(study):
-    return worked.make(study)
+@pytest.fixture
+def source(folder):
+    return gallery.folder_of("rich", folder)
 
 
-def test_the_rule_takes_the_first_fitting_picture_of_the_middle_data_set(study):
-    choice = worked.choose(study)
-    rows = study.rows[(study.rows.method == "none") & (study.rows.attack == "sequential")].sort_values(["accuracy", "dataset"])
-    own = study.outcomes[(study.outcomes.method == "none") & (study.outcomes.dataset == choice.row["dataset"])]
-    broken = own.clean_correct & ~own.image_correct & ~own.text_correct & ~own.sequential_correct
-    assert choice.row["dataset"] == rows.dataset.iloc[len(rows) // 2] and choice.sets == len(rows)
-    assert choice.sample_id == own.sample_id[broken].iloc[0]
-    assert (choice.n, choice.right, choice.fitting) == (len(own), own.clean_correct.sum(), broken.sum())
+@pytest.fixture
+def content(source):
+    return gallery.load(source)
 
 
-def test_no_fitting_picture_no_example(study, plain):
-    outcomes = study.outcomes.assign(text_correct=study.outcomes.clean_correct)
-    assert worked.choose(replace(study, outcomes=outcomes)) is None and not worked.available(replace(study, outcomes=outcomes))
-    photographs = study.rows.assign(dataset="photos/cifar10")  # whose pictures the book may not show
-    assert worked.choose(replace(study, rows=photographs)) is None
-    assert worked.available(plain)
+def test_the_example_is_the_first_that_every_attack_breaks(content):
+    one = worked.choose(content)
+    assert (one["kind"], one["sample_id"], one["class_name"]) == ("each", 3, "duck")
+    few = content | {"examples": [each for each in content["examples"] if each["kind"] != "each"]}
+    assert worked.choose(few) is None
 
 
-def test_no_example_without_the_weights(study, tmp_path):
-    gone = study.rows.assign(base_model=str(tmp_path / "gone"))
-    assert worked.choose(replace(study, rows=gone)) is not None and not worked.available(replace(study, rows=gone))
+def test_tables_hold_the_right_class_and_every_winner(content):
+    one = worked.choose(content)
+    table = worked.probabilities_table(one).set_index("class")
+    assert list(table.index) == ["duck ✓", "crow", "owl"] and list(table.columns) == ["clean", "image", "text", "sequential"]
+    assert table.loc["owl", "clean"] == "–" and table.loc["duck ✓", "image"] == "0"
+    (row,) = worked.prompts_table(one).to_dict("records")
+    assert row["prompt $t_y$"] == "This is a [photo]{.was} of a duck" and "{.now}" in row["adversarial prompt $t'_y$"]
 
 
-def test_each_condition_changes_what_it_says(example):
-    clean, image, text, independent, sequential = example.conditions.values()
-    assert list(example.conditions) == list(worked.SHOWN)
-    for shown in (image, sequential):
-        difference = np.abs(shown.image - clean.image).max()
-        assert 0 < difference <= example.threat.epsilon + 1e-6 and shown.image.min() >= 0 and shown.image.max() <= 1
-    assert (text.image == clean.image).all() and (independent.image == image.image).all()
-    assert image.prompts == clean.prompts != text.prompts == independent.prompts == sequential.prompts
-    assert clean.prompts[0] == example.changes.prompt[0] and text.prompts[0] == example.changes.adversarial_prompt[0]
-    assert not clean.losses and not text.losses
+def test_phrases(content):
+    found = worked.facts(content, worked.choose(content))
+    assert all(isinstance(text, str) and text for text in found.values())
+    assert found["says_image"].startswith("“crow”") and found["right_image"] == "0 %, rank 7"
+    assert found["edits"] == "replaces “photo” by “snap<i>shot”" and found["amplified"] == "10"
 
 
-def test_the_search_is_traced_and_its_best_iterate_shown(example):
-    for attack in ("image", "sequential"):
-        condition = example.conditions[attack]
-        assert len(condition.losses) == len(condition.margins) == example.threat.steps + 1
-        assert worked_report.margin_of(condition, example.label) == pytest.approx(max(condition.margins), abs=1e-4)
+def test_one_broken_picture_a_data_set(content):
+    found = worked.broken(content)
+    assert [(one["dataset"], one["kind"]) for one in found] == [("openmoji/birds", "image"), ("photos/caltech101", "image")]
 
 
-def test_probabilities_and_cosines(example):
-    for condition in example.conditions.values():
-        assert condition.probabilities.sum() == pytest.approx(1) and len(condition.top) == worked.TOP
-        assert condition.probabilities[condition.top[0]] == condition.probabilities.max()
-    unchanged = example.changes.prompt == example.changes.adversarial_prompt
-    assert (example.cosines <= 1 + 1e-6).all() and (example.cosines[unchanged.to_numpy()] > 1 - 1e-6).all()
+def test_pictures_are_windows_of_the_sheets(content, source):
+    picture = worked.crop(content, source, "none", [8, 16, 8, 8])
+    assert picture.shape == (8, 8, 3) and abs(picture - 128 / 255).max() < 0.01
 
 
-def test_tables_hold_the_right_class_and_every_winner(example):
-    table = worked_report.probabilities_table(example)
-    assert list(table.columns) == ["class", "logit", "clean", "image", "text", "independent", "sequential"]
-    for condition in example.conditions.values():
-        assert table["class"].str.removesuffix(" ✓").eq(example.class_names[condition.top[0]]).any()
-    prompts = worked_report.prompts_table(example)
-    assert list(prompts["class"]) == list(table["class"]) and prompts.iloc[:, 1].str.contains("{.was}", regex=False).all()
-
-
-def test_phrases(example):
-    facts = worked_report.facts(example)
-    assert facts["threat"].startswith("ℓ∞ ball of 2/255") and facts["edits"].startswith("replaces “")
-    assert facts["cosine"].replace("−", "-") == f"{example.cosines[example.label]:.2f}"
-    assert [worked_report.crossed(found) for found in ([-1, -0.5, 0.2], [-1, 0.1], [1, 2], [-1])] == [
-        "after 2 steps",
-        "after 1 step",
-        "at its start",
-        "at no step",
-    ]
-
-
-@pytest.mark.parametrize("draw", [worked_report.image_figure, worked_report.bars_figure])
-def test_figures_are_the_same_each_time(draw, example, tmp_path):
-    first, second = (style.save(draw(example), tmp_path / f"{name}.svg").read_bytes() for name in "ab")
-    assert first == second and first.count(b"<image") == (3 if draw is worked_report.image_figure else 5)
+def test_figures_are_the_same_each_time(content, source, tmp_path):
+    one = worked.choose(content)
+    for draw in (
+        lambda: worked.bars_figure(content, one, source),
+        lambda: worked.images_figure(content, worked.broken(content), source),
+    ):
+        first, second = (style.save(draw(), tmp_path / f"{name}.svg").read_bytes() for name in "ab")
+        assert first == second and first.count(b"<image") in (4, 6)

@@ -240,7 +240,7 @@
     const body = records.map(({ cell, hash, device, commit }) => element("tr", [
       element("td", element("code", `mmcoa run ${view.data.profile} --only ${cell}`)), element("td", element("code", hash)),
       element("td", device), element("td", commit)]));
-    const head = ["computed by", "hash", "device", "commit"].map((text) => element("th", text, { scope: "col" }));
+    const head = ["computed by", "identity", "device", "commit"].map((text) => element("th", text, { scope: "col" }));
     return element("table", [element("thead", element("tr", head)), element("tbody", body)], { class: "table" });
   }
 
@@ -251,12 +251,10 @@
     part("threat").replaceChildren(threats(view));
     part("trained").replaceChildren(trained(view, records));
     part("count").textContent = records.length.toLocaleString("en");
-    part("folder").textContent = `results/${data.profile}/records/`;
+    part("folder").textContent = `results/${data.profile}/cells.csv`;
     part("records").replaceChildren(listing(view, records));
     const where = view.units.length > 1 ? `${view.units.length} data sets` : rows[0].dataset;
-    const holes = data.missing.length;
-    part("status").textContent = (holes ? `${holes} ${holes === 1 ? "cell" : "cells"} of this study without a current result left out: ${joined(data.missing, "and")}. ` : "") +
-      (missing.length ? `Not in these results: ${missing.join(", ")}. ` : "") +
+    part("status").textContent = (missing.length ? `Not in these results: ${missing.join(", ")}. ` : "") +
       `Showing ${rows.length} ${rows.length === 1 ? "row" : "rows"}: ${names.join(" against ")}; ${where}.`;
     part("result").hidden = false;
     history.replaceState(null, "", address(view.state));
@@ -270,7 +268,7 @@
     missing = [];
     const profile = studies.length && choose("profile", studies.map((name) => [name, name, true]), studies[0]);
     if (!profile) {
-      part("status").textContent = "There is no data here: build the book with mmcoa book PROFILE.";
+      part("status").textContent = "There is no data here: build the book with mmcoa book STUDY.";
     } else if ((window.MMCOA_EXPLORER || {})[profile]) {
       show(window.MMCOA_EXPLORER[profile]);
     } else {

@@ -1,1 +1,0 @@
-window.MMCOA_STUDIES = ["openmoji", "photos"];
