@@ -29,8 +29,8 @@ class Process:
     inside).
 
     model: path or name of the model that it starts from (train) or judges (evaluate); made_by: identity of the study's cell
-    whose checkpoint must lie there, None where the model comes from elsewhere; output: checkpoint folder that it writes, None for
-    an evaluation; maker: name of the process that writes `model`, None where no process of the study does.
+    whose checkpoint must lie there, None where the model comes from elsewhere; output: checkpoint folder that it writes, None
+    for an evaluation; maker: name of the process that writes `model`, None where no process of the study does.
     """
 
     name: str
