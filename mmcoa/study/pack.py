@@ -130,7 +130,7 @@ def long_outcomes(frame):
 def training_line(cell, record):
     """What a training record says about its model: settings, cost, accuracy on its held-out slice."""
     settings = {name: as_json(value) if isinstance(value, dict) else value for name, value in cell.parameters.items()}
-    settings |= {name: " ".join(value) for name, value in settings.items() if isinstance(value, list)}
+    settings |= {name: " ".join(map(str, value)) for name, value in settings.items() if isinstance(value, list)}
     training, made = record["training"], record["provenance"]
     line = settings | {name: training.get(name, made.get(name)) for name in TRAINING}
     held_out = training.get("held_out") or {}
