@@ -86,7 +86,6 @@ def test_every_record_is_in_the_tables(finished):
     assert found.trainings.model.tolist() == ["tecoa-seed0", "tecoa-seed1"] and set(found.trainings.best_step) == {2}
     assert found.trainings.seconds.tolist() == [9.0, 9.0] and found.logs.loss.tolist() == [1.5, 1.25] * 2
     assert set(found.rows.model) == {"none", "tecoa-seed0", "tecoa-seed1"} and "threat" not in found.rows
-    assert set(found.rows.parts) == {"image text"}
     swept = found.rows[found.rows.sweep == "steps"]
     assert swept.sweep_value.tolist() == ["1", "1", "2", "2"] and swept.steps.tolist() == [1, 1, 2, 2]
     main = found.outcomes[(found.outcomes.sweep == "") & (found.outcomes.model == "none")]
