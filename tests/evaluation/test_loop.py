@@ -158,6 +158,9 @@ def test_every_attack_of_the_catalogue_runs_and_none_helps_the_defender(tiny, sm
             assert (outcomes[f"{name}_correct"] <= outcomes[f"{part}_correct"]).all()
         if attack.parts:
             broken = outcomes[~outcomes[f"{name}_correct"]]
+            in_turn = ("clean", *attack.parts)
+            first = [next(part for part in in_turn if not sample[f"{part}_correct"]) for _, sample in broken.iterrows()]
+            assert broken[f"{name}_broken_by"].tolist() == first
             assert (
                 set(broken[f"{name}_broken_by"]) <= {"clean", *attack.parts}
                 and (outcomes[f"{name}_broken_by"] == "").sum() == accuracy[name] * 21 / 100
