@@ -1,6 +1,8 @@
 # What a checkout can do. `make` alone prints this list.
 PYTHON ?= python3
 BIN := .venv/bin
+# A process a core, each with one thread; the tests of one file stay together, and so share what they set up.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadscope
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 export HF_HUB_OFFLINE ?= 1
 
@@ -14,16 +16,16 @@ report: .venv/ready  # run the quick study and build its report
 	$(BIN)/mmcoa book quick
 
 test: .venv/ready  # the tests but those marked slow, on all cores
-	$(BIN)/python -m pytest -n auto -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: check  # style, types and all tests: what CI runs
-	$(BIN)/python -m pytest -n auto
+	$(PYTEST)
 
 check: .venv/ready  # style, types and rooms, in a minute: what a commit should pass
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify --keep-id $(NOTEBOOKS)
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest tests/test_rooms.py tests/test_packaging.py
 
 book: .venv/ready  # the published book, from committed results
