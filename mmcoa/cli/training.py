@@ -65,6 +65,8 @@ def train(
     Example: mmcoa train --defense mmcoa --dataset openmoji/land-vehicles --steps 100 --set warmup=5 --output runs/mmcoa
     """
     given = locals()
+    if steps is not None and epochs is not None:
+        raise UserError("give --steps or --epochs, not both")
     flags = {name: given[name] for name in COMMON if given[name] is not None}
     config, own = read_settings(defense, flags, settings or [])
     from mmcoa.runtime import tune_allocator

@@ -3,14 +3,15 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mmcoa import defenses
 from mmcoa.cli import main as cli
 from mmcoa.study import cost
-from mmcoa.study.cells import expand
-from mmcoa.study.profiles import load_profile
+from mmcoa.study.cells import told_to_notebook
+from mmcoa.study.profiles import load_profile, train_settings
 
 PAGE = Path(__file__).parents[2] / "book" / "add_a_defence.md"
 
@@ -49,12 +50,13 @@ def test_one_line_of_a_profile_is_enough(example, tmp_path):
             '"models": []', '"models": [' + line.strip().removeprefix("- ") + "]"
         )
     )
-    (entry,) = load_profile(str(path)).models
+    profile = load_profile(str(path))
+    (entry,) = profile.models
     assert entry.defense == "smooth_tecoa" and entry.seeds == [0, 1, 2]
     assert getattr(entry, "with") == {"smoothing": 0.2}
-    (cell,) = [cell for cell in expand(str(path)) if cell.id == "train__smooth_tecoa-seed0"]
-    assert cell.parameters["with"] == {"smoothing": 0.2} and "smoothing" not in cell.parameters
-    assert cost.operations(cell, 1, 0) > 0
+    settings = {"defense": entry.defense, **train_settings(profile, entry), "seed": 0}
+    assert settings["with"] == told_to_notebook(settings)["own"] == {"smoothing": 0.2} and "smoothing" not in settings
+    assert cost.operations(SimpleNamespace(kind="train", parameters=settings), 1, 0) > 0
 
 
 @pytest.mark.parametrize(

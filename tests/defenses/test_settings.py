@@ -153,7 +153,7 @@ def test_a_wrong_setting_is_an_error_everywhere(defense, key, value, says, tmp_p
 def test_where_own_settings_stand_in_a_profile(tmp_path, entry, says):
     path = tmp_path / "mine.yaml"
     path.write_text(PROFILE + f"  - {entry}\n")
-    with pytest.raises(UserError, match=f"^{path}, line {PROFILE.count(chr(10)) + 1}: {says}"):
+    with pytest.raises(UserError, match=f"^{path}, line {PROFILE.count(chr(10)) + 1}: .*{says}"):
         load_profile(path)
     path.write_text(PROFILE + "  - {defense: mmcoa, epochs: 1, steps: null, with: {lambda_image: 1/4}}\n")
     (entry,) = load_profile(path).models
