@@ -116,9 +116,7 @@ def _encode_tree(clip, tree, device):
 
 
 def _attend(attention, x, groups, ends_only):
-    """Causal self-attention of each node [M, width] to itself and its ancestors; `ends_only`: of rows' ends alone [R,
-    width].
-    """
+    """Causal self-attention of each node [M, width] to itself and its ancestors; `ends_only`: of rows' ends [R, width]."""
     heads, width = attention.num_heads, x.shape[-1]
     projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
     queries, keys, values = projected.split(width, dim=-1)

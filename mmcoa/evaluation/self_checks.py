@@ -77,8 +77,9 @@ def check_image(model, dataset, function, threat):
     if field is not None:
         more = left(run(**{field: 2 * getattr(threat, field)}))
         found.append(item("twice the steps", more, robust + allowed, "more steps help the defender"))
-        starts = left(run(restarts=threat.restarts + 1))
-        found.append(item("one more start", starts, robust + allowed, "more restarts help the defender"))
+        if "restarts" in search.uses:
+            starts = left(run(restarts=threat.restarts + 1))
+            found.append(item("one more start", starts, robust + allowed, "more restarts help the defender"))
         one, full = (float(margins.clamp(max=0).mean()) for margins in (run(**{field: 1}), base))  # broken ones leave at 0
         words = "the loss does not rise with the steps"
         rises = one < full or one == 0  # 0: the first step has broken all

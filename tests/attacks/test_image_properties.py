@@ -18,8 +18,7 @@ AIMED = [
     name for name, attack in SEARCHES.items() if "targets" in attack.uses
 ]  # those that always aim are tried with targets alone
 ALWAYS = [name for name in AIMED if "targets" in SEARCHES[name].default]
-# What attacks maximise that do not go by the margin, from embeddings before normalisation of result and picture, and own
-# prompt.
+# What attacks maximise that do not go by the margin, from raw embeddings of result and picture, and own prompt.
 GOALS = {
     "feature": lambda raw, clean, own: 1 - torch.cosine_similarity(raw, clean),
     "feature-l2": lambda raw, clean, own: (raw - clean).square().sum(dim=1),

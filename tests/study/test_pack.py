@@ -55,7 +55,6 @@ def finish(plan, cells, right=True):
             "threat": threat,
             **threat,
             "threat_text": "PGD",
-            "parts": ["image", "text"],
         }
         rows = [{"model": "x", "attack": attack, **row} for attack in cell.parameters["attacks"]]
         edit = {"position": 5, "old_word": "robin", "new_word": "wren", "source": "table:eval"}
