@@ -30,10 +30,6 @@ hypothesis.settings.load_profile("mmcoa")
 SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "shared", "data")
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: comparisons with other programs, benchmarks, several processes; CI runs them")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory):
     """Tests neither read nor write the user's cache, and none of his settings counts."""
