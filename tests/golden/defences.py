@@ -3,7 +3,8 @@
     python -m tests.golden.defences          # rewrite defences.json; refuses where something moved and no version was raised
 
 The numbers are compared with a tolerance, not bit by bit: another processor rounds otherwise, and Adam turns the sign of a
-gradient near zero into a whole step.
+gradient near zero into a whole step. Measured between plain C, SSE, AVX2 and AVX-512 with one and two threads they differ by at
+most 0.002 (logits) and 0.0004 (losses); a tenth more of a weight or one inner step more moves them by over ten times that.
 """
 
 import csv

@@ -27,7 +27,7 @@ def test_nothing_moved_without_a_raised_version(name):
         ("tecoa", {"threat": golden.THREAT.changed(epsilon="3/255")}),
         ("leaf", {"edits": 25}),
         ("clean", {"config": replace(golden.CONFIG, weight_decay=2.0)}),
-        ("clean", {"config": replace(golden.CONFIG, clip_norm=0.5)}),
+        ("clean", {"config": replace(golden.CONFIG, betas=(0.8, 0.98))}),
     ],
 )
 def test_a_small_change_is_noticed_and_the_line_to_edit_is_named(name, change):
