@@ -14,47 +14,8 @@ from mmcoa.errors import UserError
 from mmcoa.evaluation.loop import evaluate
 from mmcoa.threat import ThreatModel
 
-NEW = '''
-"""MI-FGSM: iterated steps along a running sum of gradients, from the picture itself (Dong et al., CVPR 2018)."""
-
-import torch
-
-from mmcoa.attacks.ball import project, step_direction
-from mmcoa.attacks.losses import cross_entropy, margin
-from mmcoa.attacks.pgd import BROKEN, keep_better
-from mmcoa.model.clip import check_pixels
-
-ATTACK = dict(
-    name="mi-fgsm",
-    summary="PGD with momentum, nothing random",
-    source="Dong et al., CVPR 2018",
-    label="MI-FGSM",
-    knows="weights, label",
-    version=1,
-    uses=("epsilon", "norm", "attacked_space", "steps", "step_size"),
-)
-
-
-def attack(model, images, labels, text_features, threat, sample_ids=None, stop=False):
-    """Momentum 1, gradients at unit l1 length, best iterate."""
-    check_pixels(images)
-    best, score = images.clone(), torch.full((len(images),), -torch.inf, device=images.device)
-    rows, delta, velocity = torch.arange(len(images), device=images.device), torch.zeros_like(images), torch.zeros_like(images)
-    for _ in range(threat.steps + 1):
-        adversarial = (images[rows] + delta).clamp(0, 1).requires_grad_()
-        with torch.enable_grad():
-            logits = model.logits(adversarial, text_features.detach()).float()
-            (gradient,) = torch.autograd.grad(cross_entropy(logits, labels[rows]).sum(), adversarial)
-        keep_better(best, score, rows, adversarial.detach(), margin(logits.detach(), labels[rows]))
-        velocity = velocity + gradient / gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12)
-        delta = project(delta + threat.step_size * step_direction(velocity, threat.norm), images[rows], threat)
-        if stop:
-            standing = score[rows] <= BROKEN
-            rows, delta, velocity = rows[standing], delta[standing], velocity[standing]
-            if not len(rows):
-                break
-    return best
-'''
+PAGE = Path(__file__).parents[2] / "book" / "architecture.md"
+NEW = PAGE.read_text(encoding="utf8").partition("## Add an attack")[2].partition("```python\n")[2].partition("```")[0]
 by_name = pytest.mark.parametrize("name", ATTACKS)
 
 

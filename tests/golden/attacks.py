@@ -1,7 +1,7 @@
 """What every attack of the catalogue does to a few samples of a tiny model: predictions and margins, through `evaluate`.
 
     python -m tests.golden.attacks                 # are they as attacks.json has them?
-    python -m tests.golden.attacks --write NAME    # write those of an attack; refuses where they moved and no version was raised
+    python -m tests.golden.attacks --write NAME    # write an attack's; refuses where they moved and no version was raised
 
 Nothing here comes from a data set, a checkpoint or a library's random initial weights, and all is computed in double precision:
 rounding differs from processor to processor, but the tenth digit decides no sign and no comparison of a search.
@@ -124,7 +124,7 @@ def read(path=STORED):
 
 
 def write(names, path=STORED):
-    """Write the entries of some attacks; returns complaints about those that moved while their versions stayed: none is written."""
+    """Write the entries of some attacks, unless one moved while its versions stayed: then none. Returns complaints."""
     entries = read(path)
     fresh = {name: {"versions": current(name), "outcomes": compute(name)} for name in names}
     same = [name for name in fresh if name in entries and entries[name]["versions"] == fresh[name]["versions"]]
