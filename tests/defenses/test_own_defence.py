@@ -10,7 +10,6 @@ import pytest
 from mmcoa import defenses
 from mmcoa.cli import main as cli
 from mmcoa.study import cost
-from mmcoa.study.cells import told_to_notebook
 from mmcoa.study.profiles import load_profile, train_settings
 
 PAGE = Path(__file__).parents[2] / "book" / "add_a_defence.md"
@@ -55,7 +54,7 @@ def test_one_line_of_a_profile_is_enough(example, tmp_path):
     assert entry.defense == "smooth_tecoa" and entry.seeds == [0, 1, 2]
     assert getattr(entry, "with") == {"smoothing": 0.2}
     settings = {"defense": entry.defense, **train_settings(profile, entry), "seed": 0}
-    assert settings["with"] == told_to_notebook(settings)["own"] == {"smoothing": 0.2} and "smoothing" not in settings
+    assert settings["with"] == {"smoothing": 0.2} and "smoothing" not in settings
     assert cost.operations(SimpleNamespace(kind="train", parameters=settings), 1, 0) > 0
 
 

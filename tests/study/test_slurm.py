@@ -66,7 +66,7 @@ CLUSTER = {
     "set-resources": {"train": {"mem_mb": 2000, "runtime": "attempt * 7"}, "evaluate": {"mem_mb": 3000}},
 }
 FAULT = (
-    "import os\nif defense == 'fare': raise ValueError('a fault, of the job of a runner: ' + str('MMCOA_RUNNER' in os.environ))"
+    "import os\nif 'fare' in plan: raise ValueError('a fault, of the job of a runner: ' + str('MMCOA_RUNNER' in os.environ))"
 )
 RUN = [sys.executable, "-m", "mmcoa.cli.main", "run", "mini.yaml", "--executor", "slurm", "--cluster", "cluster.yaml"]
 

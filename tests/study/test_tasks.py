@@ -7,6 +7,7 @@ from mmcoa.errors import UserError
 from mmcoa.study.compute import evaluate_by_hand
 from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import load_profile, model_ids
+from mmcoa.training.config import TrainConfig
 from mmcoa.training.finetune import fine_tune
 
 IN = {"defense": "tecoa", "task": "in_distribution", "seeds": [0, 1]}
@@ -67,9 +68,8 @@ def test_what_cannot_be(write_profile, entry, message):
 
 def test_rows_say_which_task_they_are_of(project):
     """Train on one data set, evaluate on it and on another: the rows tell the two tasks apart, and what was trained on."""
-    folder = fine_tune(
-        "tecoa", "models/tiny", "openmoji/birds", "out", shots=1, steps=1, batch_size=4, inner_steps=1, device="cpu"
-    )
+    config = TrainConfig(shots=1, steps=1, batch_size=4, inner_steps=1)
+    folder = fine_tune("tecoa", "models/tiny", "openmoji/birds", "out", config, device="cpu")
     rows = evaluate_by_hand(str(folder), ["openmoji/birds", "openmoji/tools"], ["clean"], samples=4, device="cpu")
     assert [(row["task"], row["trained_on"]) for row in rows] == [
         ("in_distribution", "openmoji/birds"),

@@ -151,7 +151,7 @@ def test_processes_at_once_never_share_a_gpu(write_profile, fake_gpus):
     path = Path("notebooks/evaluate.ipynb")
     notebook = nbformat.read(path, as_version=4)
     code = "import os, time, pathlib\nbegan = time.time(); time.sleep(1)\n"
-    code += "pathlib.Path(name + '.seen').write_text(f'{os.environ[\"CUDA_VISIBLE_DEVICES\"]} {began} {time.time()}')"
+    code += "pathlib.Path(pathlib.Path(plan).stem + '.seen').write_text(f'{os.environ[\"CUDA_VISIBLE_DEVICES\"]} {began} {time.time()}')"
     notebook.cells = [*notebook.cells[:2], nbformat.v4.new_code_cell(code)]
     nbformat.write(notebook, path)
     assert run(profile, jobs=3, echo=lambda line: None) == 1  # there are no records

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mmcoa.study.cell import parameters_of, run_train_cell
 
 import mmcoa
 from mmcoa.cli.training import read_settings
 from mmcoa.cli.training import train as command
 from mmcoa.errors import UserError
 from mmcoa.model.clip import PRECISIONS
-from mmcoa.study.cells import told_to_notebook
+from mmcoa.study.cells import train_cell
 from mmcoa.study.settings import TrainSettings
 from mmcoa.training.config import COMMON, HELP, KINDS, PUBLIC, TrainConfig, checked, parsed
 from mmcoa.training.trainable import TOWERS
@@ -58,7 +57,6 @@ def test_settings_are_read_without_torch():
 def test_a_setting_reaches_profile_cell_command_line_and_notebook(name):
     """By construction: a field of `TrainConfig` needs no other edit."""
     value = other(name)
-    assert name in parameters_of(run_train_cell)
     text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     config, own = read_settings("mmcoa", {}, [f"{name}={text}"])
     assert getattr(config, name) == value and own == {}
@@ -70,10 +68,14 @@ def test_a_setting_reaches_profile_cell_command_line_and_notebook(name):
         else TrainSettings.model_fields[name].default == DEFAULTS[name]
     )
     settings = json.loads(TrainSettings(**{name: value}).model_dump_json()) | {"defense": "mmcoa", "with": {}}
-    told = told_to_notebook({**settings, "seed": 0})
-    again = {key: told[key] for key in COMMON} | told["more"]
-    assert getattr(TrainConfig(**again), name) == value
-    assert name in (told if name in COMMON else told["more"])
+    told = {**settings, "seed": 0, "dataset": "openmoji/birds"}
+    cell = train_cell("x", "x", "weights", **told)
+    again = {key: value for key, value in cell.parameters.items() if key in DEFAULTS}
+    assert getattr(TrainConfig.of(again), name) == value
+    plain = train_cell(
+        "x", "x", "weights", **{**told, **json.loads(TrainSettings().model_dump_json()), "dataset": "openmoji/birds"}
+    )
+    assert cell.identity != plain.identity
 
 
 def test_a_study_s_defaults_are_those_of_the_dataclass():
@@ -91,14 +93,9 @@ def test_the_notebook_s_parameters_are_settings_with_equal_defaults():
     (cell,) = (cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", []))
     shown = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse("".join(cell["source"])).body}
     assert {name: shown[name] for name in shown if name in KINDS} == {name: DEFAULTS[name] for name in COMMON}
-    of_the_cell = set(inspect.signature(run_train_cell).parameters) - {"settings", "progress"}
-    assert shown.keys() - KINDS.keys() == of_the_cell
-    source = "".join("".join(cell["source"]) for cell in notebook["cells"] if "run_train_cell(" in "".join(cell["source"]))
-    (call,) = (
-        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and "run_train_cell" in ast.dump(node.func)
-    )
-    handed_on = {word.arg for word in call.keywords if isinstance(word.value, ast.Name) and word.arg == word.value.id}
-    assert {*handed_on, *(arg.id for arg in call.args)} == shown.keys()
+    source = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    read = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    assert shown.keys() - KINDS.keys() <= read  # the settings themselves are read by their names
 
 
 def test_what_a_choice_means_elsewhere_is_the_same():
