@@ -5,14 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from mmcoa.study.cell import run_pretrain_cell, run_spec
-from mmcoa.study.records import read_record
-from mmcoa.study.sources import checkpoint_cell
 
+from mmcoa import identity
 from mmcoa.errors import UserError
 from mmcoa.model.loading import load_model
-from mmcoa.study import verify, weights
-from mmcoa.study.cells import expand, pretrain_cell
+from mmcoa.store import base_models
+from mmcoa.store.records import read_record
+from mmcoa.study import verify
+from mmcoa.study.compute import run_spec
+from mmcoa.study.pack import pack
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.study.profiles import load_profile
 from mmcoa.training.pretrain import pretrain
@@ -49,29 +50,30 @@ def test_everything_comes_from_the_base_model(profile, tiny):
         "evaluate__none",
         "evaluate__tecoa-seed0",
     ]
-    needs = {process.name: process.needs for process in plan.pending}
+    needs = {process.name: plan.needs(process) for process in plan.pending}
     assert needs["train__tecoa-seed0"] == needs["evaluate__none"] == ["pretrain__small"]
     assert needs["evaluate__tecoa-seed0"] == ["train__tecoa-seed0"]
     run(plan, "pretrain")
-    record = read_record(plan.results, "pretrain__small")
+    record = read_record(plan.runs, "pretrain__small")
     assert record["training"]["pictures"] == 1472 and record["provenance"]["seconds"] > 0
-    assert (plan.results / "training" / "small.csv").is_file()
     assert "pretrain__small" not in {process.name for process in make_plan(profile).pending}
-    run(plan, "train")
-    run(plan, "evaluate")
+    run(make_plan(profile), "train")
+    run(make_plan(profile), "evaluate")
     assert not make_plan(profile).pending
-    rows = read_record(plan.results, "none__openmoji-birds")["rows"]
-    assert {(row["model"], row["defense"], row["base_model"]) for row in rows} == {("small", "none", "small")}
+    rows = read_record(plan.runs, "none__openmoji-birds")["rows"]
+    assert {(row["model"], row["defense"], row["base_model"]) for row in rows} == {("none", "none", "small")}
     tuned = json.loads(Path("runs/mini/models/tecoa-seed0/mmcoa.json").read_text())
     assert tuned["base_model"] == "small" and tuned["epsilon"] == "2/255"
     assert all(row["passed"] for row in verify.verify(profile, count=2, seed=1, device="cpu"))
 
+    pack(profile)
     shutil.rmtree("runs")  # results from another machine, of which nothing is to be done: small weights came with them
     assert not make_plan(profile).pending
     shutil.rmtree("results/mini/models")  # large ones do not
     assert not make_plan(profile).pending
-    assert "none" in verify.candidates(profile)[1]
-    Path("results/mini/records/none__openmoji-birds.json").unlink()
+    assert "none" in verify.candidates(make_plan(profile))[1]
+    table = Path("results/mini/cells.csv")
+    table.write_text("".join(line for line in table.open() if not line.startswith("none__openmoji-birds")))
     again = make_plan(profile)
     assert [process.name for process in again.pending] == ["pretrain__small", "evaluate__none"]
     assert {cell.id for cell in again.todo} == {"pretrain__small", "none__openmoji-birds"}
@@ -81,52 +83,41 @@ def test_small_weights_are_kept_beside_the_results(profile, tiny, monkeypatch):
     run(make_plan(profile), "pretrain")
     kept = Path("results/mini/models/small")
     assert (kept / "model.safetensors").read_bytes() == Path("runs/mini/models/small/model.safetensors").read_bytes()
+    pack(profile)
     shutil.rmtree("runs")
     plan = make_plan(profile)  # a fresh checkout: fine-tuning starts from what the results hold
     assert [process.name for process in plan.pending] == ["train__tecoa-seed0", "evaluate__none", "evaluate__tecoa-seed0"]
-    assert not plan.pending[0].needs and plan.pending[0].parameters["model"] == str(kept)
+    assert not plan.needs(plan.pending[0]) and plan.pending[0].model == str(kept)
     run(plan, "train")
     run(make_plan(profile), "evaluate")
     assert not make_plan(profile).pending
 
-    monkeypatch.setattr(weights, "LARGEST", 1000)
+    monkeypatch.setattr(base_models, "LARGEST", 1000)
     large = shutil.copytree(kept, "large")
-    assert not weights.keep(large, "results/mini", plan.cells[0]) and not kept.exists()
+    assert not base_models.keep(large, "results/mini", "small") and not kept.exists()
 
 
 def test_another_pretraining_makes_everything_anew(write_profile, profile):
-    before = {cell.id: cell.hash for cell in expand(profile)}
-    after = {
-        cell.id: cell.hash
-        for cell in expand(
-            write_profile(
-                base_model="small", pretrain={**SMALL, "steps": 3}, models=[{"defense": "none"}, {"defense": "tecoa"}]
-            )
-        )
-    }
+    before = {cell.id: cell.identity for cell in make_plan(profile).cells}
+    models = [{"defense": "none"}, {"defense": "tecoa"}]
+    other = write_profile(base_model="small", pretrain={**SMALL, "steps": 3}, models=models)
+    after = {cell.id: cell.identity for cell in make_plan(other).cells}
     assert before.keys() == after.keys() and not set(before.values()) & set(after.values())
 
 
-def test_checkpoint_says_what_it_is(tmp_path, tiny, project):
-    run_pretrain_cell(
-        SMALL["data"],
-        "made",
-        name="small",
-        results="results/mini",
-        device="cpu",
-        **{k: v for k, v in SMALL.items() if k != "data"},
-    )
-    model = load_model("made")
+def test_checkpoint_says_what_it_is(profile, tiny):
+    plan = make_plan(profile)
+    run(plan, "pretrain")
+    made = Path("runs/mini/models/small")
+    model = load_model(str(made))
     assert model.name == "small" and "defense" not in model.metadata and "trained_on" not in model.metadata
-    assert (
-        checkpoint_cell("made") == pretrain_cell("small", **read_record("results/mini", "pretrain__small")["parameters"]).hash
-    )
-    card = Path("made/README.md").read_text()
+    assert identity.checkpoint_cell(made) == plan.cells[0].identity
+    card = (made / "README.md").read_text()
     assert "openmoji/birds openmoji/tools; 1,472 pictures" in card and "defence" not in card
-    before = Path("made/model.safetensors").stat().st_mtime_ns
-    Path("made/README.md").unlink()
-    pretrain("small", SMALL["data"], "made", steps=2, batch_size=16, warmup=1, device="cpu")  # finished: returned as it is
-    assert Path("made/model.safetensors").stat().st_mtime_ns == before and Path("made/README.md").read_text() == card
+    before = (made / "model.safetensors").stat().st_mtime_ns
+    (made / "README.md").unlink()
+    pretrain("small", SMALL["data"], made, steps=2, batch_size=16, warmup=1, device="cpu")  # finished: returned as it is
+    assert (made / "model.safetensors").stat().st_mtime_ns == before and (made / "README.md").read_text() == card
 
 
 @pytest.mark.parametrize(
