@@ -11,8 +11,7 @@ from . import synthetic
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """Results of the studies `synthetic` (with sweeps), `plain` (without), `rich` (with models in distribution, few-shot
-    ones, a
-    variant of a method, training logs, a gallery) and `ablations`, and benchmarks."""
+    ones, a variant of a method, training logs, a gallery) and `ablations`, and benchmarks."""
     made = tmp_path_factory.mktemp("made") / "results"
     packed.write(made / "synthetic", synthetic.study())
     packed.write(made / "plain", synthetic.study(sweeps=()))

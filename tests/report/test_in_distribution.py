@@ -71,7 +71,7 @@ def test_few_shot_curve(rich, tmp_path):
     assert row.accuracy == pytest.approx(100 * own) and row.gain == pytest.approx(100 * (own - base))
     table = few_shot.table(frame)
     assert list(table.shots) == ["–", "1", "4", "all", "1", "4", "all"]
-    assert "with 1 shot" in few_shot.facts(rich)["few_says"] and "with all pictures" in few_shot.facts(rich)["few_says"]
+    assert "with 1 shot" in few_shot.says(frame) and "with all pictures" in few_shot.says(frame)
     assert style.save(few_shot.figure(frame), tmp_path / "a.svg").stat().st_size > 5000
 
 

@@ -58,14 +58,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, monkeypatch):
 def test_the_page_for_paper_is_title_contents_and_article():
     single = """<html><nav class="menu">Menu</nav>
 <article class="bd-article"><section id="summary"><h1>Summary</h1>
-<a class="x" href="index.html#id9">Zhou</a> <a class="reference download internal" download=""
-href="_downloads/0a/impact.csv"><span>this table</span></a> <a href="genindex.html">Index</a> <a
-href="https://example.org">out</a></section></article> <nav class="bd-toc-nav page-toc"><ul><li><a
-href="#document-question">The question</a></li></ul></nav></html>"""
+<a class="x" href="index.html#id9">Zhou</a>
+<a class="reference download internal" download="" href="_downloads/0a/impact.csv"><span>this table</span></a>
+<a href="genindex.html">Index</a>
+<a href="https://example.org">out</a></section></article>
+<nav class="bd-toc-nav page-toc"><ul><li><a href="#document-question">The question</a></li></ul></nav></html>"""
     page = pdf.for_paper(single, 'A "study" of <x>')
     assert "Menu" not in page and page.count("<article") == 1 and '<a href="#document-question">' in page
     assert '<a class="x" href="#id9">Zhou</a>' in page and "<code>impact.csv</code>" in page
-    assert " Index " in page and '<a href="https://example.org">out</a>' in page
+    assert "\nIndex\n" in page and '<a href="https://example.org">out</a>' in page
     assert "<h1>A &quot;study&quot; of &lt;x&gt;</h1>" in page and '--running-title: "A study of <x>"' in page
     assert f"mmcoa {pdf.__version__}" in page
 
