@@ -53,6 +53,8 @@ def build_book(study=STUDY, output=None, results="results", variant=None):
     build.
     """
     name = load_profile(study).name if str(study).endswith((".yaml", ".yml")) else str(study)
+    if not (Path(results) / name).is_dir():
+        load_profile(study)  # a name that nobody knows is said to be one, with the nearest
     if not (SOURCES / "_config.yml").is_file() or not NOTEBOOKS.is_dir():
         raise UserError(f"no {SOURCES}/_config.yml and {NOTEBOOKS}/ here ({Path.cwd()}); run this in the project's folder")
     for package in ("jupyter_book", "myst_nb"):

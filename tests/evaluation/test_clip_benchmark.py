@@ -64,6 +64,7 @@ def test_a_shuffled_or_mislabelled_reader_would_be_seen(tmp_path):
     assert (logits.argmax(dim=1) != ours).tolist() == [True, True, False, False]
 
 
+@pytest.mark.slow
 def test_cifar10_to_the_sample(shared_data):
     """5,000 photographs at 32 px, far from what the embedded model knows: small gaps, so the hardest case for agreement."""
     folder = Path(shared_data) / "wds_cifar10"

@@ -23,6 +23,8 @@ from mmcoa.study.pack import pack
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.threat import ThreatModel
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 DATASETS = ["openmoji/birds", "openmoji/tools"]
 SMALL = {"examples": 5, "pictures": 60, "steps": 2, "device": "cpu"}

@@ -124,6 +124,7 @@ def test_a_failed_cell_is_listed_and_never_done(write_profile):
     assert not Path("runs/mini/notebooks/evaluate__none.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_one_process_is_run_alone(write_profile):
     path, lines = write_profile(evaluate__attacks=["clean"]), []
     assert run(path, only="none__openmoji-birds", echo=lines.append) == 0
@@ -155,6 +156,7 @@ def wait_for(condition, seconds=300):  # a bound for a stuck run, generous to a 
     return False
 
 
+@pytest.mark.slow
 def test_a_study_that_is_interrupted_and_killed_completes_with_the_same_command(write_profile, start):
     write_profile(models=[{"defense": "tecoa", "seeds": [0]}])
     trained = Path("runs/mini/cells/train__tecoa-seed0.json")

@@ -23,6 +23,7 @@ TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "sinfo", "scontrol",
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"  # where the daemons are; not always on a user's PATH
 MISSING = [tool for tool in TOOLS if not shutil.which(tool, path=f"{os.environ.get('PATH', '')}:{SYSTEM}")]
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (Debian: slurm-wlm, munge)"),
     pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="slurmd starts jobs as root alone"),
 ]

@@ -73,6 +73,7 @@ def test_a_read_only_folder_is_found_before_the_first_cell(write_profile, small_
         run(write_profile(), echo=lambda text: None)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_study_cleanly_and_it_goes_on_when_there_is_room(write_profile, small_disk, monkeypatch):
     path = write_profile(models=[{"defense": "none"}])
     small_disk("runs", 256)
@@ -85,6 +86,7 @@ def test_a_full_disk_stops_the_study_cleanly_and_it_goes_on_when_there_is_room(w
     assert run(path, echo=lines.append) == 0 and not make_plan(path).pending
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_inside_a_cell_leaves_nothing_half_written(write_profile, small_disk):
     plan = make_plan(write_profile(models=[{"defense": "none"}], evaluate__samples=4))
     small_disk("runs", 16)

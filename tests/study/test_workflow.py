@@ -144,6 +144,7 @@ def test_gpus_of_a_process(device, several, executor, there, wanted):
     assert workflow.gpu_needs(device, several, executor, there) == wanted
 
 
+@pytest.mark.slow
 def test_processes_at_once_never_share_a_gpu(write_profile, fake_gpus):
     """Three processes, two GPUs, three at once: each has one GPU, and none has that of another that runs."""
     fake_gpus("GPU 0: x (UUID: GPU-a)\nGPU 1: x (UUID: GPU-b)\n")
@@ -175,6 +176,7 @@ def test_gpus_per_training_is_no_part_of_a_cell(write_profile):
         make_plan(write_profile(gpus_per_training=0))
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_cell_and_one_writes_its_record(write_profile):
     plan = make_plan(write_profile(models=[{"defense": "tecoa", "seeds": [0]}], gpus_per_training=2))
     write_specs(plan)
@@ -258,6 +260,7 @@ def test_a_bad_cluster_file_is_one_line(tmp_path, text, says):
         read_cluster(path)
 
 
+@pytest.mark.slow
 def test_the_shipped_cluster_file_is_taken_and_an_unknown_option_is_not(write_profile):
     pytest.importorskip("snakemake_executor_plugin_slurm", reason="needs the extra 'slurm'")
     plan = make_plan(write_profile())
@@ -270,6 +273,7 @@ def test_the_shipped_cluster_file_is_taken_and_an_unknown_option_is_not(write_pr
         workflow.accepted(workflow.command(plan, place, config, 3, "slurm", "bad.yaml"), "bad.yaml")
 
 
+@pytest.mark.slow
 def test_resources_grow_with_the_attempt(write_profile):
     """As Snakemake reads them from the Snakefile, first and third try."""
     plan = make_plan(write_profile(device="cuda"))
