@@ -39,6 +39,7 @@ def models():
         ["model", "what"],
         [
             *([name, f"embedded; {summary(name)}"] for name in embedded_names()),
+            ["lite-clip", "ImageNet's EfficientNet-Lite0 and MiniLM, 128 px; built once into the cache (extra `lite`)"],
             ["DIR", "a checkpoint folder written by `mmcoa train`"],
             ["ARCH/PRETRAINED", "any pair of open_clip, such as ViT-B-32/openai (downloads the weights)"],
             ["hf-hub:OWNER/NAME", "an open_clip model on the Hugging Face hub (downloads the weights)"],

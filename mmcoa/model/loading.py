@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmcoa.errors import UserError, unknown
+from mmcoa.model import hf_text, lite
 from mmcoa.model.clip import ImageTextModel, plain_state
 from mmcoa.model.embedded import embedded_folder, embedded_names
 
@@ -21,8 +22,8 @@ def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     """Load a model by name.
 
     Arguments:
-        name: an embedded model, such as `openmoji-clip`; a checkpoint folder; `ARCH/PRETRAINED` of open_clip, such as
-            `ViT-B-32/openai`; or `hf-hub:OWNER/NAME`.
+        name: an embedded model, such as `openmoji-clip`; `lite-clip` (extra `lite`; built at first use); a checkpoint folder;
+            `ARCH/PRETRAINED` of open_clip, such as `ViT-B-32/openai`; or `hf-hub:OWNER/NAME`.
         device: `cpu`, `cuda`, ... or `auto`.
         resize, precision: see `ImageTextModel`.
 
@@ -32,13 +33,15 @@ def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     device = resolve_device(device)
     if name in embedded_names():
         return _load_folder(embedded_folder(name), name, device, resize, precision)
+    if name == lite.NAME:
+        return _load_folder(_lite_folder(), name, device, resize, precision)
     if Path(name).is_dir():
         return _load_folder(Path(name), None, device, resize, precision)
     architecture, _, pretrained = name.rpartition("/")
     if name.startswith("hf-hub:"):
         architecture, pretrained = name, None
     elif architecture not in open_clip.list_models():
-        known = [*embedded_names(), *(f"{a}/{t}" for a, t in open_clip.list_pretrained())]
+        known = [*embedded_names(), lite.NAME, *(f"{a}/{t}" for a, t in open_clip.list_pretrained())]
         if "/" in name and Path(name).parent.is_dir():
             raise UserError(f"no checkpoint folder '{name}' (expected model.safetensors and open_clip_config.json in it)")
         raise unknown("model", name, known)
@@ -60,6 +63,15 @@ def load_model(name, device="cpu", resize="openclip", precision="fp32"):
     model_cfg |= {"quick_gelu": True} if quick_gelu else {}
     config = {"model_cfg": model_cfg, "preprocess_cfg": clip.visual.preprocess_cfg}
     return ImageTextModel(clip, tokenizer, name, config, resize, precision=precision).to(device).eval()
+
+
+def _lite_folder():
+    """Folder of `lite-clip`, built at first use."""
+    from mmcoa.console import progress_bar
+    from mmcoa.model.lite.build import lite_folder
+
+    with progress_bar(f"building {lite.NAME} (once, some minutes), percent", 100) as advance:
+        return lite_folder(progress=lambda done, total: advance(100 * done // total))
 
 
 def frozen_model(model):
@@ -100,7 +112,7 @@ def _load_folder(folder, name, device, resize, precision):
                 f"{folder / file} is missing; a checkpoint folder holds model.safetensors and open_clip_config.json"
             )
     try:
-        config = json.loads((folder / "open_clip_config.json").read_text())
+        config = hf_text.located(json.loads((folder / "open_clip_config.json").read_text()), folder)
         weights = load_file(folder / "model.safetensors")
         clip = _build(config["model_cfg"])
         clip.load_state_dict({key: value.float() for key, value in weights.items()})
@@ -117,13 +129,16 @@ def _build(model_cfg):
     """open_clip model of a `model_cfg`, random weights."""
     model_cfg = json.loads(json.dumps(model_cfg))
     custom = model_cfg.pop("custom_text", False) or "hf_model_name" in model_cfg["text_cfg"]
-    return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**model_cfg)
+    clip = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**model_cfg)
+    if "timm_model_name" in model_cfg["vision_cfg"]:  # convolutions are faster so, and carry the layout on from their weights
+        clip.visual.to(memory_format=torch.channels_last)
+    return clip
 
 
 def create_model(folder, seed=0, name=None):
     """An untrained model of the configuration and tokenizer in `folder`, weights drawn with `seed`."""
     folder = Path(folder)
-    config = json.loads((folder / "open_clip_config.json").read_text())
+    config = hf_text.located(json.loads((folder / "open_clip_config.json").read_text()), folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clip = _build(config["model_cfg"])
@@ -131,17 +146,20 @@ def create_model(folder, seed=0, name=None):
     return ImageTextModel(clip, tokenizer, name or folder.name, config)
 
 
-def save_checkpoint(model, folder, metadata=None, dtype=torch.float32):
+def save_checkpoint(model, folder, metadata=None, dtype=torch.float32, final=None):
     """Write `folder` so that `open_clip.create_model("local-dir:FOLDER")` loads it; whole or not at all.
 
-    Writes model.safetensors (in `dtype`), open_clip_config.json, the tokenizer's files and our own mmcoa.json.
+    Writes model.safetensors (in `dtype`), open_clip_config.json, the tokenizer's files and our own mmcoa.json. A text tower of
+    Hugging Face's has its config.json there too; final: where the folder will lie in the end, if elsewhere (see hf_text.py).
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     weights = {key: value.to("cpu", dtype).contiguous().clone() for key, value in plain_state(model.clip).items()}
     save_file(weights, temporary / "model.safetensors")
-    (temporary / "open_clip_config.json").write_text(json.dumps(model.config, indent=2))
+    hf_text.write_config(model.clip, temporary)
+    config = hf_text.located(model.config, temporary, final or folder)
+    (temporary / "open_clip_config.json").write_text(json.dumps(config, indent=2))
     if hasattr(model.tokenizer, "save_pretrained"):
         model.tokenizer.save_pretrained(temporary)
     (temporary / "mmcoa.json").write_text(json.dumps(metadata or model.metadata, indent=2))

@@ -1,0 +1,3 @@
+"""`lite-clip`: an ImageNet image tower and a sentence encoder from the package index, joined without a picture."""
+
+NAME = "lite-clip"
