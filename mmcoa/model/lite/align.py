@@ -1,11 +1,11 @@
-"""Two towers that never met, joined without a picture: the text side learns which of the classifier's classes a name stands for.
+"""Two towers joined without a picture: the text side learns which of the classifier's classes a name stands for.
 
     image:  f(x) = Z^T [gelu(W h(x) + b - theta) - mean]       h: pooled features, W, b: the ImageNet classifier
     text:   g(t) = Z^T Q^T (e(t) - m)                          e: mean of MiniLM's last hidden states
 
-Q is a ridge regression from the embeddings of all names (classes, synonyms, hypernyms) to the classes they stand for, closed form.
-An image embedding is thus the list of classes that it looks like (above a threshold), a text embedding the list of classes that
-it means: convex combination of semantic embeddings (Norouzi et al., ICLR 2014) with the two sides exchanged. Z, orthonormal
+Q is a ridge regression, in closed form, from the embeddings of all names (classes, synonyms, hypernyms) to the classes that
+they stand for. An image embedding is thus the list of classes that it looks like (above a threshold), a text embedding the
+list of classes that it means: akin to convex combinations of semantic embeddings (Norouzi et al., ICLR 2014). Z, orthonormal
 columns, packs both into the embedding without a change to their products.
 
 Where a picture is needed (for the mean and the logit scale), there are pseudo pictures: features that point along a class's row
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 class Recipe:
     """Settings of the alignment, chosen on held-out class names (no picture): see the model card.
 
-    image_size: of the model's input, pixels. Smaller is faster, and ImageNet's top-1 falls: 160 px 74 %, 128 px 61 %, 96 px 43 %.
+    image_size: of the model's input, pixels. Smaller is faster, and ImageNet's top-1 falls: at 160, 128, 96 px 74, 61, 43 %.
     """
 
     image_size: int = 128
@@ -38,9 +38,9 @@ class Recipe:
 
 
 def ridge_regression(inputs, targets, weights, ridge):
-    """(mean [K], matrix [K, C]) that minimise sum_i w_i |(x_i - mean) A - y_i|^2 + ridge |A|^2, mean = weighted mean of the inputs.
+    """(mean [K], A [K, C]) that minimise sum_i w_i |(x_i - mean) A - y_i|^2 + ridge |A|^2.
 
-    inputs float64 [N, K], targets [N, C], weights [N].
+    inputs float64 [N, K], targets [N, C], weights [N]; mean: the weighted mean of the inputs.
     """
     mean = (weights[:, None] * inputs).sum(dim=0) / weights.sum()
     centred = inputs - mean

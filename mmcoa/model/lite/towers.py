@@ -43,7 +43,7 @@ def assemble(config):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         clip = open_clip.CustomTextCLIP(**json.loads(json.dumps(config["model_cfg"])))
-    names = [name for name in clip.visual.trunk.state_dict()]
+    names = list(clip.visual.trunk.state_dict())
     *trunk, weight, bias = packages.image_weights()
     clip.visual.trunk.load_state_dict(dict(zip(names, trunk, strict=True)))
     missing, unexpected = clip.text.transformer.load_state_dict(packages.text_weights(), strict=False)
