@@ -165,15 +165,15 @@ def check_prompts(model, prompts):
     """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count."""
     tokens = model.tokenizer(list(prompts))
     length = tokens.shape[1]
-    for index in (_lengths(model, tokens) == length).nonzero()[:, 0].tolist():  # the end token stands last: perhaps cut
-        needed = int(_lengths(model, model.tokenizer([prompts[index]], context_length=4 * length)))
+    for index in (token_counts(model, tokens) == length).nonzero()[:, 0].tolist():  # the end token stands last: perhaps cut
+        needed = int(token_counts(model, model.tokenizer([prompts[index]], context_length=4 * length)))
         if needed > length:
             raise UserError(
                 f"prompt of {needed} tokens, more than the {length} of '{model.name}': '{prompts[index][:60]}...'; shorten it"
             )
 
 
-def _lengths(model, tokens):
+def token_counts(model, tokens):
     """Tokens of each prompt, the end token counted, int64 [C]: CLIP's end token has the largest id."""
     if hf_text.is_hf(model.clip):
         return (tokens != model.clip.text.config.pad_token_id).sum(dim=1)

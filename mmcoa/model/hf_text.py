@@ -40,3 +40,11 @@ def without_padding(clip, tokens):
     """Token ids int64 [C, L] without the columns at the end that are padding in all rows: the tower masks them anyway."""
     filled = (tokens != clip.text.config.pad_token_id).any(dim=0).nonzero()
     return tokens[:, : int(filled.max()) + 1] if len(filled) else tokens[:, :1]
+
+
+def token_embedding(clip):
+    """The text tower's token embedding, an `nn.Embedding`; None where it has none."""
+    if is_hf(clip):
+        return clip.text.transformer.get_input_embeddings()
+    tower = clip if hasattr(clip, "token_embedding") else clip.text
+    return getattr(tower, "token_embedding", None)

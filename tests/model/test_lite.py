@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import mmcoa
+from mmcoa.attacks.candidates import Neighbours
 from mmcoa.attacks.prefix import encode_texts
 from mmcoa.errors import UserError
 from mmcoa.model.clip import check_prompts, image_parameters, text_parameters
@@ -222,6 +223,11 @@ def test_prompt_longer_than_the_tower_takes(lite):
     check_prompts(model, ["a cat " * 30])
     with pytest.raises(UserError, match="prompt of 92 tokens, more than the 77"):
         check_prompts(model, ["a cat", "cat " * 90])
+
+
+def test_neighbours_are_whole_words_of_its_word_pieces(lite):
+    near = Neighbours(load_model(str(lite)))("cat")
+    assert "dog" in near and "cats" not in near and all(word.isalpha() for word in near)
 
 
 def test_metadata_states_the_regime(lite):

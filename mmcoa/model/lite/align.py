@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of the alignment, chosen on held-out class names (no picture): see the model card.
+    """Settings of the alignment. The fit sees no picture; how the settings were chosen: see the model card.
 
     image_size: of the model's input, pixels. Smaller is faster, and ImageNet's top-1 falls: at 160, 128, 96 px 74, 61, 43 %.
     """

@@ -20,7 +20,7 @@ from mmcoa.errors import UserError, storage_problem
 from mmcoa.model.clip import ImageTextModel
 from mmcoa.model.lite import NAME, packages
 from mmcoa.model.lite.align import Recipe, align
-from mmcoa.model.lite.card import CARD
+from mmcoa.model.lite.card import CARD, MEASURED
 from mmcoa.model.lite.names import CLASSES, TEMPLATES, all_names
 from mmcoa.model.lite.towers import assemble, configuration, insert, text_config
 from mmcoa.model.loading import save_checkpoint
@@ -94,10 +94,16 @@ def build(folder, recipe=None, progress=None):
         insert(clip, align(weight, bias, *embed_names(model, recipe, progress), recipe))
         metadata = {"name": NAME, **DEFAULTS, "recipe": asdict(recipe), "version": VERSION}
         save_checkpoint(model, made, metadata, final=folder)
-        (made / "README.md").write_text(CARD.format(parameters=count(clip), scale=float(model.scale), **asdict(recipe)))
+        (made / "README.md").write_text(card(count(clip), float(model.scale), recipe))
         write_json(made / DIGESTS, {path.name: file_digest(path) for path in sorted(made.iterdir())})
         os.replace(made, folder)
     return folder
+
+
+def card(parameters, scale, recipe):
+    """Text of README.md; the measured accuracies are those of the default recipe alone."""
+    measured = MEASURED if recipe == Recipe() else ""
+    return CARD.format(parameters=parameters, scale=scale, measured=measured, **asdict(recipe))
 
 
 def count(clip):
