@@ -18,14 +18,14 @@ the study of adversarial robustness on a small machine; not meant for use on peo
 - **What it has seen**: ImageNet's pictures (by the image tower) and ImageNet's 1,000 names with synonyms and hypernyms (by the
   text head). No picture of any other set. ImageNet, Tiny-ImageNet, ImageNette and ImageWoof share these names: say so where
   their accuracy is shown ("pre-training names"); the others are unseen.
-- **Choice of the settings**: the fit sees no picture, its settings are not as clean. Threshold, ridge and the weight of hypernyms
-  were compared on held-out class names (200 classes and a quarter of the hypernyms left out, four draws, pseudo pictures), where
-  neighbouring values differ by less than the noise, and two of the criteria disagreed on the threshold (4.5 and 9). Before that,
-  accuracies on the pictures below had been looked at: that a threshold helps at all, its range, and the size of the pseudo
-  pictures' noise come from there. The resolution was chosen on pictures too, as a trade of accuracy against cost. So the
-  figures of the unseen sets are of data sets that the weights have not met but their author has.
-- **Weak**: flowers, digits and hand signs are at chance (ImageNet's classes say nothing about them); textures, sketches,
-  cartoons and paintings stay under three times chance; words that mean little to ImageNet.
+- **Choice of the settings**: the fit sees no picture, its settings are not as clean. Threshold, ridge and the weight of
+  hypernyms were compared on held-out class names (200 classes and a quarter of the hypernyms left out, four draws, pseudo
+  pictures), where neighbouring values differ by less than the noise, and two of the criteria disagreed on the threshold (4.5
+  and 9). Before that, accuracies on the pictures below had been looked at: that a threshold helps at all, its range, and the
+  size of the pseudo pictures' noise come from there. The resolution was chosen on pictures too, as a trade of accuracy against
+  cost. So the unseen sets are data that the weights have not met but the author of the recipe has.
+- **Weak**: digits and hand signs are at chance or below, flowers just above it (ImageNet's classes say nothing about them);
+  textures, sketches, cartoons and paintings stay under three times chance; words that mean little to ImageNet.
 {measured}"""
 
 MEASURED = """
