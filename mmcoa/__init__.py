@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from mmcoa.errors import UserError
     from mmcoa.evaluation.loop import evaluate
     from mmcoa.model.clip import ImageTextModel
-    from mmcoa.model.loading import load_model, save_checkpoint
+    from mmcoa.model.loading import load_model
+    from mmcoa.model.saving import save_checkpoint
     from mmcoa.threat import ThreatModel, parse_epsilon
     from mmcoa.training.loop import TrainConfig, train
 
@@ -24,7 +25,7 @@ __version__ = "0.1.0"
 # Loaded at first use: `mmcoa status` and the lists must not wait for torch.
 _EXPORTS = {
     "load_model": "mmcoa.model.loading",
-    "save_checkpoint": "mmcoa.model.loading",
+    "save_checkpoint": "mmcoa.model.saving",
     "ImageTextModel": "mmcoa.model.clip",
     "load_dataset": "mmcoa.datasets",
     "Dataset": "mmcoa.datasets.dataset",

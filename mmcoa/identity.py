@@ -12,6 +12,7 @@ from pathlib import Path
 from mmcoa import defenses, versions
 from mmcoa.attacks import catalog
 from mmcoa.datasets.records import records
+from mmcoa.model import lite
 from mmcoa.store.files import digest, file_digest
 
 MARKER = "cell.json"  # in a study's checkpoint folder: which cell made it
@@ -39,6 +40,8 @@ def model(name):
 
     A name of open_clip or the hub stands for itself: its weights are published under it.
     """
+    if name == lite.NAME:
+        return f"name:{name} {lite.VERSION}"  # built anywhere from the same packages
     folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
     if folder is None:
         return f"name:{name}"

@@ -80,4 +80,5 @@ def test_nothing_unpickles():
             path.name == "archives.py"
         ):  # the one place that unpacks; tests/datasets/test_download.py tries to get out of its folder
             text = text.replace('opened.extractall(folder, filter="data")', "").replace("opened.extractall(folder)", "", 1)
+        text = text.replace("torch.load(io.BytesIO(read(IMAGE)), weights_only=True)", "")  # tensors alone, of a recorded sha256
         assert not any(word in text for word in forbidden), path

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "attacks": (*LEAVES, "model"),
     "datasets": (*LEAVES, "attacks.words", "attacks.wordnet", "attacks.candidates"),  # captions vary by candidate words
     "defenses": (*LEAVES, "attacks", "model"),
-    "identity": (*LEAVES, "attacks.catalog", "defenses", "datasets.records"),
+    "identity": (*LEAVES, "attacks.catalog", "defenses", "datasets.records", "model.lite"),
     "training": (*LEAVES, "attacks", "datasets", "defenses", "model"),
     "evaluation": (*LEAVES, "attacks", "datasets", "model"),
     "study": (*LEAVES, *LIBRARY, "console", "identity"),

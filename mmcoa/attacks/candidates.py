@@ -24,6 +24,8 @@ import torch.nn.functional as F
 
 from mmcoa.attacks.words import STOP_WORDS
 from mmcoa.errors import UserError, unknown
+from mmcoa.model import hf_text
+from mmcoa.model.clip import token_counts
 
 TABLES = ("train", "eval", "synonyms")
 PER_WORD = 10
@@ -85,17 +87,18 @@ class Neighbours:
     """Nearest whole-word tokens (cosine) in a model's token embedding; a word of several tokens counts as their mean."""
 
     def __init__(self, model):
-        tower = model.clip if hasattr(model.clip, "token_embedding") else model.clip.text
-        if not hasattr(tower, "token_embedding"):
+        embedding = hf_text.token_embedding(model.clip)
+        if embedding is None:
             raise UserError(
                 f"candidate source 'neighbours' needs a token embedding, which '{model.name}' lacks; use table:eval"
             )
-        self.embedding, self.tokenizer = tower.token_embedding.weight.detach(), model.tokenizer
-        spelled = _vocabulary(model.tokenizer)
+        self.embedding, self.model = embedding.weight.detach(), model
+        # CLIP marks the last piece of a word, word pieces all but the first: a whole word ends so, or has no mark.
+        whole = r"[a-z]{3,}" if hf_text.is_hf(model.clip) else r"[a-z]{3,}</w>"
         self.words = {
             token.removesuffix("</w>"): i
-            for i, token in spelled.items()
-            if re.fullmatch(r"[a-z]{3,}</w>", token) and token.removesuffix("</w>") not in STOP_WORDS
+            for i, token in _vocabulary(model.tokenizer).items()
+            if re.fullmatch(whole, token) and token.removesuffix("</w>") not in STOP_WORDS
         }
         if not self.words:
             raise UserError(
@@ -112,9 +115,9 @@ class Neighbours:
         return self.found[word]
 
     def _search(self, word):
-        tokens = self.tokenizer([word])[0]
-        length = int(tokens.argmax())  # the end token has the largest id
-        query = F.normalize(self.embedding[tokens[1:length].to(self.embedding.device)].float().mean(dim=0), dim=0)
+        tokens = self.model.tokenizer([word])
+        pieces = tokens[0, 1 : int(token_counts(self.model, tokens)) - 1]  # between the start and the end token
+        query = F.normalize(self.embedding[pieces.to(self.embedding.device)].float().mean(dim=0), dim=0)
         order = torch.argsort(self.unit @ query, descending=True)[: 3 * PER_WORD].tolist()
         near = (self.names[i] for i in order)
         return [name for name in near if name not in (word, word + "s", word.removesuffix("s"))][:PER_WORD]

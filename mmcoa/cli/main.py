@@ -11,6 +11,7 @@ from mmcoa.cli import candidates as cli_candidates
 from mmcoa.cli import data as cli_data
 from mmcoa.cli import study as cli_study
 from mmcoa.cli import training as cli_training
+from mmcoa.cli.building import built
 from mmcoa.console import console, fail, print_rows, print_table, progress_bar
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.store.files import write_json
@@ -39,6 +40,7 @@ def models():
         ["model", "what"],
         [
             *([name, f"embedded; {summary(name)}"] for name in embedded_names()),
+            ["lite-clip", "ImageNet's EfficientNet-Lite0 and MiniLM, 128 px; built once into the cache (extra `lite`)"],
             ["DIR", "a checkpoint folder written by `mmcoa train`"],
             ["ARCH/PRETRAINED", "any pair of open_clip, such as ViT-B-32/openai (downloads the weights)"],
             ["hf-hub:OWNER/NAME", "an open_clip model on the Hugging Face hub (downloads the weights)"],
@@ -154,7 +156,7 @@ def evaluate(
     tune_allocator()
     use_root(root)
     check_split(find_dataset(dataset), split)
-    loaded = load_model(model, device, resize, precision)
+    loaded = load_model(built(model), device, resize, precision)
     reading = dict(template=template, prompts=prompts, transform=transform, image_size=loaded.image_size[0])
     reading |= dict(skip_unreadable=skip_unreadable)
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)

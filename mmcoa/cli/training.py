@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mmcoa.cli.building import built
 from mmcoa.console import console
 from mmcoa.datasets.place import use_root
 from mmcoa.defenses import choose, no_such_setting, record
@@ -80,7 +81,7 @@ def train(
         left = row["seconds"] / (step + 1) * (total - step - 1)
         console.print(f"step {step + 1}/{total}  {numbers}  {left:.0f} s left", highlight=False, soft_wrap=True)
 
-    folder = fine_tune(choose(defense, own), model, dataset, output, config, device=device, progress=report)
+    folder = fine_tune(choose(defense, own), built(model), dataset, output, config, device=device, progress=report)
     console.print(f"checkpoint in {folder}", soft_wrap=True)
 
 

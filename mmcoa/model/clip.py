@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.model import towers
+from mmcoa.model import hf_text, towers
 
 # Anti-aliased or not. `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
 RESIZE = {"openclip": True, "reference": False}
@@ -131,6 +131,8 @@ class ImageTextModel(nn.Module):
 
     def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Token ids int64 [C, L] -> embeddings [C, D] in the text tower's precision."""
+        if hf_text.is_hf(self.clip):
+            tokens = hf_text.without_padding(self.clip, tokens)
         encode = functools.partial(towers.encode_text, self.clip) if towers.text_is_plain(self.clip) else self.clip.encode_text
         if self.text_precision == "fp32":
             return encode(tokens)
@@ -180,9 +182,16 @@ def check_prompts(model: ImageTextModel, prompts: Sequence[str]) -> None:
     """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count."""
     tokens = model.tokenizer(list(prompts))
     length = tokens.shape[1]
-    for index in (tokens.argmax(dim=1) == length - 1).nonzero()[:, 0].tolist():  # the end token stands last: perhaps cut
-        needed = int(model.tokenizer([prompts[index]], context_length=4 * length).argmax()) + 1
+    for index in (token_counts(model, tokens) == length).nonzero()[:, 0].tolist():  # the end token stands last: perhaps cut
+        needed = int(token_counts(model, model.tokenizer([prompts[index]], context_length=4 * length)))
         if needed > length:
             raise UserError(
                 f"prompt of {needed} tokens, more than the {length} of '{model.name}': '{prompts[index][:60]}...'; shorten it"
             )
+
+
+def token_counts(model, tokens):
+    """Tokens of each prompt, the end token counted, int64 [C]: CLIP's end token has the largest id."""
+    if hf_text.is_hf(model.clip):
+        return (tokens != model.clip.text.config.pad_token_id).sum(dim=1)
+    return tokens.argmax(dim=1) + 1

@@ -4,7 +4,8 @@ import torch
 
 from mmcoa.errors import UserError
 from mmcoa.model.clip import plain_state
-from mmcoa.model.loading import load_model, save_checkpoint
+from mmcoa.model.loading import load_model
+from mmcoa.model.saving import save_checkpoint
 
 
 @torch.no_grad()

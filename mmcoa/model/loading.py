@@ -5,16 +5,16 @@ Architectures and weights come from open_clip; a checkpoint written here loads t
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.model.clip import ImageTextModel, plain_state
+from mmcoa.model import hf_text, lite
+from mmcoa.model.clip import ImageTextModel
 from mmcoa.model.embedded import embedded_folder, embedded_names
 
 
@@ -24,8 +24,8 @@ def load_model(
     """Load a model by name.
 
     Arguments:
-        name: an embedded model, such as `openmoji-clip`; a checkpoint folder; `ARCH/PRETRAINED` of open_clip, such as
-            `ViT-B-32/openai`; or `hf-hub:OWNER/NAME`.
+        name: an embedded model, such as `openmoji-clip`; `lite-clip` (extra `lite`; built at first use); a checkpoint folder;
+            `ARCH/PRETRAINED` of open_clip, such as `ViT-B-32/openai`; or `hf-hub:OWNER/NAME`.
         device: `cpu`, `cuda`, ... or `auto`.
         resize, precision: see `ImageTextModel`.
 
@@ -35,13 +35,17 @@ def load_model(
     device = resolve_device(device)
     if name in embedded_names():
         return _load_folder(embedded_folder(name), name, device, resize, precision)
+    if name == lite.NAME:
+        from mmcoa.model.lite.build import lite_folder  # for those who ask for it
+
+        return _load_folder(lite_folder(), name, device, resize, precision)
     if Path(name).is_dir():
         return _load_folder(Path(name), None, device, resize, precision)
     architecture, _, pretrained = name.rpartition("/")
     if name.startswith("hf-hub:"):
         architecture, pretrained = name, None
     elif architecture not in open_clip.list_models():
-        known = [*embedded_names(), *(f"{a}/{t}" for a, t in open_clip.list_pretrained())]
+        known = [*embedded_names(), lite.NAME, *(f"{a}/{t}" for a, t in open_clip.list_pretrained())]
         if "/" in name and Path(name).parent.is_dir():
             raise UserError(f"no checkpoint folder '{name}' (expected model.safetensors and open_clip_config.json in it)")
         raise unknown("model", name, known)
@@ -102,7 +106,7 @@ def _load_folder(folder: Path, name: str | None, device: torch.device, resize: s
                 f"{folder / file} is missing; a checkpoint folder holds model.safetensors and open_clip_config.json"
             )
     try:
-        config = json.loads((folder / "open_clip_config.json").read_text())
+        config = hf_text.located(json.loads((folder / "open_clip_config.json").read_text()), folder)
         weights = load_file(folder / "model.safetensors")
         clip = _build(config["model_cfg"])
         clip.load_state_dict({key: value.float() for key, value in weights.items()})
@@ -119,43 +123,18 @@ def _build(model_cfg: dict[str, Any]) -> open_clip.CLIP | open_clip.CustomTextCL
     """open_clip model of a `model_cfg`, random weights."""
     model_cfg = json.loads(json.dumps(model_cfg))
     custom = model_cfg.pop("custom_text", False) or "hf_model_name" in model_cfg["text_cfg"]
-    return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**model_cfg)
+    clip = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**model_cfg)
+    if "timm_model_name" in model_cfg["vision_cfg"]:  # convolutions are faster so, and carry the layout on from their weights
+        clip.visual.to(memory_format=torch.channels_last)
+    return clip
 
 
 def create_model(folder: str | Path, seed: int = 0, name: str | None = None) -> ImageTextModel:
     """An untrained model of the configuration and tokenizer in `folder`, weights drawn with `seed`."""
     folder = Path(folder)
-    config = json.loads((folder / "open_clip_config.json").read_text())
+    config = hf_text.located(json.loads((folder / "open_clip_config.json").read_text()), folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clip = _build(config["model_cfg"])
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     return ImageTextModel(clip, tokenizer, name or folder.name, config)
-
-
-def save_checkpoint(
-    model: ImageTextModel, folder: str | Path, metadata: dict[str, Any] | None = None, dtype: torch.dtype = torch.float32
-) -> Path:
-    """Write `folder` so that `open_clip.create_model("local-dir:FOLDER")` loads it; whole or not at all.
-
-    Writes model.safetensors (in `dtype`), open_clip_config.json, the tokenizer's files and our own mmcoa.json.
-    """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    weights = {key: value.to("cpu", dtype).contiguous().clone() for key, value in plain_state(model.clip).items()}
-    save_file(weights, temporary / "model.safetensors")
-    (temporary / "open_clip_config.json").write_text(json.dumps(model.config, indent=2))
-    if hasattr(model.tokenizer, "save_pretrained"):
-        model.tokenizer.save_pretrained(temporary)
-    (temporary / "mmcoa.json").write_text(json.dumps(metadata or model.metadata, indent=2))
-    temporary.chmod(0o755)  # temporary files are private: a checkpoint is for everyone whom the umask lets
-    (temporary / "model.safetensors").chmod(0o644)
-    if not folder.exists():
-        temporary.rename(folder)
-        return folder
-    # Other files of the folder (logs, training state) stay. mmcoa.json comes last: it says that the checkpoint is whole.
-    for path in sorted(temporary.iterdir(), key=lambda path: path.name == "mmcoa.json"):
-        path.replace(folder / path.name)
-    temporary.rmdir()
-    return folder

@@ -14,6 +14,7 @@ from mmcoa.datasets.place import NO_ROOT, data_root, locate
 from mmcoa.datasets.records import records
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.identity import asset
+from mmcoa.model import lite
 
 ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the least
 
@@ -90,6 +91,8 @@ def gigabytes_of(config):
 
 def missing_model(name):
     """Why a base model cannot be loaded, as far as that is known without loading it."""
+    if name == lite.NAME:
+        return ""
     folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
     if folder is not None:
         lacks = [file for file in ("model.safetensors", "open_clip_config.json") if not (folder / file).is_file()]

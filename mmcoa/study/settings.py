@@ -7,7 +7,6 @@ import functools
 import re
 from dataclasses import fields
 from fractions import Fraction
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +25,8 @@ from mmcoa import defenses
 from mmcoa.attacks import catalog
 from mmcoa.datasets.records import records as dataset_records
 from mmcoa.errors import UserError, unknown
+from mmcoa.model import lite
+from mmcoa.model.embedded import embedded_names
 from mmcoa.prompts import PRESETS as PROMPT_PRESETS
 from mmcoa.threat import PRESETS, ThreatModel, format_epsilon, parse_epsilon
 from mmcoa.training import config as training
@@ -71,7 +72,7 @@ def _known(kind, names, prefix=(), suffix=()):
 
 def base_model(name):
     """Embedded, a folder on disk, open_clip's ARCH/TAG or a hub name: the last two are checked when they are loaded."""
-    embedded = [p.name for p in files("mmcoa.assets").iterdir() if p.is_dir() and (p / "open_clip_config.json").is_file()]
+    embedded = [*embedded_names(), lite.NAME]
     if name not in embedded and "/" not in name and not Path(name).is_dir():
         raise unknown("model", name, embedded)
     return name

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from mmcoa import defenses
 from mmcoa.distributed import average_gradients, join, mean_over_processes
 from mmcoa.errors import UserError
-from mmcoa.model.loading import save_checkpoint
+from mmcoa.model.saving import save_checkpoint
 from mmcoa.store.files import digest
 from mmcoa.training import heldout
 from mmcoa.training.checkpoint import TrainingState

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mmcoa.model.loading import save_checkpoint
+from mmcoa.model.saving import save_checkpoint
 from mmcoa.store.files import write_text
 from mmcoa.threat import ThreatModel
 

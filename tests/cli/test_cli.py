@@ -95,7 +95,7 @@ def test_lists_and_status_do_not_wait_for_torch():
 def test_a_loss_that_is_not_finite_is_one_line(call, tmp_path, tiny):
     import torch
 
-    from mmcoa.model.loading import save_checkpoint
+    from mmcoa.model.saving import save_checkpoint
 
     with torch.no_grad():
         tiny.clip.visual.proj.fill_(float("nan"))
@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_finite_is_one_line(call, tmp_path, tiny):
 
 
 def test_train_then_evaluate(call, tmp_path, tiny):
-    from mmcoa.model.loading import save_checkpoint
+    from mmcoa.model.saving import save_checkpoint
 
     base, new, rows = tmp_path / "base", tmp_path / "new", tmp_path / "rows.json"
     save_checkpoint(tiny, base, {"name": "tiny-clip"})
@@ -140,7 +140,7 @@ def test_train_then_evaluate(call, tmp_path, tiny):
 
 
 def test_several_epsilons(call, tmp_path, tiny):
-    from mmcoa.model.loading import save_checkpoint
+    from mmcoa.model.saving import save_checkpoint
 
     save_checkpoint(tiny, tmp_path / "base", {"name": "tiny-clip"})
     arguments = (

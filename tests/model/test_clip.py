@@ -9,7 +9,8 @@ from PIL import Image
 import mmcoa
 from mmcoa.errors import UserError
 from mmcoa.model import towers
-from mmcoa.model.loading import embedded_folder, save_checkpoint
+from mmcoa.model.loading import embedded_folder
+from mmcoa.model.saving import save_checkpoint
 
 
 def test_embeddings_are_unit_vectors_and_differentiable(tiny):

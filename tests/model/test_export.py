@@ -10,7 +10,8 @@ import mmcoa
 from mmcoa.errors import UserError
 from mmcoa.model.export import export, to_transformers
 from mmcoa.model.interpolation import interpolate, interpolate_checkpoints
-from mmcoa.model.loading import create_model, load_model, save_checkpoint
+from mmcoa.model.loading import create_model, load_model
+from mmcoa.model.saving import save_checkpoint
 
 
 def test_transformers_gives_the_same_embeddings(embedded, birds, tmp_path):

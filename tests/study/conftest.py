@@ -13,7 +13,8 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, tiny_folder):
     """Checkpoint folder of a random one-layer CLIP."""
-    from mmcoa.model.loading import create_model, save_checkpoint
+    from mmcoa.model.loading import create_model
+    from mmcoa.model.saving import save_checkpoint
 
     metadata = {"name": "tiny", "epsilon": "2/255", "train_defaults": {"lr": 1e-3, "steps": 2, "batch_size": 4, "warmup": 1}}
     return save_checkpoint(create_model(tiny_folder), tmp_path_factory.mktemp("base") / "tiny", metadata)

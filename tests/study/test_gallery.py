@@ -12,7 +12,8 @@ from PIL import Image
 
 from mmcoa.errors import UserError
 from mmcoa.identity import MARKER
-from mmcoa.model.loading import create_model, save_checkpoint
+from mmcoa.model.loading import create_model
+from mmcoa.model.saving import save_checkpoint
 from mmcoa.store import packed
 from mmcoa.study.compute import run_spec
 from mmcoa.study.gallery import choice, compute, sheets, showable
