@@ -121,17 +121,17 @@ TEXT = ("candidate_source", "text_budget", "beam", "text_score", "attackable", "
 SAID = {*IMAGE, *TEXT, "apgd_steps", "queries", "seed"}
 
 
-def in_words(used):
+def in_words(used: dict[str, Any]):
     """One sentence about {field: value} of a threat model; fields that are not used are not spoken of, the seed never."""
     image, text = _image_words(used), _text_words(used)
     others = [f"{name.replace('_', ' ')} {value}" for name, value in used.items() if name not in SAID]
     return "; ".join(", ".join(words) for words in (image, text, others) if words)
 
 
-def _image_words(used):
+def _image_words(used: dict[str, Any]):
     words = []
     if "epsilon" in used:
-        norm = {"linf": "l_inf ", "l2": "l_2 "}.get(used.get("norm"), "")
+        norm = {"linf": "l_inf ", "l2": "l_2 "}.get(str(used.get("norm")), "")
         space = f" in {used['attacked_space']} pixels" if "attacked_space" in used else ""
         words.append(f"{norm}ball of {format_epsilon(used['epsilon'])}{space}")
     if "steps" in used:
@@ -150,7 +150,7 @@ def _image_words(used):
     return words
 
 
-def _text_words(used):
+def _text_words(used: dict[str, Any]):
     words = []
     if "text_budget" in used:
         count = "one word" if used["text_budget"] == 1 else f"at most {used['text_budget']} words"
@@ -168,7 +168,7 @@ def _text_words(used):
     return words
 
 
-def _counted(number, one, several=None):
+def _counted(number: int, one: str, several: str | None = None):
     """`1 step`, `1,000 queries`."""
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 

@@ -5,8 +5,10 @@ Filled from the records in `image/` and `protocol/`, which are read as text: lis
 
 import ast
 import importlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from mmcoa.attacks import image, protocol
 from mmcoa.errors import UserError, unknown
@@ -73,14 +75,14 @@ class Attack:
         """The module of its file, with the function `attack` or `prompts`."""
         return importlib.import_module(self.module)
 
-    def under(self, threat):
+    def under(self, threat: ThreatModel) -> ThreatModel:
         """The threat model as this attack takes it: with its preset, and what it fixes."""
         threat = preset(threat, self.preset)
         values = {name: getattr(threat, value) if value in FIELDS else value for name, value in self.fixed.items()}
         values |= {name: value for name, value in self.default.items() if not getattr(threat, name)}
         return threat.changed(**values)
 
-    def settings(self, threat, parts=None, classes=None):
+    def settings(self, threat: ThreatModel, parts: Sequence[str] | None = None, classes: int | None = None) -> dict[str, Any]:
         """{field: value} of what it uses of a threat model; `parts`, `classes`: where some are left out, of the data set.
 
         Of a worst case what its parts use: where their values differ, the largest number, or all words joined by `and`.
@@ -95,20 +97,20 @@ class Attack:
             used["targets"] = min(used["targets"], classes - 1)
         return used
 
-    def describe(self, threat, parts=None, classes=None):
+    def describe(self, threat: ThreatModel, parts: Sequence[str] | None = None, classes: int | None = None) -> str:
         """One sentence about what the adversary may do here; arguments as `settings`."""
         words = in_words(self.settings(threat, parts, classes)) or self.summary
         return f"worst case of {_listed(parts or self.parts)}: {words}" if self.parts else words
 
 
-def find(name):
+def find(name: str) -> Attack:
     """The `Attack` of that name; `UserError` with the nearest names otherwise."""
     if name not in ATTACKS:
         raise unknown("attack", name, ATTACKS)
     return ATTACKS[name]
 
 
-def usable_parts(attack, classes, joint=True):
+def usable_parts(attack: Attack, classes: int, joint: bool = True) -> tuple[str, ...]:
     """Parts of an attack that exist for a data set: of so many classes (trap I6); joint: with a train split to learn from."""
     usable = []
     for part in map(find, attack.parts or (attack.name,)):
@@ -119,7 +121,7 @@ def usable_parts(attack, classes, joint=True):
     return tuple(usable)
 
 
-def versions(names):
+def versions(names: Iterable[str]) -> dict[str, int]:
     """{name: version} of attacks and of all that their outcomes rest on: parts, stand-ins, searches, prompts."""
     found, open_ends = {}, list(names)
     while open_ends:
@@ -131,7 +133,7 @@ def versions(names):
     return {name: found[name] for name in sorted(found)}
 
 
-def collect():
+def collect() -> dict[str, Attack]:
     """{name: Attack} from all files, in the order of lists. Raises `UserError` for a record that is none."""
     found = {}
     for package in PACKAGES:
@@ -144,14 +146,14 @@ def collect():
     return {attack.name: attack for attack in sorted(whole, key=lambda attack: (attack.order, attack.name))}
 
 
-def read(path, module):
+def read(path: str | Path, module: str) -> Attack:
     """The `Attack` that a file's record states, by itself; `UserError` where there is none or it does not fit."""
     body = ast.parse(Path(path).read_text(encoding="utf8")).body
     calls = [node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ATTACK"]
     if len(calls) != 1 or not isinstance(calls[0], ast.Call):
         raise UserError(f"{path}: an attack's file assigns ATTACK = dict(name=..., ...) once; see mmcoa/attacks/__init__.py")
     try:
-        record = {item.arg: ast.literal_eval(item.value) for item in calls[0].keywords}
+        record = {str(item.arg): ast.literal_eval(item.value) for item in calls[0].keywords}
         attack = Attack(**record, module=module, path=str(path))
     except (ValueError, TypeError) as error:  # no literal; a key that is unknown or missing
         raise UserError(f"{path}: record of an attack: {str(error).replace('Attack.__init__() ', '')}") from error
@@ -162,7 +164,7 @@ def read(path, module):
     return replace(attack, line=line, image=attack.name if searches else attack.image)
 
 
-def _with_what_is_behind(attack, found):
+def _with_what_is_behind(attack: Attack, found: dict[str, Attack]) -> Attack:
     """The attack with what its search, its prompts and its parts use and fix."""
     names = [name for name in (attack.image, attack.sees, attack.judged, *attack.parts) if name not in (None, attack.name)]
     for name in [*names, *([attack.stand_in] if attack.stand_in else [])]:
@@ -186,7 +188,7 @@ def _with_what_is_behind(attack, found):
     )
 
 
-def _together(values):
+def _together(values: list[Any]) -> Any:
     """One value for several parts."""
     distinct = list(dict.fromkeys(values))
     if len(distinct) == 1:
@@ -194,7 +196,7 @@ def _together(values):
     return " and ".join(sorted(distinct)) if all(isinstance(value, str) for value in distinct) else max(distinct)
 
 
-def _listed(names):
+def _listed(names: Sequence[str]) -> str:
     """`a, b and c`."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

@@ -7,10 +7,14 @@ and is not attacked (trap I8); one that is broken leaves the search. Text featur
 batch, so memory does not grow with the data set, and finished batches are kept on disk where `resume` names a folder.
 """
 
+# pyright: reportMissingParameterType=false
+
 import functools
 import itertools
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -19,14 +23,15 @@ import torch.nn.functional as F
 from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
 from mmcoa.attacks.multimodal import AttackedBatch, whole_searches
 from mmcoa.attacks.text import TextAttack
+from mmcoa.datasets.dataset import Dataset
 from mmcoa.errors import UserError
 from mmcoa.evaluation.outcomes import Journal
 from mmcoa.evaluation.rows import make_row
 from mmcoa.evaluation.self_checks import self_check, verdict
-from mmcoa.model.clip import check_prompts
+from mmcoa.model.clip import ImageTextModel, check_prompts
 from mmcoa.model.loading import frozen_model
 from mmcoa.runtime import release_memory
-from mmcoa.threat import default_threat
+from mmcoa.threat import ThreatModel, default_threat
 from mmcoa.versions import EVALUATION
 
 DEFAULT = ("clean", "image", "text", "multimodal")
@@ -50,8 +55,16 @@ class Evaluation(list):
 
 
 def evaluate(
-    model, dataset, attacks=DEFAULT, threat=None, batch_size=None, progress=None, attacker=None, resume=None, check=None
-):  # fmt: skip
+    model: ImageTextModel,
+    dataset: Dataset,
+    attacks: Iterable[str] = DEFAULT,
+    threat: ThreatModel | Sequence[ThreatModel] | None = None,
+    batch_size: int | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    attacker: Dataset | None = None,
+    resume: str | Path | None = None,
+    check: Dataset | None = None,
+) -> Evaluation:
     """Accuracy of a model on a data set under attacks.
 
     Arguments:
@@ -68,7 +81,8 @@ def evaluate(
 
     Returns an `Evaluation`. Raises `UserError` for an unknown attack, an empty data set, labels or prompts that do not fit.
     """
-    threats = list(threat) if isinstance(threat, list | tuple) else [threat or default_threat(model)]
+    given = threat or default_threat(model)
+    threats = [given] if isinstance(given, ThreatModel) else list(given)
     asked = [find(name) for name in dict.fromkeys(attacks)]
     check_dataset(model, dataset)
     model.requires_grad_(False)

@@ -190,7 +190,7 @@ def check_prompts(model: ImageTextModel, prompts: Sequence[str]) -> None:
             )
 
 
-def token_counts(model, tokens):
+def token_counts(model: "ImageTextModel", tokens: torch.Tensor) -> torch.Tensor:
     """Tokens of each prompt, the end token counted, int64 [C]: CLIP's end token has the largest id."""
     if hf_text.is_hf(model.clip):
         return (tokens != model.clip.text.config.pad_token_id).sum(dim=1)

@@ -9,12 +9,12 @@ from pathlib import Path
 LARGEST = 10e6  # bytes that a repository of results should hold of one model
 
 
-def place(results, name):
+def place(results: str | Path, name: str):
     """Where the checkpoint of a base model is kept; `results` is results/STUDY."""
     return Path(results) / "models" / name
 
 
-def keep(folder, results, name):
+def keep(folder: str | Path, results: str | Path, name: str):
     """Copy a base model's checkpoint folder to its place, if it is small. Returns whether it was."""
     target = place(results, name)
     shutil.rmtree(target, ignore_errors=True)  # of an outdated cell

@@ -12,8 +12,10 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from mmcoa.errors import UserError
 from mmcoa.store.files import write_atomic, write_text
@@ -23,12 +25,19 @@ VERSIONS = {"torch": "torch", "open_clip": "open_clip_torch", "mmcoa": "mmcoa"}
 NEEDED = {"identity", "kind", "rows", "provenance"}  # keys that every record has
 
 
-def record_path(folder, cell_id):
+def record_path(folder: str | Path, cell_id: str):
     """Where the record of a cell lies; `folder` is runs/STUDY."""
     return Path(folder) / "cells" / f"{cell_id}.json"
 
 
-def write_record(folder, cell, provenance, rows=(), changes=(), **more):
+def write_record(
+    folder: str | Path,
+    cell: Any,
+    provenance: dict[str, Any],
+    rows: Iterable[dict] = (),
+    changes: Iterable[dict] = (),
+    **more: Any,
+) -> Path:
     """Write the record of a finished cell."""
     record = {"schema_version": SCHEMA_VERSION, "kind": cell.kind, "cell": cell.id, "entry": cell.entry}
     record |= {"identity": cell.identity, "versions": cell.versions, "parameters": cell.parameters, "inputs": cell.inputs}
@@ -36,10 +45,10 @@ def write_record(folder, cell, provenance, rows=(), changes=(), **more):
     return write_text(record_path(folder, cell.id), lined(record))
 
 
-def lined(record):
+def lined(record: dict[str, Any]):
     """JSON of a record, one line a key and one line an item of a list: a person can read it, and compare two."""
 
-    def value(item):
+    def value(item: Any):
         if not isinstance(item, list) or not item:
             return json.dumps(item)
         return "[\n  " + ",\n  ".join(json.dumps(each) for each in item) + "\n ]"
@@ -47,7 +56,7 @@ def lined(record):
     return "{\n " + ",\n ".join(f"{json.dumps(key)}: {value(item)}" for key, item in record.items()) + "\n}\n"
 
 
-def read_record(folder, cell_id):
+def read_record(folder: str | Path, cell_id: str):
     """The record of a cell, None where there is none. Raises `UserError` where the file is damaged."""
     path = record_path(folder, cell_id)
     try:
@@ -61,14 +70,14 @@ def read_record(folder, cell_id):
     return record
 
 
-def write_outcomes(outcomes, folder, cell_id):
+def write_outcomes(outcomes: Any, folder: str | Path, cell_id: str):
     """Per-sample outcomes beside the record: CELL.parquet, or CELL.npz on a machine without pyarrow."""
     path = record_path(folder, cell_id)
     if importlib.util.find_spec("pyarrow"):
         return write_atomic(path.with_suffix(".parquet"), lambda temporary: outcomes.to_parquet(temporary, index=False))
     import numpy as np
 
-    def write(temporary):
+    def write(temporary: Path):
         with temporary.open("wb") as file:
             # Names of attacks as plain text: numpy would pickle objects.
             columns = {name: column.to_numpy() for name, column in outcomes.items()}
@@ -78,7 +87,7 @@ def write_outcomes(outcomes, folder, cell_id):
     return write_atomic(path.with_suffix(".npz"), write)
 
 
-def read_outcomes(folder, cell_id):
+def read_outcomes(folder: str | Path, cell_id: str):
     """Stored per-sample outcomes of a cell, a DataFrame. Raises `UserError` where they are missing or damaged."""
     import numpy as np
     import pandas as pd
@@ -95,12 +104,12 @@ def read_outcomes(folder, cell_id):
         ) from error
 
 
-def write_log(log, folder, cell_id):
+def write_log(log: str | Path, folder: str | Path, cell_id: str):
     """The log of a training beside its record."""
     return write_atomic(record_path(folder, cell_id).with_suffix(".csv"), lambda path: shutil.copyfile(log, path))
 
 
-def provenance(started, seconds, seed, device, threads, hardware=None):
+def provenance(started: float, seconds: float, seed: int | None, device: str, threads: int, hardware: str | None = None):
     """Where and from what a result was computed. `started`: POSIX seconds; `seconds`: duration; `hardware`: name of the GPU."""
     commit, dirty = git_state()
     return ({"hardware": hardware} if hardware else {}) | {
@@ -115,7 +124,7 @@ def provenance(started, seconds, seed, device, threads, hardware=None):
     }
 
 
-def _version(distribution):
+def _version(distribution: str):
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -135,7 +144,7 @@ def git_state():
         return os.environ["MMCOA_COMMIT"], None
     package = Path(__file__).parents[1]
 
-    def git(*arguments):
+    def git(*arguments: str):
         command = ["git", "-C", str(package), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
@@ -148,6 +157,6 @@ def git_state():
         return None, None
 
 
-def seconds_of(record):
+def seconds_of(record: dict[str, Any]):
     """Seconds that a cell took, with those of sittings before the one that finished it where a training says so."""
     return max(record["provenance"]["seconds"], (record.get("training") or {}).get("seconds") or 0)

@@ -8,22 +8,31 @@ Everything random is a function of (seed, step): batches, random starts of the i
 checkpoint of weights and optimiser, and on one machine with one thread count ends in the same bits.
 """
 
+# pyright: reportMissingParameterType=false, reportIndexIssue=false, reportOptionalMemberAccess=false
+# pyright: reportPossiblyUnboundVariable=false, reportArgumentType=false, reportAttributeAccessIssue=false
+
 import json
 import logging
 import math
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
 from mmcoa import defenses
+from mmcoa.datasets.batches import Batch
+from mmcoa.datasets.dataset import Dataset
 from mmcoa.distributed import average_gradients, join, mean_over_processes
 from mmcoa.errors import UserError
+from mmcoa.model.clip import ImageTextModel
 from mmcoa.model.saving import save_checkpoint
 from mmcoa.store.files import digest
+from mmcoa.threat import ThreatModel
 from mmcoa.training import heldout
 from mmcoa.training.checkpoint import TrainingState
 from mmcoa.training.config import TrainConfig
@@ -38,9 +47,19 @@ messages = logging.getLogger(__name__)
 
 
 def train(
-    model, source, defense, config, output, *, threat=None, frozen=None, held_out=None, metadata=None, progress=None,
-    optimizer=make_optimizer,
-):  # fmt: skip
+    model: ImageTextModel,
+    source: Callable[[int], Batch],
+    defense: str | defenses.Defence,
+    config: TrainConfig,
+    output: str | Path,
+    *,
+    threat: ThreatModel | None = None,
+    frozen: ImageTextModel | None = None,
+    held_out: Dataset | None = None,
+    metadata: dict[str, Any] | None = None,
+    progress: Callable[[int, int, dict], object] | None = None,
+    optimizer: Callable[..., torch.optim.Optimizer] = make_optimizer,
+) -> Path:
     """Train `model` in place and write a checkpoint folder.
 
     Arguments:
