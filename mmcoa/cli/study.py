@@ -128,7 +128,7 @@ def book(
     summary: Annotated[bool, typer.Option("--summary/--no-summary", help="print the summary table")] = True,
     pdf: Annotated[bool, typer.Option("--pdf", help="print it as one PDF too; needs Chromium or Chrome")] = False,
 ):
-    """Build the report of a study; only what has changed is made again. Example: mmcoa book quick"""
+    """Build the report of a study, what has changed alone. Example: mmcoa book quick"""
     from mmcoa.report.build import build_book
     from mmcoa.report.pdf import find_browser
     from mmcoa.report.publish import add_pdf

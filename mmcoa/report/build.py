@@ -19,12 +19,12 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from mmcoa.errors import UserError
+from mmcoa.errors import UserError, unknown
 from mmcoa.report import imported, sections
 from mmcoa.report import results as stored
 from mmcoa.store.files import digest, file_digest, write_json, write_text
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
-from mmcoa.study.profiles import load_profile
+from mmcoa.study.profiles import load_profile, shipped_profiles
 
 SOURCES, NOTEBOOKS = Path("book"), Path("notebooks")  # in the project's folder, from which the commands run
 STUDY = "openmoji"  # of the published book
@@ -52,9 +52,7 @@ def build_book(study=STUDY, output=None, results="results", variant=None):
     Raises `UserError` where results are missing, where a notebook fails, and with the first warning where a page does not
     build.
     """
-    name = load_profile(study).name if str(study).endswith((".yaml", ".yml")) else str(study)
-    if not (Path(results) / name).is_dir():
-        load_profile(study)  # a name that nobody knows is said to be one, with the nearest
+    name = name_of(study, results)
     if not (SOURCES / "_config.yml").is_file() or not NOTEBOOKS.is_dir():
         raise UserError(f"no {SOURCES}/_config.yml and {NOTEBOOKS}/ here ({Path.cwd()}); run this in the project's folder")
     for package in ("jupyter_book", "myst_nb"):
@@ -66,6 +64,16 @@ def build_book(study=STUDY, output=None, results="results", variant=None):
     make_pages(loaded, folder, results, variant)
     write_contents(folder)
     return render(folder, whole=whole)
+
+
+def name_of(study, results="results"):
+    """The name of a study, given that or the path of its profile. Raises `UserError` with the nearest names for another."""
+    if str(study).endswith((".yaml", ".yml")):
+        return load_profile(study).name
+    known = [*shipped_profiles(), *(path.parent.name for path in Path(results).glob("*/cells.csv"))]
+    if study not in known:
+        raise unknown("study", study, dict.fromkeys(known))
+    return study
 
 
 def copy_sources(folder):

@@ -76,12 +76,12 @@ def read(folder: str | Path) -> Packed:
 
 def _of_entries(folder: Path, entries: list[str]) -> pd.DataFrame:
     """The files of one kind, one after another in the order of the entries; text that repeats comes as categories."""
-    found = [_read_parquet(path) for entry in entries if (path := folder / f"{entry}.parquet").is_file()]
+    columns = OUTCOMES if folder.name == "outcomes" else CHANGES
+    repeated = [name for name in (*POINT, "attack", "broken_by") if name in columns]
+    found = [_read_parquet(path, repeated) for entry in entries if (path := folder / f"{entry}.parquet").is_file()]
     if not found:
-        return pd.DataFrame(columns=list(OUTCOMES if folder.name == "outcomes" else CHANGES))
-    table = pyarrow.concat_tables(found)
-    repeated = [name for name in (*POINT, "attack", "broken_by") if name in table.column_names]
-    return table.to_pandas(categories=repeated)
+        return pd.DataFrame(columns=list(columns))
+    return pyarrow.concat_tables(found).unify_dictionaries().to_pandas()
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -101,9 +101,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].fillna("") for name in TEXT if name in frame.columns})
 
 
-def _read_parquet(path: Path) -> pyarrow.Table:
+def _read_parquet(path: Path, categories: Sequence[str] = ()) -> pyarrow.Table:
     try:
-        return parquet.read_table(path, use_threads=False)
+        return parquet.read_table(path, use_threads=False, read_dictionary=list(categories))
     except (OSError, ValueError) as error:  # pyarrow's own errors are these
         study = path.parent.name if path.name == "logs.parquet" else path.parent.parent.name
         raise UserError(f"damaged results {path} ({error}); write them again with: mmcoa pack {study}") from error

@@ -53,7 +53,7 @@ def test_the_explorer_answers_a_choice(site, open_page):
     pictures = "[...document.querySelectorAll('article img, article svg')].map(e => e.src || e.outerHTML).join()"
     state = f"document.querySelector('article').innerText + {pictures}"
     before = page.evaluate(state)
-    select = page.query_selector("article select")
+    select = page.query_selector("article select:not([disabled])")
     if select:
         values = select.evaluate("select => [...select.options].filter(o => !o.selected && !o.disabled).map(o => o.value)")
         select.select_option(values[0])
