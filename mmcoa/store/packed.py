@@ -14,7 +14,7 @@ again changes its own lines and files alone. ENTRY: a line of `models` in the pr
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
