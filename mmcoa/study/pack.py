@@ -30,6 +30,7 @@ MADE = (
     "seconds",
     "notes",
 )
+ROW = ("model", "entry", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", *POINT[3:], "attack")
 TRAINING = ("seconds", "images", "train_samples", "pictures", "processes", "device", "threads")
 
 
@@ -54,6 +55,7 @@ def pack_plan(plan):
     if not len(frames["cells"]):
         return [], missing
     frames["cells"] = frames["cells"].reindex(columns=[*CELL, *MADE])
+    frames["rows"] = frames["rows"].reindex(columns=list(dict.fromkeys((*ROW, *frames["rows"].columns))))
     for name, columns in (("outcomes", OUTCOMES), ("changes", CHANGES)):
         frames[name] = frames[name].reindex(columns=list(columns))
     return packed.write(plan.results, packed.Packed(**frames)), missing
@@ -82,7 +84,7 @@ def add_record(tables, plan, cell, record):
         pd.DataFrame([line | {"seconds": seconds_of(record), "notes": "; ".join(record.get("notes") or [])}])
     )
     if cell.kind == "evaluate":
-        tables["rows"].append(pd.DataFrame([_row(row) | point | {"cell": cell.id} for row in record["rows"]]))
+        tables["rows"].append(pd.DataFrame([_row(row) | point for row in record["rows"]]))
         tables["outcomes"].append(long_outcomes(read_outcomes(plan.runs, cell.id)).assign(**point))
         tables["changes"].append(pd.DataFrame([change | point for change in record["changes"]]))
         tables["checks"].append(pd.DataFrame([point | check for check in record.get("checks") or []]))
