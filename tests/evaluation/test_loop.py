@@ -136,6 +136,7 @@ def test_defaults_belong_to_the_model(embedded, tiny):
 
 
 SMALL = ThreatModel(epsilon="4/255", steps=3, apgd_steps=4, queries=8, targets=2, attacker_images=21)
+WEAK = SMALL.changed(epsilon="1/255")  # leaves some of the tiny model's answers standing
 
 
 @pytest.fixture(scope="module")
@@ -146,8 +147,20 @@ def attacker():
     return replace(data, images=pixels)
 
 
-def test_every_attack_of_the_catalogue_runs_and_none_helps_the_defender(tiny, small_birds, attacker):
-    everything = evaluate(tiny, small_birds, list(ATTACKS), SMALL, attacker=attacker)
+@pytest.fixture
+def answered(tiny, small_birds):
+    """`small_birds` labelled with what the tiny model says, all but three: most samples are there to be broken.
+
+    The model is made one of double precision: no outcome hangs on rounding.
+    """
+    with torch.no_grad():
+        tiny.double()
+        said = tiny.logits(small_birds.images.double() / 255, tiny.encode_text(small_birds.prompts)).argmax(dim=1)
+    return replace(small_birds, labels=torch.cat([(said[:3] + 1) % 21, said[3:]]))
+
+
+def test_every_attack_of_the_catalogue_runs_and_none_helps_the_defender(tiny, answered, attacker):
+    everything = evaluate(tiny, answered, list(ATTACKS), WEAK, attacker=attacker)
     assert [row["attack"] for row in everything] == list(ATTACKS)
     accuracy = {row["attack"]: row["accuracy"] for row in everything}
     outcomes = everything.outcomes
@@ -159,22 +172,21 @@ def test_every_attack_of_the_catalogue_runs_and_none_helps_the_defender(tiny, sm
         if attack.parts:
             broken = outcomes[~outcomes[f"{name}_correct"]]
             in_turn = ("clean", *attack.parts)
+            assert len(set(broken[f"{name}_broken_by"])) > 2 or len(attack.parts) == 1  # the order of the parts is seen
             first = [next(part for part in in_turn if not sample[f"{part}_correct"]) for _, sample in broken.iterrows()]
             assert broken[f"{name}_broken_by"].tolist() == first
-            assert (
-                set(broken[f"{name}_broken_by"]) <= {"clean", *attack.parts}
-                and (outcomes[f"{name}_broken_by"] == "").sum() == accuracy[name] * 21 / 100
-            )
+            assert ((outcomes[f"{name}_broken_by"] == "") == outcomes[f"{name}_correct"]).all()
+            assert accuracy[name] == pytest.approx(100 * (1 - len(broken) / 21))
     assert accuracy["multimodal"] <= min(accuracy[name] for name in ATTACKS["multimodal"].parts)
     assert (outcomes["pgd_prediction"] == outcomes["image_prediction"]).all()
 
 
 @pytest.mark.parametrize("name,parts", [("multimodal", 6), ("auto", 3)])
-def test_a_worst_case_alone_is_that_of_its_parts(tiny, small_birds, attacker, name, parts):
+def test_a_worst_case_alone_is_that_of_its_parts(tiny, answered, attacker, name, parts):
     """Asked for alone, each part attacks only what still stands; the outcome must be the same."""
     assert len(ATTACKS[name].parts) == parts
-    alone = evaluate(tiny, small_birds, [name], SMALL, attacker=attacker).outcomes
-    together = evaluate(tiny, small_birds, [*ATTACKS[name].parts, name], SMALL, attacker=attacker).outcomes
+    alone = evaluate(tiny, answered, [name], WEAK, attacker=attacker).outcomes
+    together = evaluate(tiny, answered, [*ATTACKS[name].parts, name], WEAK, attacker=attacker).outcomes
     assert alone[f"{name}_correct"].tolist() == together[f"{name}_correct"].tolist()
     every = together[[f"{part}_correct" for part in ATTACKS[name].parts]].all(axis=1)
     assert together[f"{name}_correct"].tolist() == every.tolist()

@@ -24,7 +24,8 @@ from mmcoa.training.loop import train
 from mmcoa.training.pretrain import pretrain
 
 STORED = Path(__file__).with_name("defences.json")
-ATOL = {"logits": 0.02, "losses": 0.003}
+# Measured with AVX2, SSE, AVX-512, AMX, one and two threads: 0.03 logits (scale 100) and 0.0004; changes of the tests: 0.17.
+ATOL = {"logits": 0.08, "losses": 0.003}
 COMMAND = "python -m tests.golden.defences"
 CONFIG = TrainConfig(steps=3, batch_size=12, lr=1e-3, warmup=1, log_every=1)
 THREAT = ThreatModel(epsilon="4/255", steps=2, candidate_source="table:train")
