@@ -10,8 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
+import pandas as pd
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -97,3 +100,23 @@ def test_a_data_set_is_one_entry(copy):
     run("-m", "mmcoa", "evaluate", "--dataset", "own/shapes", "--root", "data", "--attack", "clean", "--output", "rows.json")
     (row,) = json.loads((folder / "rows.json").read_text())
     assert (row["dataset"], row["n"], row["classes"]) == ("own/shapes", 20, 2)
+
+
+def test_a_page_is_one_notebook(tmp_path, monkeypatch):
+    """Run as the book runs its pages, and not again while nothing has changed."""
+    from mmcoa.report import build, results
+
+    parameters = 'name = "quick"  # study\nresults = "results"  # folder of all results\noutput = "."  # of the book'
+    cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(recipe("Add a page", "python"))]
+    page = new_notebook(
+        cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    )
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(page, tmp_path / "notebooks" / "report_seeds.ipynb")
+    monkeypatch.chdir(tmp_path)
+    study, folder = results.load("openmoji", ROOT / "results"), tmp_path / "book"
+    folder.mkdir()
+    assert build.make_pages(study, folder, ROOT / "results") == ["report_seeds"]
+    table = pd.read_csv(folder / "tables" / "seeds.csv")
+    assert {"method", "train_seed", "accuracy"} <= set(table.columns) and len(table) > 10
+    assert build.make_pages(study, folder, ROOT / "results") == []
