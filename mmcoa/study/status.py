@@ -80,7 +80,7 @@ class Standing:
         rate                cells an hour since the runner started; None without a runner, or before the first cell
         seconds_left, at_once   estimate for the cells that are to do, so many processes at once; None: not known yet
         failures, last_error    as `failures`; the latest of them with its "name", or None
-        stale, damaged      number of records of other code, settings or inputs; lines about those that cannot be read
+        stale, damaged      number of results of other settings, inputs or versions; lines about those that cannot be read
         logs                folder of what the processes printed
         """
         now, runner = time.time(), self._runner()
