@@ -97,7 +97,7 @@ class ThreatModel:
 
     @property
     def idle(self):
-        """Fields that mean nothing beside the others: the beam for one word, pictures where the score asks for none."""
+        """Fields that mean nothing beside the others, such as the beam for one word, pictures where the score asks for none."""
         unused = {"beam": self.text_budget == 1, "attacker_images": self.text_score != "margin"}
         return {name for name, idle in unused.items() if idle}
 

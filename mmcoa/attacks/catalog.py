@@ -68,7 +68,7 @@ class Attack:
 
     @property
     def search(self):
-        """What names the search on pictures: attacks that share it search once."""
+        """What names the search on pictures; attacks that share it search once."""
         return self.image, self.sees, self.preset, *sorted(self.fixed.items())
 
     def load(self):
@@ -111,7 +111,7 @@ def find(name: str) -> Attack:
 
 
 def usable_parts(attack: Attack, classes: int, joint: bool = True) -> tuple[str, ...]:
-    """Parts of an attack that exist for a data set: of so many classes (trap I6); joint: with a train split to learn from."""
+    """Parts of an attack that exist for a data set: of so many classes; joint: with a train split to learn from."""
     usable = []
     for part in map(find, attack.parts or (attack.name,)):
         while part is not None and classes < part.classes:

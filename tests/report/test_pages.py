@@ -58,7 +58,7 @@ def test_every_public_name_is_on_the_page_with_what_it_is(pages):
 def test_arguments_and_fields_reach_the_page(pages):
     text = words((pages / "api.html").read_text(encoding="utf8"))
     assert "text_budget: int = 1# words a prompt" in text and "ids: Tensor# int64 [N]" in text
-    assert "attacks – names of mmcoa.attacks.catalog." in text and "Parameters:" in text
+    assert re.search(r"attacks \(.*?\) – names of mmcoa\.attacks\.catalog\.", text) and "Parameters:" in text
     assert "optimizer=make_optimizer" in text  # as written, no address
     assert "Type: " not in text, "napoleon takes what stands before a colon in a `#:` comment for the field's type"
 
