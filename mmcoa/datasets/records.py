@@ -13,6 +13,8 @@ FOLDER = files("mmcoa.datasets")
 
 
 class Strict(BaseModel):
+    """Unknown keys are errors; values do not change after loading."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

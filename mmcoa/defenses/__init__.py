@@ -29,7 +29,7 @@ MAY_BE_LEFT_OUT = {"SETTINGS": {}, "CHOICES": {}, "LEAST": {}}
 
 
 @dataclass(frozen=True)
-class Record:
+class Statement:
     """What a defence's file states: see the head of this module. `summary`: its first line, behind the name."""
 
     name: str
@@ -78,7 +78,7 @@ def load(name):
 
 
 def record(name):
-    """The `Record` of a defence, read without importing it (or torch).
+    """The `Statement` of a defence, read without importing it (or torch).
 
     Raises `UserError` for an unknown one or a flawed file.
     """
@@ -101,7 +101,7 @@ def record(name):
                 raise UserError(f"{path}: {key} has '{setting}', which is none of SETTINGS")
     summary = (ast.get_docstring(tree) or "").partition("\n")[0].partition(": ")[2]
     kinds = {key: _kind(path, stated, key, default) for key, default in stated["SETTINGS"].items()}
-    return Record(name, path, summary, stated["TRAINS"], stated["INNER"], stated["VERSION"], stated["SETTINGS"], kinds)
+    return Statement(name, path, summary, stated["TRAINS"], stated["INNER"], stated["VERSION"], stated["SETTINGS"], kinds)
 
 
 def _assigned(tree):
@@ -148,7 +148,7 @@ def own_settings(name, given=None):
 
 
 def no_such_setting(of, key, others=()):
-    """`UserError` about a setting that the defence with `Record` `of` does not have; `others`: further names to choose from."""
+    """`UserError` about a setting that a defence, by its `Statement`, does not have; `others`: further names to choose from."""
     has = f"has: {', '.join(of.settings)}" if of.settings else "has no settings of its own"
     valid = [*of.settings, *others]
     text = unknown("setting", key, valid) if valid else f"unknown setting '{key}'"

@@ -25,7 +25,7 @@ from mmcoa.model.loading import load_model, resolve_device
 from mmcoa.runtime import tune_allocator
 from mmcoa.store import base_models
 from mmcoa.store.files import write_json
-from mmcoa.store.records import provenance, read_record, write_log, write_outcomes, write_record
+from mmcoa.store.finished import provenance, read_record, write_log, write_outcomes, write_record
 from mmcoa.study.cells import evaluate_cells
 from mmcoa.study.plan import read_spec
 from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name

@@ -10,8 +10,8 @@ import pandas as pd
 
 from mmcoa.store import packed
 from mmcoa.store.files import digest
+from mmcoa.store.finished import read_outcomes, read_record, record_path, seconds_of
 from mmcoa.store.packed import CHANGES, OUTCOMES, POINT, as_json
-from mmcoa.store.records import read_outcomes, read_record, record_path, seconds_of
 from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import entry_name
 

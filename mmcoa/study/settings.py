@@ -12,9 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     create_model,
     field_validator,
@@ -23,6 +21,7 @@ from pydantic import (
 
 from mmcoa import defenses
 from mmcoa.attacks import catalog
+from mmcoa.datasets.records import Strict
 from mmcoa.datasets.records import records as dataset_records
 from mmcoa.errors import UserError, unknown
 from mmcoa.model import lite
@@ -120,12 +119,6 @@ CandidateSource = Annotated[
     str, _checked(_known("candidate source", lambda: CANDIDATE_SOURCES, prefix=("mlm:", "wordnet:"), suffix=".json"))
 ]  # fmt: skip
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
-
-class Strict(BaseModel):
-    """Unknown keys are errors; values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _train_field(field):

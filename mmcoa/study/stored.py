@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mmcoa.errors import UserError
-from mmcoa.store.records import read_record, record_path, seconds_of
+from mmcoa.store.finished import read_record, record_path, seconds_of
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmcoa.errors import UserError
 from mmcoa.store import packed
-from mmcoa.store.records import read_outcomes, read_record
+from mmcoa.store.finished import read_outcomes, read_record
 from mmcoa.study.pack import current, long_outcomes
 from mmcoa.study.plan import make_plan
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.store.records import read_outcomes, read_record, write_outcomes
+from mmcoa.store.finished import read_outcomes, read_record, write_outcomes
 from mmcoa.study import compute as study
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.threat import ThreatModel

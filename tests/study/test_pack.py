@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mmcoa.store import packed
-from mmcoa.store.records import record_path, write_log, write_outcomes, write_record
+from mmcoa.store.finished import record_path, write_log, write_outcomes, write_record
 from mmcoa.study.pack import long_outcomes, pack
 from mmcoa.study.plan import make_plan
 

@@ -10,7 +10,7 @@ from mmcoa.errors import UserError
 from mmcoa.identity import checkpoint_cell
 from mmcoa.model.loading import load_model
 from mmcoa.store import base_models
-from mmcoa.store.records import read_record
+from mmcoa.store.finished import read_record
 from mmcoa.study import verify
 from mmcoa.study.compute import run_spec
 from mmcoa.study.pack import pack

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mmcoa.store.records import write_record
+from mmcoa.store.finished import write_record
 from mmcoa.study.compute import claim_folder
 from mmcoa.study.plan import make_plan
 from mmcoa.study.progress import Watch

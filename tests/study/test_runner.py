@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.store.records import read_record, write_outcomes, write_record
+from mmcoa.store.finished import read_record, write_outcomes, write_record
 from mmcoa.study.plan import make_plan
 from mmcoa.study.processes import alive, claim, kill_tree
 from mmcoa.study.runner import run

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from mmcoa.store.records import read_record
+from mmcoa.store.finished import read_record
 from mmcoa.study.processes import kill_tree
 
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "sinfo", "scontrol", "scancel", "squeue")

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from mmcoa.identity import MARKER
-from mmcoa.store.records import record_path, write_record
+from mmcoa.store.finished import record_path, write_record
 from mmcoa.study import status, statusview, stored
 from mmcoa.study.plan import make_plan
 from mmcoa.study.processes import claim

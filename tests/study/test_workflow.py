@@ -13,7 +13,7 @@ import pytest
 
 from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
-from mmcoa.store.records import read_record
+from mmcoa.store.finished import read_record
 from mmcoa.study import compute, gpus, launch, workflow
 from mmcoa.study.cluster import read_cluster
 from mmcoa.study.plan import make_plan, write_specs

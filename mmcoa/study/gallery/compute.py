@@ -18,7 +18,7 @@ from mmcoa.model.loading import load_model, resolve_device
 from mmcoa.runtime import tune_allocator
 from mmcoa.store import packed
 from mmcoa.store.files import file_digest, write_atomic, write_text
-from mmcoa.store.records import provenance
+from mmcoa.store.finished import provenance
 from mmcoa.study.compute import needs_attacker
 from mmcoa.study.gallery import choice, sheets
 from mmcoa.study.gallery.attacked import attack

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.store import files, records
+from mmcoa.store import files, finished
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def test_what_is_written_may_be_read_by_others(tmp_path):
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
-    assert records.read_record(tmp_path, "cell") is None
-    path = records.write_record(tmp_path, SomeCell(), {"seconds": 2.0}, [{"attack": "image"}], notes=["n"])
-    assert path == records.record_path(tmp_path, "cell")
-    record = records.read_record(tmp_path, "cell")
+    assert finished.read_record(tmp_path, "cell") is None
+    path = finished.write_record(tmp_path, SomeCell(), {"seconds": 2.0}, [{"attack": "image"}], notes=["n"])
+    assert path == finished.record_path(tmp_path, "cell")
+    record = finished.read_record(tmp_path, "cell")
     assert record["identity"] == "abc" and record["versions"] == {"evaluation": 1} and record["notes"] == ["n"]
 
 
@@ -56,18 +56,18 @@ def test_a_damaged_record_is_named(tmp_path, text):
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(UserError, match=r"damaged record .*cell\.json.*run the profile again"):
-        records.read_record(tmp_path, "cell")
+        finished.read_record(tmp_path, "cell")
 
 
 def test_outcomes_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(UserError, match=r"no readable outcomes .*cell\.parquet; remove .*cell\.json"):
-        records.read_outcomes(tmp_path, "cell")
+        finished.read_outcomes(tmp_path, "cell")
 
 
 def test_provenance_works_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("MMCOA_COMMIT", raising=False)
-    made = records.provenance(started=0, seconds=1.234, seed=3, device="cpu", threads=2)
+    made = finished.provenance(started=0, seconds=1.234, seed=3, device="cpu", threads=2)
     assert made["git_commit"] is None and made["git_dirty"] is None
     assert made["started"] == "1970-01-01T00:00:00+00:00" and made["seconds"] == 1.23
     assert {"python", "torch", "open_clip", "mmcoa"} == made["versions"].keys() and all(made["versions"].values())
@@ -75,13 +75,13 @@ def test_provenance_works_without_git(monkeypatch):
 
 def test_a_commit_may_be_told_where_there_is_no_repository(monkeypatch):
     monkeypatch.setenv("MMCOA_COMMIT", "abc123")
-    made = records.provenance(started=0, seconds=1, seed=0, device="cuda:0", threads=1, hardware="Some GPU")
+    made = finished.provenance(started=0, seconds=1, seed=0, device="cuda:0", threads=1, hardware="Some GPU")
     assert made["git_commit"] == "abc123" and made["git_dirty"] is None and made["hardware"] == "Some GPU"
 
 
 def test_a_record_is_a_line_an_item():
     record = {"cell": "a", "rows": [{"x": 1}, {"x": [2, 3]}], "changes": [], "made": {"by": "me"}}
-    text = records.lined(record)
+    text = finished.lined(record)
     assert json.loads(text) == record
     lines = [
         "{",
@@ -98,5 +98,5 @@ def test_a_record_is_a_line_an_item():
 
 
 def test_seconds_of_all_sittings():
-    assert records.seconds_of({"provenance": {"seconds": 2.0}, "training": {"seconds": 50.0}}) == 50.0
-    assert records.seconds_of({"provenance": {"seconds": 2.0}, "rows": []}) == 2.0
+    assert finished.seconds_of({"provenance": {"seconds": 2.0}, "training": {"seconds": 50.0}}) == 50.0
+    assert finished.seconds_of({"provenance": {"seconds": 2.0}, "rows": []}) == 2.0
