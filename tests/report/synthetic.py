@@ -312,10 +312,17 @@ def make_checks(model):
     return checks
 
 
-STRENGTH_CSV = """attack,norm,epsilon,steps,dataset,model,n,ours_robust,theirs_robust,difference_points,implementation,version,agrees,command
-pgd,linf,2/255,10,openmoji/birds,openmoji-clip,100,60.0,60.0,0.0,torchattacks,3.5.1,True,python benchmarks/strength.py
-apgd-ce,l2,0.2,50,openmoji/birds,openmoji-clip,100,57.0,55.0,2.0,torchattacks,3.5.1,no: 2.0 points above,python benchmarks/strength.py
-"""
+STRENGTH_CSV = "\n".join(
+    (
+        "attack,norm,epsilon,steps,dataset,model,n,ours_robust,theirs_robust,difference_points,implementation,version,"
+        "agrees,command",
+        "pgd,linf,2/255,10,openmoji/birds,openmoji-clip,100,60.0,60.0,0.0,torchattacks,3.5.1,True,"
+        "python benchmarks/strength.py",
+        "apgd-ce,l2,0.2,50,openmoji/birds,openmoji-clip,100,57.0,55.0,2.0,torchattacks,3.5.1,no: 2.0 points above,"
+        "python benchmarks/strength.py",
+        "",
+    )
+)
 SPEED_CSV = """what,setting,ours,baseline,ratio,unit,target,versions,hardware
 PGD step,batch 64,0.2,0.8,4.0,s a step,3.5x,torch 2.8,2 CPU cores
 text attack,100 prompts,12.3,110.7,9.0,s,10x,torch 2.8,2 CPU cores

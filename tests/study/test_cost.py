@@ -34,7 +34,8 @@ def test_published_models_by_their_configuration():
 def test_a_training_by_hand(write_profile):
     path = write_profile(base_model="openmoji-clip", models=[{"defense": "tecoa"}, {"defense": "mmcoa"}, {"defense": "clean"}])
     cells = {cell.model: cell for cell in make_plan(path).cells if cell.kind == "train"}
-    # 2 steps of 4 pictures: PGD-1 there and back, then two updates; prompts are updated, and for mmcoa each is tried in 20 versions
+    # 2 steps of 4 pictures: PGD-1 there and back, then two updates; prompts are updated, and for mmcoa each is tried in 20
+    # versions
     assert cost.operations(cells["tecoa-seed0"], 1, 0) == 2 * 4 * (2 + 6)
     assert cost.operations(cells["clean-seed0"], 1, 0) == 2 * 4 * 6
     assert cost.operations(cells["tecoa-seed0"], 0, 1) == 2 * 4 * 6

@@ -118,7 +118,10 @@ def test_more_gpus_than_there_are_is_a_failure(spec, monkeypatch):
 
 @pytest.fixture
 def sleeper(notebook, spec):
-    """Function: start the command on a notebook that sleeps, wait until its cell runs. What is left is killed after the test."""
+    """Function: start the command on a notebook that sleeps, wait until its cell runs.
+
+    What is left is killed after the test.
+    """
     nb = nbformat.read(notebook, as_version=4)
     nb.cells[1].source = "import time\nfrom pathlib import Path\nPath('began').touch()\ntime.sleep(300)"
     nbformat.write(nb, notebook)

@@ -1,4 +1,7 @@
-"""A study that trains its base model from scratch: the cell and what depends on it. Its training: tests/training/test_pretrain.py."""
+"""A study that trains its base model from scratch: the cell and what depends on it.
+
+Its training: tests/training/test_pretrain.py.
+"""
 
 import json
 import shutil

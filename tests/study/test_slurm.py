@@ -1,4 +1,7 @@
-"""A real Slurm of one node, this machine: daemons in a temporary folder, ended after the test. Needs Debian's slurm-wlm and munge, and root."""
+"""A real Slurm of one node, this machine: daemons in a temporary folder, ended after the test.
+
+Needs Debian's slurm-wlm and munge, and root.
+"""
 
 import json
 import os

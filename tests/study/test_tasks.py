@@ -1,4 +1,6 @@
-"""The two tasks: in distribution a model is trained on each data set and judged on that one, out of distribution trained once."""
+"""The two tasks: in distribution a model is trained on each data set and judged on that one, out of distribution trained
+once.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""The graph on Snakemake: resources, GPUs that are held, clusters' files, trainings in several processes. Slurm itself: test_slurm.py."""
+"""The graph on Snakemake: resources, GPUs that are held, clusters' files, trainings in several processes.
+
+Slurm itself: test_slurm.py.
+"""
 
 import importlib.util
 import itertools
@@ -152,7 +155,8 @@ def test_processes_at_once_never_share_a_gpu(write_profile, fake_gpus):
     path = Path("notebooks/evaluate.ipynb")
     notebook = nbformat.read(path, as_version=4)
     code = "import os, time, pathlib\nbegan = time.time(); time.sleep(1)\n"
-    code += "pathlib.Path(pathlib.Path(plan).stem + '.seen').write_text(f'{os.environ[\"CUDA_VISIBLE_DEVICES\"]} {began} {time.time()}')"
+    code += "told = f'{os.environ[\"CUDA_VISIBLE_DEVICES\"]} {began} {time.time()}'\n"
+    code += "pathlib.Path(pathlib.Path(plan).stem + '.seen').write_text(told)"
     notebook.cells = [*notebook.cells[:2], nbformat.v4.new_code_cell(code)]
     nbformat.write(notebook, path)
     assert run(profile, jobs=3, echo=lambda line: None) == 1  # there are no records
