@@ -11,13 +11,14 @@ import torch
 
 from mmcoa.attacks.ball import project, random_start, step_direction
 from mmcoa.attacks.losses import likeliest_wrong, margin
-from mmcoa.attacks.pgd import BROKEN, keep_better
+from mmcoa.attacks.pgd import BROKEN, keep_better, on_fixed_weights
 from mmcoa.model.clip import check_pixels
 
 MOMENTUM = 0.75  # share of the new step in a move; the rest is the last move again
 PROGRESS = 0.75  # share of steps that must raise the loss for a step size to stay
 
 
+@on_fixed_weights
 def apgd(model, images, labels, text_features, threat, sample_ids, stop, loss, targets=0):
     """APGD on a loss of losses.py, `threat.apgd_steps` steps from each of `threat.restarts` random starts.
 

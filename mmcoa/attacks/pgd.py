@@ -5,6 +5,9 @@ summed, not averaged, and random starts are drawn for each sample, so that the b
 (trap I3). Gradients are taken with respect to the image alone (trap T1).
 """
 
+import contextlib
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -15,6 +18,18 @@ from mmcoa.model.clip import check_pixels
 BROKEN = 1e-3  # margin, in logits, from which a sample counts as broken during the search: clear of rounding
 
 
+def on_fixed_weights(attack):
+    """Run `attack(model, ...)` while the model knows that no gradients of its weights are wanted, which is faster."""
+
+    @functools.wraps(attack)
+    def run(model, *arguments, **named):
+        with getattr(model, "fixed", contextlib.nullcontext)():  # anything with `logits` can be attacked
+            return attack(model, *arguments, **named)
+
+    return run
+
+
+@on_fixed_weights
 def pgd(model, images, labels, text_features, threat, sample_ids=None, stop=False, loss=cross_entropy):
     """Projected gradient ascent on a loss over all class prompts (Madry et al., ICLR 2018).
 
@@ -48,6 +63,7 @@ def pgd(model, images, labels, text_features, threat, sample_ids=None, stop=Fals
     return ascend([objective(aim) for aim in aims], images, threat, sample_ids, stop)
 
 
+@on_fixed_weights
 def feature(
     model, images, labels, text_features, threat, sample_ids=None, stop=False, distance="cosine", own_text=None, clean=None
 ):

@@ -16,6 +16,7 @@ from torch import nn
 
 from mmcoa.errors import UserError, unknown
 from mmcoa.model import hf_text, towers
+from mmcoa.model.folded import folded
 
 # Anti-aliased or not. `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
 RESIZE = {"openclip": True, "reference": False}
@@ -64,6 +65,7 @@ class ImageTextModel(nn.Module):
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         self.clip, self.tokenizer, self.name, self.resize, self.precision = clip, tokenizer, name, resize, precision
+        self.weights_stand_still = False  # see `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
         preprocess = config["preprocess_cfg"]
@@ -99,12 +101,28 @@ class ImageTextModel(nn.Module):
     def encode_image_raw(self, pixels: torch.Tensor) -> torch.Tensor:
         """Embeddings [N, D] before normalisation (what FARE compares)."""
         pixels = (self.resized(pixels) - self.mean) / self.std
-        visual = self.clip.visual
-        encode = functools.partial(towers.encode_image, visual) if towers.image_is_plain(visual) else self.clip.encode_image
+        encode = self._image_encoder()
         if self.precision == "fp32":
             return encode(pixels)
         with torch.autocast(self.device.type, torch.bfloat16):
             return encode(pixels).float()
+
+    def _image_encoder(self):
+        """Normalised pixels -> embeddings before normalisation, the fastest way that loses no gradient that is wanted."""
+        visual = self.clip.visual
+        if towers.image_is_plain(visual):
+            return functools.partial(towers.encode_image, visual)
+        fixed = self.weights_stand_still or not torch.is_grad_enabled() or not any(p.requires_grad for p in visual.parameters())
+        return (folded(visual) if fixed else None) or self.clip.encode_image
+
+    @contextlib.contextmanager
+    def fixed(self) -> Iterator[Self]:
+        """Within: nobody asks for gradients with respect to the image tower's weights, as in an attack on pictures."""
+        kept, self.weights_stand_still = self.weights_stand_still, True
+        try:
+            yield self
+        finally:
+            self.weights_stand_still = kept
 
     @contextlib.contextmanager
     def exactly(self) -> Iterator[Self]:

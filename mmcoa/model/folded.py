@@ -1,0 +1,102 @@
+"""A convolutional image tower for as long as its weights stand still: batch norms folded into the convolutions before them.
+
+A batch norm with fixed statistics is affine, so the convolution before it can do its work (Jacob et al., CVPR 2018, section
+3.2): bn(conv(x)) = (w s) * x + (b - mean) s + beta with s = gamma / sqrt(var + eps). The copy shares all other parameters with
+its tower, keeps its images in `channels_last`, and is made again where the tower's weights have changed. Values and gradients
+with respect to the image are the tower's, to rounding; gradients with respect to the weights are lost.
+"""
+
+import copy
+import itertools
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+_KEPT = WeakKeyDictionary()  # image tower -> its FoldedTower
+ATOL = 1e-3  # of the probe, relative to the largest output: a wrong fold is off by more than that
+
+
+def pairs(module):
+    """[(name of a convolution, name of the batch norm declared next)] of a tower in evaluation mode."""
+    found = []
+    for prefix, parent in module.named_modules():
+        children = [(f"{prefix}.{name}" if prefix else name, child) for name, child in parent.named_children()]
+        children = [pair for pair in children if not isinstance(pair[1], nn.Identity)]
+        for (conv_name, conv), (norm_name, norm) in itertools.pairwise(children):
+            if (
+                isinstance(conv, nn.Conv2d)  # timm pads some of its own kind
+                and isinstance(norm, nn.BatchNorm2d)
+                and norm.num_features == conv.out_channels
+                and norm.track_running_stats
+                and norm.affine
+            ):
+                found.append((conv_name, norm_name))
+    return found
+
+
+def folded(visual):
+    """The `FoldedTower` of an image tower, made once; None where the tower has nothing to fold, or trains its batch norms."""
+    if visual.training:
+        return None
+    kept = _KEPT.get(visual)
+    if kept is None or not kept.is_of(visual):
+        kept = _KEPT[visual] = FoldedTower(visual)
+    return kept if kept.works else None
+
+
+class FoldedTower:
+    """Encodes images [N, 3, H, W] as `visual` does, faster. `works`: whether there was something to fold, and it went well."""
+
+    def __init__(self, visual):
+        self.pairs = [(visual.get_submodule(conv), visual.get_submodule(norm)) for conv, norm in pairs(visual)]
+        own = {id(tensor) for pair in self.pairs for module in pair for tensor in (*module.parameters(), *module.buffers())}
+        self.tensors = [*visual.parameters(), *visual.buffers()]
+        self.device = self.tensors[0].device
+        shared = {id(tensor): tensor for tensor in self.tensors if id(tensor) not in own}
+        self.tower = copy.deepcopy(visual, shared).eval()
+        self.convolutions = []
+        for conv_name, norm_name in pairs(visual):
+            conv, norm = self.tower.get_submodule(conv_name), self.tower.get_submodule(norm_name)
+            conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False)
+            conv.bias = nn.Parameter(torch.zeros_like(norm.bias), requires_grad=False)
+            parent, _, name = norm_name.rpartition(".")
+            after = getattr(norm, "act", None)  # timm's norms apply the activation too
+            setattr(self.tower.get_submodule(parent), name, after if isinstance(after, nn.Module) else nn.Identity())
+            self.convolutions.append(conv)
+        self.versions = None
+        self.works = bool(self.pairs) and self._agrees(visual)
+
+    def is_of(self, visual):
+        """Whether the tower has the tensors that it had: a move to another device or a parametrization changes them."""
+        tensors = [*visual.parameters(), *visual.buffers()]
+        return len(tensors) == len(self.tensors) and all(
+            one is other and one.device == self.device for one, other in zip(tensors, self.tensors, strict=True)
+        )
+
+    @torch.no_grad()
+    def refresh(self):
+        """Fold again if a weight of the tower has changed since."""
+        versions = [tensor._version for tensor in self.tensors]
+        if versions == self.versions:
+            return
+        for (conv, norm), folded in zip(self.pairs, self.convolutions, strict=True):
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            folded.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
+            bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+            folded.bias.copy_(bias * scale + norm.bias)
+        self.versions = versions
+
+    def __call__(self, pixels):
+        self.refresh()
+        return self.tower(pixels.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def _agrees(self, visual):
+        """Whether the copy gives the tower's output on a drawn picture: names alone do not prove what follows what."""
+        side = getattr(visual, "image_size", 64) or 64
+        height, width = (side, side) if isinstance(side, int) else tuple(side)[-2:]
+        probe = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+        probe = 2 * probe.to(self.tensors[0].device, self.tensors[0].dtype) - 1
+        wanted = visual(probe)
+        return bool((self(probe) - wanted).abs().max() <= ATOL * wanted.abs().max())

@@ -1,0 +1,103 @@
+"""Folded batch norms: the tower's values and gradients, always of its present weights, and never where weights are to learn."""
+
+import timm
+import torch
+from torch import nn
+
+import mmcoa
+from mmcoa.attacks.pgd import pgd
+from mmcoa.model.folded import FoldedTower, folded, pairs
+from mmcoa.threat import default_threat
+
+
+def tower(name="tf_efficientnet_lite0"):
+    """An untrained tower whose batch norms have statistics of their own."""
+    torch.manual_seed(0)
+    made = timm.create_model(name, num_classes=7).eval()
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.3, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return made
+
+
+def pictures(side=64):
+    return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def value_and_gradient(encode, x):
+    x = x.clone().requires_grad_(True)
+    y = encode(x)
+    return y.detach(), torch.autograd.grad(y.square().sum(), x)[0]
+
+
+def close(one, other):
+    return all(bool((a - b).abs().max() <= 1e-5 * b.abs().max()) for a, b in zip(one, other, strict=True))
+
+
+def test_values_and_gradients_are_the_towers():
+    for name in ("tf_efficientnet_lite0", "resnet18", "mobilenetv3_small_050"):
+        plain = tower(name).double()
+        found = FoldedTower(plain)
+        assert found.works and len(found.pairs) == sum(isinstance(m, nn.BatchNorm2d) for m in plain.modules()), name
+        assert close(value_and_gradient(found, pictures().double()), value_and_gradient(plain, pictures().double())), name
+
+
+def test_follows_its_weights_and_statistics():
+    plain = tower()
+    found = folded(plain)
+    before = found(pictures())
+    with torch.no_grad():
+        plain.conv_stem.weight.mul_(1.5)
+        plain.bn1.running_mean.add_(0.2)
+        plain.classifier.bias.add_(1)
+    assert folded(plain) is found
+    assert not torch.allclose(found(pictures()), before, atol=1e-3)
+    assert close([found(pictures())], [plain(pictures())])
+
+
+def test_another_tensor_makes_another_fold():
+    plain = tower()
+    found = folded(plain)
+    plain.conv_stem.weight = nn.Parameter(plain.conv_stem.weight.detach() * 2)
+    assert folded(plain) is not found
+    assert close([folded(plain)(pictures())], [plain(pictures())])
+
+
+class Swapped(nn.Module):
+    """Declares its layers in another order than it runs them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.second = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3)
+        self.norm.running_mean.fill_(0.5)
+
+    def forward(self, x):
+        return self.norm(self.second(self.first(x))).mean(dim=(2, 3))
+
+
+def test_a_wrong_guess_is_noticed():
+    assert pairs(Swapped().eval()) and folded(Swapped().eval()) is None
+
+
+def test_nothing_to_fold_and_training_are_left_alone():
+    assert folded(nn.Sequential(nn.Conv2d(3, 4, 3)).eval()) is None
+    assert folded(tower().train()) is None
+
+
+def test_the_model_uses_it_in_attacks_and_never_where_weights_learn():
+    model = mmcoa.load_model("openmoji-resnet").requires_grad_(True)
+    assert folded(model.clip.visual) is not None
+    images, labels = pictures(), torch.tensor([0, 1])
+    text = model.encode_text(["a cat", "a dog"]).detach()
+    calls = []
+    hook = model.clip.visual.register_forward_hook(lambda *_: calls.append(1))
+    pgd(model, images, labels, text, default_threat(model).changed(steps=2))
+    assert not calls  # the plain tower was not run
+    model.logits(images, text).sum().backward()
+    assert calls and all(p.grad is not None for p in model.clip.visual.parameters())
+    hook.remove()
+    with torch.no_grad():
+        fast = model.encode_image(images)
+    assert torch.allclose(fast, model.encode_image(images), rtol=0, atol=1e-5)
