@@ -39,7 +39,15 @@ MAY_IMPORT = {
     "study": (*LEAVES, *LIBRARY, "console", "identity"),
     "report": (
         *("store", "threat", "errors", "console", "prompts", "defenses", "evaluation.statistics"),
-        *("attacks.catalog", "attacks.words", "datasets.records", "datasets.archives", "training.faults"),
+        *(
+            "attacks.catalog",
+            "attacks.words",
+            "datasets.records",
+            "datasets.roles",
+            "datasets.overlaps",
+            "datasets.archives",
+            "training.faults",
+        ),
         *("study.profiles", "study.papermill_run"),
     ),
     "cli": (*LEAVES, *LIBRARY, "console", "identity", "study", "report"),

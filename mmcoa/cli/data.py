@@ -114,6 +114,58 @@ def prompts(
         print(f"  {prompt}\t{', '.join(name for name, one in zip(names, sets[0], strict=True) if one == prompt)}")
 
 
+@app.command()
+def roles(
+    model: Annotated[str, typer.Argument(help="name of a pre-trained model, such as lite-clip")],
+    base: Annotated[str, typer.Option(help="data set that it is fine-tuned on")] = "",
+):
+    """What each data set is to a model: met in pre-training, the base of its fine-tuning, or unseen.
+
+    Example: mmcoa data roles lite-clip --base photos/tiny-imagenet
+    """
+    from mmcoa.datasets.overlaps import overlaps_of
+    from mmcoa.datasets.records import records
+    from mmcoa.datasets.roles import role
+
+    if base:
+        find(base)
+    rows = []
+    for name in records():
+        shared = sum(one.pictures for one in overlaps_of(name) if one.other == base)
+        rows.append([name, role(name, model, base), f"{shared:,}" if shared else ""])
+    columns = ["data set", "role", *(["test pictures in its train split"] if base else [])]
+    print_table(columns, [row[: len(columns)] for row in rows])
+
+
+@app.command()
+def overlaps(
+    datasets: Annotated[
+        list[str] | None, typer.Argument(help="names of data sets; default: all photos/* that are here")
+    ] = None,
+    root: Root = None,
+    write: Annotated[Path | None, typer.Option(help="CSV for the result")] = None,
+):
+    """Find equal and near-equal pictures between data sets and between their splits; minutes for some ten thousand.
+
+    Example: mmcoa data overlaps photos/cifar10 photos/cifar100 --root ~/data
+    """
+    from mmcoa.datasets import overlaps as table
+    from mmcoa.datasets.near_duplicates import find_overlaps
+    from mmcoa.datasets.place import use_root
+    from mmcoa.datasets.records import records
+
+    use_root(root)
+    here = [name for name, one in records().items() if name.startswith("photos/") and one.reader != "merged" and is_here(one)]
+    chosen = [find(name) for name in datasets or here]
+    if not chosen:
+        raise UserError("no data set to look at: give names, or --root with the folders of photos/*")
+    found = find_overlaps(chosen, progress=lambda line: console.print(line, soft_wrap=True))
+    crossing = sum(one.crosses for one in found)
+    console.print(f"{len(found)} pairs of splits share pictures, {crossing} of them training and test pictures", soft_wrap=True)
+    if write:
+        console.print(f"written: {table.write(found, write)}", soft_wrap=True)
+
+
 def find(dataset):
     """The record of a name; that of a `wds:` folder needs torch, others do not."""
     from mmcoa import datasets

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mmcoa.datasets.order import split_by_path
+from mmcoa.datasets.overlaps import overlaps_of
 from mmcoa.datasets.pictures import THREADS, sample_hash
 from mmcoa.datasets.place import locate
 from mmcoa.datasets.reading import check_classes, remedy
@@ -56,6 +57,10 @@ def check(record, root=None, full=False):
         found, classes = _split(record, split, reader, folder, full)
         findings += found
         names = names or classes
+        findings += [
+            Finding("pictures that are in training of", f"{one.pictures:,} {one.other}", split=split)
+            for one in overlaps_of(record.name, split)
+        ]
     return findings + _prompts(record, names)
 
 

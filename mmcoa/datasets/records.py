@@ -2,7 +2,7 @@
 
 import functools
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -71,6 +71,7 @@ class Record(Strict):
     size: side of the pictures in pixels, where all have one; None: it varies, and a transform preset decides.
     sample: hash over the first pictures of a split (pictures.py), where it was measured: other data of this name are an error.
     reference_split: what the paper's public code evaluates; proper_split: what should be.
+    roles: {model: what its pre-training met of this data set} for the models that the package knows (roles.py); none: nothing.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Record(Strict):
     download: Download | None = None
     manual: str = ""
     hub: str | None = None
+    roles: dict[str, Literal["pre-training pictures", "pre-training names"]] = {}
     note: str = ""
 
     @property

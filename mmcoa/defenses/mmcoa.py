@@ -35,24 +35,35 @@ def objective(model, frozen, batch, threat, settings):
 
 
 def adversarial_image_term(model, batch, threat, positives):
-    """L(f(x'), g(t)), scalar; x' against all class prompts of the data set."""
-    text = class_features(model, batch.prompts)
-    adversarial = pgd(model, batch.images, batch.labels, text, batch.threat(threat), batch.sample_ids())
+    """L(f(x'), g(t)), scalar."""
+    adversarial = adversarial_images(model, batch, threat)
     prompts, labels = batch.present()
     return contrastive(model.encode_image(adversarial), model.encode_text(prompts), labels, model.scale, positives)
 
 
-def adversarial_text_term(model, frozen, batch, threat, positives):
-    """L(f(x), g(t')), scalar; the prompts of the batch's classes are attacked, candidates computed once a run.
+def adversarial_images(model, batch, threat):
+    """x', float [B, 3, H, W]: PGD against all class prompts of the data set."""
+    text = class_features(model, batch.prompts)
+    return pgd(model, batch.images, batch.labels, text, batch.threat(threat), batch.sample_ids())
 
-    With the score `margin` the attacker's pictures are those of the batch.
+
+def adversarial_text_term(model, frozen, batch, threat, positives):
+    """L(f(x), g(t')), scalar."""
+    _, labels = batch.present()
+    images = model.encode_image(batch.images)
+    adversarial = adversarial_prompts(model, frozen, batch, threat, images)
+    return contrastive(images, model.encode_text(adversarial), labels, model.scale, positives)
+
+
+def adversarial_prompts(model, frozen, batch, threat, images):
+    """t', the attacked prompts of the batch's classes; their candidates are computed once a run.
+
+    images: unit embeddings [B, D] of the clean pictures, which are the attacker's for the score `margin`.
     """
     prompts, labels = batch.present()
-    images = model.encode_image(batch.images)
     variants = prompt_variants(tuple(batch.prompts), threat, frozen, model.tokenizer).of(prompts)
     score = make_score(threat, encode_texts(model, prompts), LabelledFeatures(gather(images.detach()), labels))
-    adversarial = search(model, variants, threat, score).prompts
-    return contrastive(images, model.encode_text(adversarial), labels, model.scale, positives)
+    return search(model, variants, threat, score).prompts
 
 
 @functools.lru_cache(maxsize=8)

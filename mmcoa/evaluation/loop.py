@@ -24,6 +24,7 @@ from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
 from mmcoa.attacks.multimodal import AttackedBatch, whole_searches
 from mmcoa.attacks.text import TextAttack
 from mmcoa.datasets.dataset import Dataset
+from mmcoa.datasets.overlaps import overlaps_of
 from mmcoa.errors import UserError
 from mmcoa.evaluation.outcomes import Journal
 from mmcoa.evaluation.rows import make_row
@@ -124,7 +125,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     attacker = None if dataset.ensemble else attacker  # `joint` and `margin` search one prompt a class
     parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
     leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
-    notes = refuse_or_note(asked, leaves, parts, dataset, attacker, threat)
+    notes = refuse_or_note(asked, leaves, parts, dataset, attacker, threat) + shared_pictures(model, dataset)
     hashes = {"model": model.fingerprint(), "dataset": dataset.fingerprint()}
     if attacker is not None and (threat.text_score == "margin" or any(leaf.train_pictures for leaf in leaves)):
         hashes["attacker"] = attacker.fingerprint()
@@ -197,6 +198,13 @@ def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
             )
             notes.append(f"{attack.name} on {dataset.name}: without {', '.join(left_out)} ({why})")
     return notes
+
+
+def shared_pictures(model, dataset):
+    """Notes about pictures of the split that the model was fine-tuned on as another data set's."""
+    trained_on = model.metadata.get("trained_on", "")
+    shared = [one for one in overlaps_of(dataset.name, dataset.split) if one.other == trained_on]
+    return [f"the model was fine-tuned on {one.other}: {one}" for one in shared]
 
 
 def prompt_features(model, dataset, leaves, threat, attacker):

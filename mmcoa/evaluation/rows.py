@@ -5,6 +5,7 @@ Every field is also a column of its own, None where the attack does not use it.
 """
 
 from mmcoa.attacks.catalog import FIELDS, find, versions
+from mmcoa.datasets.roles import role
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.store.files import digest
 from mmcoa.versions import EVALUATION
@@ -26,7 +27,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, h
     meta = model.metadata
     correct, n = int(outcomes[f"{attack.name}_correct"].sum()), len(outcomes)
     low, high = wilson(correct, n)
-    trained_on = meta.get("trained_on", "")
+    trained_on, base_model = meta.get("trained_on", ""), meta.get("base_model", model.name)
     used = attack.settings(threat, parts, len(dataset.class_names))
     leaves = [find(name) for name in parts] or [attack]
     precision = model.precision if any(leaf.image for leaf in leaves) else ""
@@ -42,9 +43,10 @@ def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, h
     return {
         "model": model.name,
         "defense": meta.get("defense", "none"),
-        "base_model": meta.get("base_model", model.name),
+        "base_model": base_model,
         "trained_on": trained_on,
         "task": task_of(trained_on, dataset.name),
+        "role": role(dataset.name, base_model, trained_on),
         "dataset": dataset.name,
         "split": dataset.split,
         "classes": len(dataset.class_names),

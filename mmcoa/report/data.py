@@ -1,7 +1,7 @@
 """The data sets as tables for the book: from the records alone, no picture is read. Prompts are written as code, for MyST.
 
-`table` is everything at once; the page shows it in parts (`overview`, `splits`, `provenance`), with `duplicates`, `presets` and
-`derived`. `records` everywhere: {name: Record}, by default all.
+`table` is everything at once; the page shows it in parts (`overview`, `splits`, `provenance`), with `roles`, `twins`,
+`duplicates`, `presets` and `derived`. `records` everywhere: {name: Record}, by default all.
 """
 
 import json
@@ -9,8 +9,10 @@ from importlib.resources import files
 
 import pandas as pd
 
+from mmcoa.datasets.overlaps import overlaps
 from mmcoa.datasets.records import class_list, paper_names, template_list
 from mmcoa.datasets.records import records as all_records
+from mmcoa.datasets.roles import known_models, role
 from mmcoa.prompts import PRESETS, clean_name, duplicate_prompts, record_prompts
 from mmcoa.report.names import listed
 
@@ -122,6 +124,29 @@ def derived(records=None):
     return pd.DataFrame(rows, columns=["data set", "class", "from", "classes there", "they are"])
 
 
+def roles(records=None):
+    """What each data set is to each model whose pre-training is known; data sets of a family that agree are one row."""
+    models, kept = known_models(), {}
+    for name in _all(records):
+        kept.setdefault((family(name), tuple(role(name, model) for model in models)), []).append(name)
+    rows = [
+        {"data sets": names[0] if len(names) == 1 else listed(names)} | dict(zip(models, own, strict=True))
+        for (_, own), names in kept.items()
+    ]
+    return pd.DataFrame(rows, columns=["data sets", *models])
+
+
+def twins():
+    """What splits share with other splits, most pictures first, and whether training and test pictures meet there."""
+    rows = [
+        {"pictures of": f"{one.dataset}, {one.split}", "are also in": f"{one.other}, {one.other_split}"}
+        | {"pictures": f"{one.pictures:,}", "pictures there": f"{one.other_pictures:,}"}
+        | {"train meets test": "yes" if one.crosses else "no"}
+        for one in overlaps()
+    ]
+    return pd.DataFrame(rows)
+
+
 def facts(records=None):
     """Numbers and phrases of the page, {key: text}."""
     known = _all(records)
@@ -143,6 +168,8 @@ def facts(records=None):
         "data_differ": str(len(splits(records))),
         "data_derived": listed(dict.fromkeys(derived(records)["data set"])) or "none",
         "data_presets": str(len(presets(records))),
+        "data_crossing": str(sum(one.crosses for one in overlaps())),
+        "data_crossing_most": f"{sum(one.pictures for one in overlaps() if one.crosses and one.dataset != one.other):,}",
     }
 
 

@@ -37,14 +37,18 @@ METHODS = {
     "pmg_aft": "PMG-AFT",
     "leaf": "LEAF",
     "tga_zsr": "TGA-ZSR",
+    "agft": "AGFT",
+    "advflyp": "AdvFLYP",
     "image_only": "image only",
     "text_only": "text only",
     "mmcoa": "MMCoA",
+    "mat": "MAT",
 }
 VARIANTS = {
     "in": "in distribution",
     "matched": "equal compute",
     "caltech101": "on caltech101",
+    "after-fare": "from FARE",
 }  # endings of an entry's name in a profile; others are shown as they are
 SOURCES = {
     "table:eval": "WordNet table, evaluation half",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mmcoa.datasets.roles import role
 from mmcoa.errors import UserError
 from mmcoa.store import packed
 
@@ -83,6 +84,7 @@ def load(study, results="results"):
     cells = cells[[*POINT, "cell", "identity", "commit", "seconds"]].rename(columns={"seconds": "cell_seconds"})
     rows = found.rows.merge(cells, on=POINT, how="left", validate="many_to_one")
     rows["method"] = method_of(rows)
+    rows["role"] = [role(*one) for one in zip(rows.dataset, rows.base_model, rows.trained_on, strict=True)]
     if not (rows.sweep == "").any():
         raise UserError(f"nothing to report: {Path(results) / study} holds no evaluation; run: mmcoa run {study}")
     methods = dict(zip(rows.model, rows.method, strict=True))

@@ -100,9 +100,13 @@ DEFENCES = {
     "tecoa": ("f", (("f(x')", "g(t)"),)),
     "fare": ("f", (("f(x')", "f_0(x)"),)),
     "pmg_aft": ("f", (("f(x')", "g(t)"), ("p(x')", "p_0(x')"), ("p(x')", "p(x)"))),
+    "tga_zsr": ("f", (("f(x')", "g(t)"), ("A(x')", "A_0(x)"), ("A(x)", "A_0(x)"))),
+    "agft": ("f", (("p(x')", "p_0(x)"),)),
+    "advflyp": ("f", (("f(x')", "g(t)"), ("f(x')", "f_0(x')"), ("f(x')", "f(x)"))),  # and p as f: five are too many to draw
     "image_only": ("fg", (("f(x')", "g(t)"),)),
     "text_only": ("fg", (("f(x)", "g(t')"),)),
     "mmcoa": ("fg", (("f(x')", "g(t)"), ("f(x)", "g(t')"))),
+    "mat": ("fg", (("f(x')", "g(t')"), ("f(x')", "g(t)"), ("f(x)", "g(t')"))),
     "leaf": ("g", (("g(t')", "g_0(t)"),)),
 }
 

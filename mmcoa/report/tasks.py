@@ -4,11 +4,12 @@ A study may hold models that were judged on every data set and others that were 
 A mean over data sets says nothing where two rows of a table mean two sets of data sets, so each page takes one of these parts:
 
     tasks.everywhere(study)             # the undefended model and the methods judged on all data sets
-    tasks.out_of_distribution(study)    # the same, without the data sets that one of them was trained on
+    tasks.out_of_distribution(study)    # the same, on the data sets of "out of distribution, macro" (datasets/roles.py)
 """
 
 from dataclasses import replace
 
+from mmcoa.datasets import roles
 from mmcoa.errors import UserError
 
 IN = "in_distribution"
@@ -25,23 +26,34 @@ def everywhere(study):
 
 
 def out_of_distribution(study):
-    """`everywhere` without the data sets that one of its methods was trained on: every number left is out of distribution.
+    """`everywhere` on those data sets alone whose means are taken out of distribution (`macro_sets`).
 
     Raises `UserError` where no data set is left.
     """
     study = everywhere(study)
-    seen = trained_sets(study)
-    sets = set().union(*judged(study).values()) - seen
+    sets = set(macro_sets(study))
     if not sets:
         raise UserError(
-            f"study '{study.name}' evaluates its models on nothing but what they were trained on: nothing is out of "
-            f"distribution"
+            f"study '{study.name}' evaluates its models on nothing but what they were trained on, or where they are near "
+            f"chance: nothing is out of distribution"
         )
     sweeps = {
         name: {value: only(part, sets=sets) for value, part in parts.items() if sets & set().union(*judged(part).values())}
         for name, parts in study.sweeps.items()
     }
     return replace(only(study, sets=sets), sweeps={name: parts for name, parts in sweeps.items() if parts})
+
+
+def macro_sets(study):
+    """The data sets of "out of distribution, macro" of a study, see `roles.out_of_distribution`."""
+    rows = study.rows
+    undefended = rows[(rows.method == "none") & (rows.attack == "clean")]
+    return roles.out_of_distribution(
+        rows.base_model.iloc[0],
+        trained_sets(study),
+        dict(zip(rows.dataset, rows.classes, strict=True)),
+        dict(zip(undefended.dataset, undefended.accuracy, strict=True)),
+    )
 
 
 def trained_sets(study):

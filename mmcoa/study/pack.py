@@ -143,10 +143,9 @@ def training_line(cell, record):
 
 
 def _row(row):
-    """A result row as a line: its threat model's fields are columns of it already."""
-    return {
-        name: " ".join(value) if isinstance(value, list | tuple) else value for name, value in row.items() if name != "threat"
-    }
+    """A result row as a line: its threat model's fields are columns of it already, and its role follows from others."""
+    kept = {name: value for name, value in row.items() if name not in ("threat", "role")}
+    return {name: " ".join(value) if isinstance(value, list | tuple) else value for name, value in kept.items()}
 
 
 def _task_of(entry):

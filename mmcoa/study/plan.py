@@ -16,7 +16,7 @@ from mmcoa.store import base_models
 from mmcoa.store.files import write_json
 from mmcoa.study.cells import Cell, evaluate_cells, pretrain_cell, train_cell
 from mmcoa.study.notebooks import notebook
-from mmcoa.study.profiles import entry_name, load_profile, runs_of, sweeps_of, train_settings
+from mmcoa.study.profiles import entry_name, load_profile, runs_of, start_of, sweeps_of, train_settings
 from mmcoa.study.stored import Stored
 from mmcoa.study.sweeps import points
 
@@ -145,6 +145,7 @@ def _processes(profile, results, runs):
         yield Process(maker, "pretrain", (cell,), None, None, base, None)
     weights = weights or identity.model(base)
     main = profile.evaluate.model_dump()
+    entries, made = {entry_name(entry): entry for entry in profile.models}, {}
     for entry in profile.models:
         for name, seed, own in runs_of(profile, entry):
             told = (name, entry_name(entry))
@@ -153,9 +154,13 @@ def _processes(profile, results, runs):
             if seed is not None:
                 settings = {"defense": entry.defense, **train_settings(profile, entry), "seed": seed}
                 settings |= {"dataset": own} if own else {}
-                cell, output = train_cell(*told, weights, **settings), str(runs / "models" / name)
-                yield Process(f"train__{name}", "train", (cell,), base, made_by, output, maker)
-                model, carries, made_in, judged_weights = output, cell.identity, f"train__{name}", cell.identity
+                start = base, made_by, maker
+                if (first := getattr(entry, "from")) is not None:  # a training goes on from another one's model
+                    start = made[start_of(profile, entries[first], seed, own)]
+                cell, output = train_cell(*told, start[1] or weights, **settings), str(runs / "models" / name)
+                made[name] = output, cell.identity, f"train__{name}"
+                yield Process(f"train__{name}", "train", (cell,), *start[:2], output, start[2])
+                model, carries, made_in, judged_weights = *made[name], cell.identity
             cells = evaluate_cells(*told, judged_weights, judged, profile.resize)
             if cells:
                 yield Process(f"evaluate__{name}", "evaluate", tuple(cells), model, carries, None, made_in)

@@ -82,6 +82,7 @@ class Profile(Strict):
                     text = f"impossible combination: two models are called '{name}'; give one of them a `name`"
                     raise Misplaced(text, "models", index)
                 seen.add(name)
+            self._chained(index, entry)
             for dataset in in_distribution(self, entry) or []:
                 _check_split({"dataset": dataset, "split": train_settings(self, entry)["split"]}, "models", index)
             if entry.task == "in_distribution":
@@ -99,6 +100,19 @@ class Profile(Strict):
             )
         _check_point(points(self.evaluate.model_dump(), [])[0], "evaluate")
         return self
+
+    def _chained(self, index, entry):
+        """`from` names an entry above that makes a model for each one of this entry."""
+        if (start := getattr(entry, "from")) is None:
+            return
+        above = {entry_name(other): other for other in self.models[:index] if other.defense != "none"}
+        if start not in above:
+            raise Misplaced(str(unknown("trained model above it", start, above)), "models", index, "from")
+        for name, seed, dataset in runs_of(self, entry):
+            if start_of(self, above[start], seed, dataset) is None:
+                there = f" on {dataset}" if dataset else ""
+                text = f"impossible combination: '{name}' starts from '{start}', which has no model of seed {seed}{there}"
+                raise Misplaced(text, "models", index, "from")
 
     @model_validator(mode="after")
     def _sweeps_fit(self):
@@ -173,6 +187,14 @@ def runs_of(profile, entry):
     if sets is None:
         return [(f"{name}-seed{seed}", seed, None) for seed in entry.seeds]
     return [(f"{name}-on-{safe_name(dataset)}-seed{seed}", seed, dataset) for dataset in sets for seed in entry.seeds]
+
+
+def start_of(profile, entry, seed, dataset):
+    """Name of the model of an entry that one of another entry starts from: of its seed and data set; None: there is none."""
+    for name, *of in runs_of(profile, entry):
+        if of in ([seed, dataset], [seed, None]):
+            return name
+    return None
 
 
 def model_ids(profile, entry):

@@ -182,11 +182,13 @@ def conclude(after, before, code, command, echo, started=None):
         echo(f"  notebook: {failure['notebook']}")
         echo(f"  retry:    {command.removesuffix(' --report')} --only {name}")
     logs = " and ".join(str(after.runs / name) for name in ("logs", "slurm", "snakemake.log") if (after.runs / name).exists())
+    stopped = set(failed)  # and what needs one of them, which stands behind it
     for process in pending:
         needs = after.needs(process)
         if process.name in failed:
             continue
-        if any(name in failed for name in needs):
+        if any(name in stopped for name in needs):
+            stopped.add(process.name)
             echo(f"not run: {process.name}: needs {', '.join(needs)}")
         else:
             echo(f"failed: {process.name}: it ended without a result; see {logs}")

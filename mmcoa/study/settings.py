@@ -203,10 +203,17 @@ class ModelSettings(
         "MethodSettings",
         __base__=TrainSettings,
         defense=(DefenseName, ...),
-        **{"with": (Annotated[dict[str, Any], AfterValidator(_own), Field(validate_default=True)], {})},
+        **{
+            "with": (Annotated[dict[str, Any], AfterValidator(_own), Field(validate_default=True)], {}),
+            "from": (Slug | None, None),
+        },
     )
 ):
-    """One method: a defence, its seeds, `with` settings of its own, and what it does otherwise than `train` says."""
+    """One method: a defence, its seeds, `with` settings of its own, and what it does otherwise than `train` says.
+
+    `from`: an entry above it, from whose model of the same seed (in distribution: and data set) it starts; None: the base
+    model.
+    """
 
     name: Slug | None = None  # of the results; default: the defence's name
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]

@@ -65,6 +65,7 @@ class TrainConfig:
         None, "towers: image, text or both; none: the defence's own", common=True, choices=("image", "text", "both")
     )
     last_blocks: int | None = setting(None, "train only the last blocks of each tower; none: all", least=1)
+    first_blocks: int | None = setting(None, "train only the first blocks of each tower; with last_blocks: both ends", least=1)
     lora_rank: int | None = setting(None, "train low-rank changes of this rank instead of the matrices", least=1)
     precision: str = setting(
         "fp32", "fp32, or bf16: both towers under autocast, weights and losses in fp32", common=True, choices=("fp32", "bf16")

@@ -41,6 +41,8 @@ def fine_tune(defense, model, dataset, output, config=None, *, device="auto", na
         "train_seed": config.seed,
         "shots": config.shots,
     }
+    if "trained_on" in base.metadata:  # one training goes on from another one's model: what that one was
+        metadata["started_from"] = {key: base.metadata.get(key) for key in ("name", "defense", "trained_on")}
     arguments = dict(source=source, defense=defense, config=config, threat=config.threat(), metadata=metadata)
     arguments |= {"held_out": slice_ if len(slice_) else None}
     if change is not None:

@@ -190,7 +190,8 @@ def prepare(model, defense, config):
     model.precision = model.text_precision = config.precision
     model.clip.set_grad_checkpointing(config.gradient_checkpointing)
     model.class_features = None
-    return make_trainable(model, towers(config.trains, defense.trains), config.last_blocks, config.lora_rank, config.seed)
+    chosen, part = towers(config.trains, defense.trains), (config.last_blocks, config.lora_rank, config.seed)
+    return make_trainable(model, chosen, *part, first_blocks=config.first_blocks)
 
 
 def conclude(model):

@@ -38,8 +38,8 @@ Macro mean over the {count} groups of pre-training: **{macro:.1f} %**.
 
 TUNED = """# {name}
 
-`{base}` fine-tuned with the defence `{defense}`{own} on {data}, for the study of adversarial robustness; not meant for use on
-people.
+`{base}`{before} fine-tuned with the defence `{defense}`{own} on {data}, for the study of adversarial robustness;
+not meant for use on people.
 
 - **Load**: `open_clip.create_model("local-dir:FOLDER")`, or by its folder with `mmcoa evaluate --model FOLDER`. For
   transformers: `mmcoa export --model FOLDER OUTPUT`.
@@ -77,6 +77,7 @@ def write_card(folder):
         return write_text(folder / "README.md", PRETRAINED.format(**config | info, pixels=pixels))
     own = ", ".join(f"{key} {value}" for key, value in info["training"]["defense"]["with"].items())
     what = "the towers of the defence" if config["trains"] is None else f"`{config['trains']}`"
+    what += f", first {config['first_blocks']} blocks" if config.get("first_blocks") else ""
     what += f", last {config['last_blocks']} blocks" if config["last_blocks"] else ""
     what += f", low-rank changes of rank {config['lora_rank']}" if config["lora_rank"] else ""
     lines = ""
@@ -94,6 +95,7 @@ def write_card(folder):
     text = TUNED.format(
         **info | config | {
             "name": info.get("name", folder.name), "base": info.get("base_model", "a model"), "what": what, "course": lines,
+            "before": ", after {defense} on {trained_on},".format(**before) if (before := info.get("started_from")) else "",
             "data": info.get("trained_on", "its own data"), "own": f" ({own})" if own else "",
             "threat": ThreatModel(**threat).describe() if threat else "none",
         },

@@ -1,4 +1,4 @@
-"""What is trained: which towers, how many of their last blocks, all of a matrix or a low-rank change to it.
+"""What is trained: which towers, how many of their first or last blocks, all of a matrix or a low-rank change to it.
 
 LoRA (Hu et al., ICLR 2022) is a parametrization of torch: each matrix W reads as W + (alpha / rank) B A while only A and B
 are trained, whoever uses it (attention, the shared-prefix text encoder, an attack). `clip.plain_state` is the plain model.
@@ -20,50 +20,76 @@ def towers(trains, default):
     return tuple(default) if trains is None else TOWERS[trains]
 
 
-def make_trainable(model, towers, last_blocks=None, lora_rank=None, seed=0):
+def make_trainable(model, towers, last_blocks=None, lora_rank=None, seed=0, first_blocks=None):
     """Freeze the model but for what is trained, and return these parameters. The logit scale goes with the text tower.
 
     Arguments:
         towers: names out of `image`, `text`.
         last_blocks: train only the last k blocks of each tower (of a ResNet: stages) and what follows them.
         lora_rank: train low-rank changes of rank r to the matrices of these blocks, and nothing else.
+        first_blocks: train only the first k blocks of each tower and what comes before them (embeddings, stem); with
+            `last_blocks` both ends.
 
     Raises `UserError` where the model has fewer blocks, or no transformer blocks for LoRA.
     """
     model.requires_grad_(False)
-    if lora_rank is not None:
-        blocks = [block for tower in towers for block in last(model, tower, last_blocks)[0]]
-        return add_low_rank(model, blocks, lora_rank, seed)
-    if last_blocks is None:
+    if last_blocks is None and first_blocks is None:
+        if lora_rank is not None:
+            return add_low_rank(model, [block for tower in towers for block in last(model, tower)[0]], lora_rank, seed)
         parameters = [p for tower in towers for p in (image_parameters if tower == "image" else text_parameters)(model)]
     else:
-        ends = [last(model, tower, last_blocks) for tower in towers]
-        parameters = [p for blocks, after in ends for module in blocks for p in module.parameters()]
+        ends = [last(model, tower, last_blocks) for tower in towers if last_blocks is not None]
+        ends += [first(model, tower, first_blocks) for tower in towers if first_blocks is not None]
+        if lora_rank is not None:
+            return add_low_rank(model, distinct(block for blocks, _ in ends for block in blocks), lora_rank, seed)
+        parameters = [p for blocks, _ in ends for module in blocks for p in module.parameters()]
         parameters += [
-            p for _, after in ends for part in after for p in (part.parameters() if isinstance(part, nn.Module) else [part])
+            p for _, part in ends for one in part for p in (one.parameters() if isinstance(one, nn.Module) else [one])
         ]
     parameters += [model.clip.logit_scale] if "text" in towers else []
-    return [p.requires_grad_(True) for p in parameters]
+    return [p.requires_grad_(True) for p in distinct(parameters)]
+
+
+def distinct(items):
+    """Each object once, in order."""
+    return list({id(item): item for item in items}.values())
 
 
 def last(model, tower, count=None):
     """(the last `count` blocks of a tower, all for None; modules and parameters that follow them)."""
+    blocks, _, after = parts(model, tower, "last_blocks", count)
+    return blocks[len(blocks) - (count or len(blocks)) :], after
+
+
+def first(model, tower, count):
+    """(the first `count` blocks of a tower; modules and parameters before them)."""
+    blocks, before, _ = parts(model, tower, "first_blocks", count)
+    return blocks[:count], before
+
+
+def parts(model, tower, setting, count=None):
+    """(blocks of a tower, modules and parameters before them, those behind them).
+
+    Raises `UserError` where it has no list of blocks, or fewer than `count`, the value of `setting`.
+    """
     visual, text = model.clip.visual, getattr(model.clip, "text", model.clip)
     if tower == "text":
-        blocks, after = getattr(getattr(text, "transformer", None), "resblocks", None), [text, "ln_final", "text_projection"]
+        holder, blocks = text, getattr(getattr(text, "transformer", None), "resblocks", None)
+        before, after = ("token_embedding", "positional_embedding"), ("ln_final", "text_projection")
     elif hasattr(visual, "layer4"):
-        blocks, after = [visual.layer1, visual.layer2, visual.layer3, visual.layer4], [visual, "attnpool"]
+        holder, blocks = visual, [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
+        before, after = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"), ("attnpool",)
     else:
-        blocks, after = getattr(getattr(visual, "transformer", None), "resblocks", None), [visual, "ln_post", "proj"]
+        holder, blocks = visual, getattr(getattr(visual, "transformer", None), "resblocks", None)
+        before, after = ("conv1", "class_embedding", "positional_embedding", "ln_pre"), ("ln_post", "proj")
     if blocks is None:
         raise UserError(f"'{model.name}' has no list of blocks in its {tower} tower; train the whole tower")
     if count is not None and not 1 <= count <= len(blocks):
         raise UserError(
-            f"last_blocks must lie in 1..{len(blocks)}, the blocks of the {tower} tower of '{model.name}'; got {count}"
+            f"{setting} must lie in 1..{len(blocks)}, the blocks of the {tower} tower of '{model.name}'; got {count}"
         )
-    holder, *names = after
-    found = [getattr(holder, name, None) for name in names]
-    return list(blocks)[len(blocks) - (count or len(blocks)) :], [part for part in found if part is not None]
+    around = [[found for name in names if (found := getattr(holder, name, None)) is not None] for names in (before, after)]
+    return list(blocks), *around
 
 
 class LowRank(nn.Module):

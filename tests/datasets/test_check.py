@@ -154,6 +154,6 @@ def test_embedded_pictures_and_any_folder(root):
 
 
 def test_real_photographs(shared_data):
-    findings = check(find_record("photos/flowers12"), shared_data, full=True)
-    assert verdict(findings) == "photos/flowers12: ready (train 720, test 120 pictures)"
+    findings = check(find_record("photos/pets3"), shared_data, full=True)
+    assert verdict(findings) == "photos/pets3: ready (train 300, test 141 pictures)"
     assert found(findings, "hash of the first pictures").ok is True

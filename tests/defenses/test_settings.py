@@ -46,7 +46,7 @@ def test_inner_attacks_are_those_that_run(name, tiny, small_birds, monkeypatch):
     def ran(*arguments, **settings):
         raise Ran
 
-    for kind, functions in {"image": ("pgd", "feature"), "text": ("search",)}.items():
+    for kind, functions in {"image": ("pgd", "feature", "ascend"), "text": ("search",)}.items():
         with monkeypatch.context() as patch:
             for place in (module, defenses.load("mmcoa")):
                 for function in functions:

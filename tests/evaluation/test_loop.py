@@ -16,9 +16,9 @@ from mmcoa.threat import ThreatModel, default_threat
 
 EVERY = ["clean", "image", "fgsm", "text", "independent", "sequential", "multimodal"]
 COLUMNS = {
-    "model", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", "attack", "accuracy", "correct", "n",
-    "ci_low", "ci_high", "share_changed", "precision", "check", "check_n", "prompts", "transform", "skipped", "resize",
-    "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "threat", "threat_text", "parts",
+    "model", "defense", "base_model", "trained_on", "task", "role", "dataset", "split", "classes", "attack", "accuracy",
+    "correct", "n", "ci_low", "ci_high", "share_changed", "precision", "check", "check_n", "prompts", "transform", "skipped",
+    "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "threat", "threat_text", "parts",
     *FIELDS,
 }  # fmt: skip
 

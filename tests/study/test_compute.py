@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from mmcoa.errors import UserError
 from mmcoa.store.finished import read_outcomes, read_record, write_outcomes
@@ -26,6 +28,28 @@ SWEEPS = [
         "vary": {"attackable": ["content", "class_name"]},
     }
 ]
+
+
+def test_a_chained_training_starts_from_the_first_ones_weights(write_profile):
+    """LEAF trains the text tower alone, so the image tower is still the one that TeCoA trained."""
+    models = [{"defense": "tecoa"}, {"defense": "leaf", "name": "leaf-after-tecoa", "from": "tecoa"}]
+    plan = make_plan(write_profile(models=models, evaluate__datasets=["openmoji/birds"], evaluate__attacks=["clean"]))
+    write_specs(plan)
+    for process in plan.pending:
+        study.run_spec(plan.spec(process))
+    assert make_plan("mini.yaml").pending == []
+    base, first, second = (
+        load_file(Path(folder) / "model.safetensors")
+        for folder in ("models/tiny", *(f"runs/mini/models/{name}-seed0" for name in ("tecoa", "leaf-after-tecoa")))
+    )
+    image = [key for key in base if key.startswith("visual")]
+    assert all(torch.equal(first[key], second[key]) for key in image)
+    assert not all(torch.equal(base[key], first[key]) for key in image)
+    assert not torch.equal(first["text_projection"], second["text_projection"])
+    (row,) = read_record(RUNS, "leaf-after-tecoa-seed0__openmoji-birds")["rows"]
+    assert (row["base_model"], row["defense"], row["trained_on"]) == ("tiny", "leaf", "openmoji/birds")
+    card = (RUNS / "models" / "leaf-after-tecoa-seed0" / "README.md").read_text()
+    assert "`tiny`, after tecoa on openmoji/birds, fine-tuned with the defence `leaf`" in " ".join(card.split())
 
 
 def test_specs_run_without_jupyter_and_write_the_records_that_the_plan_expects(write_profile):

@@ -50,6 +50,65 @@ def test_everything_at_first_and_nothing_at_last(write_profile):
     assert plan.pending == [] and plan.todo == []
 
 
+CHAIN = [
+    {"defense": "tecoa", "seeds": [0, 1]},
+    {"defense": "leaf", "name": "leaf-after-tecoa", "from": "tecoa", "seeds": [1]},
+]
+
+
+def test_a_training_starts_from_another_ones_model(write_profile):
+    plan = make_plan(write_profile(models=CHAIN))
+    one = {process.name: process for process in plan.processes}
+    first, second = one["train__tecoa-seed1"], one["train__leaf-after-tecoa-seed1"]
+    assert second.model == first.output and second.made_by == first.cells[0].identity == second.cells[0].inputs["model"]
+    assert plan.needs(second) == ["train__tecoa-seed1"] and plan.needs(first) == []
+    assert plan.needs(one["evaluate__leaf-after-tecoa-seed1"]) == ["train__leaf-after-tecoa-seed1"]
+    assert [p.name for p in narrowed(plan, "train__leaf-after-tecoa-seed1").pending] == [first.name, second.name]
+    unchained = make_plan(write_profile(models=[{**entry, "from": None} for entry in CHAIN]))
+    again = {process.name: process for process in unchained.processes}
+    assert again[first.name].cells[0].identity == first.cells[0].identity  # the first one does not know
+    assert again[second.name].cells[0].identity != second.cells[0].identity
+
+
+def test_a_chain_is_made_again_from_where_weights_are_missing(write_profile):
+    plan = make_plan(write_profile(models=CHAIN))
+    for cell in plan.cells:
+        finish(cell, plan)
+    shutil.rmtree(plan.runs / "models")
+    (plan.runs / "cells" / "leaf-after-tecoa-seed1__openmoji-tools.json").unlink()
+    assert pending("mini.yaml") == [
+        "train__tecoa-seed1",
+        "train__leaf-after-tecoa-seed1",
+        "evaluate__leaf-after-tecoa-seed1",
+    ]
+
+
+def test_in_distribution_a_chain_stays_on_its_data_set(write_profile):
+    own = {"task": "in_distribution", "seeds": [0]}
+    models = [{"defense": "tecoa", **own}, {"defense": "leaf", "from": "tecoa", **own}]
+    one = {process.name: process for process in make_plan(write_profile(models=models)).processes}
+    for place in ("openmoji-birds", "openmoji-tools"):
+        assert one[f"train__leaf-on-{place}-seed0"].maker == f"train__tecoa-on-{place}-seed0"
+
+
+@pytest.mark.parametrize(
+    "models, says",
+    [
+        ([{"defense": "leaf", "from": "tecoo"}], "unknown trained model above it 'tecoo'"),
+        ([{"defense": "leaf", "from": "none"}], "unknown trained model above it 'none'"),
+        ([{"defense": "leaf", "from": "leaf"}], "unknown trained model above it 'leaf'"),
+        (
+            [{"defense": "leaf", "from": "tecoa", "seeds": [0, 2]}],
+            "'leaf-seed2' starts from 'tecoa', .* no model of seed 2",
+        ),
+        ([{"defense": "leaf", "from": "tecoa", "task": "in_distribution", "seeds": [3]}], "of seed 3 on openmoji/birds"),
+    ],
+)
+def test_a_chain_that_has_no_beginning(write_profile, models, says):
+    with pytest.raises(UserError, match=says):
+        make_plan(write_profile(models=[{"defense": "none"}, {"defense": "tecoa", "seeds": [0]}, *models]))
+
+
 def test_one_missing_record_makes_one_process(finished):
     (finished.runs / "cells" / "none__openmoji-tools.json").unlink()
     plan = make_plan("mini.yaml")

@@ -12,7 +12,7 @@ from mmcoa.model.loading import create_model, load_model
 from mmcoa.threat import ThreatModel
 from mmcoa.training.config import TrainConfig
 from mmcoa.training.loop import train
-from mmcoa.training.trainable import add_low_rank, last, make_trainable, merge
+from mmcoa.training.trainable import add_low_rank, first, last, make_trainable, merge
 
 THREAT = ThreatModel(epsilon="4/255", steps=2, candidate_source="table:train")
 
@@ -47,6 +47,30 @@ def test_last_blocks(embedded):
         make_trainable(model, ("image", "text"), last_blocks=3)
 
 
+def test_first_blocks(embedded):
+    model = load_model("openmoji-clip")
+    names = trained_names(model, towers=("image",), first_blocks=1)
+    assert {name.split(".")[3] for name in names if "resblocks" in name} == {"0"}
+    before = {"class_embedding", "positional_embedding", "conv1.weight", "ln_pre.weight", "ln_pre.bias"}
+    assert {name for name in names if "resblocks" not in name} == {f"visual.{name}" for name in before}
+    names = trained_names(model, towers=("text",), first_blocks=1)
+    assert {"token_embedding.weight", "positional_embedding", "logit_scale"} < names and "text_projection" not in names
+    both = trained_names(model, towers=("image",), first_blocks=1, last_blocks=2)
+    assert {name.split(".")[3] for name in both if "resblocks" in name} == {"0", "2", "3"}
+    everything = trained_names(model, towers=("image",), first_blocks=3, last_blocks=3)  # block 2 is in both
+    assert everything == trained_names(model, towers=("image",))
+    assert len(make_trainable(model, ("image",), first_blocks=3, last_blocks=3)) == len(everything)
+    with pytest.raises(UserError, match=r"first_blocks must lie in 1\.\.2, the blocks of the text tower"):
+        make_trainable(model, ("image", "text"), first_blocks=3)
+
+
+def test_low_rank_changes_of_the_first_blocks(embedded):
+    model = load_model("openmoji-clip")
+    assert len(make_trainable(model, ("image",), lora_rank=2, first_blocks=1)) == 2 * 4
+    changed = {name.split(".")[3] for name, p in model.clip.named_parameters() if p.requires_grad}
+    assert changed == {"0"}
+
+
 def test_stages_of_a_resnet():
     torch.manual_seed(0)
     config = {
@@ -57,6 +81,10 @@ def test_stages_of_a_resnet():
     model = type("Model", (), {"clip": open_clip.CLIP(**config), "name": "resnet"})()
     blocks, after = last(model, "image", 1)
     assert blocks == [model.clip.visual.layer4] and after == [model.clip.visual.attnpool]
+    blocks, before = first(model, "image", 2)
+    stem = {"conv1", "bn1", "conv2", "bn2", "conv3", "bn3"}
+    assert blocks == [model.clip.visual.layer1, model.clip.visual.layer2]
+    assert {name for name, module in model.clip.visual.named_children() if any(module is one for one in before)} == stem
     with pytest.raises(UserError, match="LoRA needs transformer blocks"):
         add_low_rank(model, blocks, 2, 0)
 
@@ -88,7 +116,7 @@ def test_low_rank_changes_start_at_zero_and_merge(tiny, small_birds):
         assert torch.allclose(tiny.logits(images, tiny.encode_text(prompts)), changed, atol=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{"lora_rank": 2}, {"last_blocks": 1}, {"trains": "text"}])
+@pytest.mark.parametrize("settings", [{"lora_rank": 2}, {"last_blocks": 1}, {"trains": "text"}, {"first_blocks": 1}])
 def test_training_a_part_loads_in_plain_open_clip(tiny_folder, small_birds, tmp_path, settings):
     model = create_model(tiny_folder, 0, name="tiny-clip")
     before = {key: value.clone() for key, value in model.clip.state_dict().items()}
