@@ -1,4 +1,4 @@
-"""`mmcoa run`, `status`, `results`, `pack`, `verify`, `gallery`, `book`, `claims`: commands about whole studies."""
+"""`mmcoa control`, `run`, `status`, `results`, `pack`, `verify`, `gallery`, `book`, `claims`: commands about whole studies."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,58 @@ from mmcoa.console import console, print_table
 from mmcoa.errors import unknown
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+
+
+def control(
+    model: Annotated[str, typer.Argument(help="name of a model (`mmcoa models`), or a checkpoint folder")],
+    base: Annotated[str, typer.Option(help="data set that TeCoA is fine-tuned on")],
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="to judge on; repeat for several; default: the base's family, what is unseen of it")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="test pictures of each data set")] = 200,
+    steps: Annotated[int | None, typer.Option(help="of the training; default: the model's")] = None,
+    lr: Annotated[float | None, typer.Option(help="learning rate; default: the model's")] = None,
+    epsilon: Annotated[str | None, typer.Option(help="radius of training and judging; default: the model's")] = None,
+    seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
+    output: Annotated[Path | None, typer.Option(help="checkpoint folder of TeCoA; a killed run goes on")] = None,
+    device: Device = "auto",
+    root: Annotated[
+        Path | None, typer.Option(help="folder of the data sets; default: $MMCOA_DATA, else the user's cache")
+    ] = None,
+):
+    """Does a model on a base set show the known effect, TeCoA's gain? Print it, and whether it passes.
+
+    Example: mmcoa control openmoji-clip --base openmoji/land-vehicles --epsilon 4/255 --steps 300
+    """
+    from mmcoa.cli.building import built
+    from mmcoa.datasets.place import use_root
+    from mmcoa.study.control import control as run_control
+    from mmcoa.training.config import TrainConfig
+
+    use_root(root)
+    given = dict(steps=steps, lr=lr, epsilon=epsilon, seed=seed)
+    config = TrainConfig(**{name: value for name, value in given.items() if value is not None})
+    parts = (
+        Path(model).name,
+        base.replace("/", "-"),
+        *(f"{name}{value}" for name, value in given.items() if value is not None),
+    )
+    folder = output or Path("runs/control") / "-".join(parts).replace("/", "-")
+
+    def say(label, name, accuracies):
+        figures = ", ".join(f"{attack} {value:.1f}" for attack, value in accuracies.items())
+        console.print(f"{label} on {name}: {figures}", highlight=False, soft_wrap=True)
+
+    def training(step, total, row):
+        console.print(f"TeCoA, step {step + 1}/{total}: loss {row['loss']:.4g}", highlight=False)
+
+    table, verdicts = run_control(built(model), base, folder, dataset, samples, config, device, say, training)
+    columns = ["data set", "role", "classes", "n", "clean", "image", "clean, TeCoA", "image, TeCoA"]
+    print_table(
+        columns, [[f"{v:.1f}" if isinstance(v, float) else str(v) for v in row] for row in table.itertuples(index=False)]
+    )
+    for verdict in verdicts:
+        console.print(str(verdict), highlight=False, soft_wrap=True)
 
 
 def run(
@@ -159,4 +211,4 @@ def claims(study: Annotated[str, typer.Argument(help="name of a study whose resu
         console.print(line)
 
 
-COMMANDS = (run, status, results, pack, verify, gallery, book, claims)
+COMMANDS = (control, run, status, results, pack, verify, gallery, book, claims)

@@ -44,6 +44,9 @@ class TrainConfig:
     inner_steps: int | None = setting(
         None, "steps of the inner image attack; none: the model's", common=True, public=10, least=1
     )
+    inner_step_size: float | None = setting(
+        None, "of the inner image attack, as a share of epsilon; none: the model's, else 0.25", public=0.25, above=0
+    )
     candidate_source: str = setting("table:train", "candidates of the inner text attack", common=True)
     # optimisation
     steps: int | None = setting(None, "optimiser steps; none: the model's", common=True, public=1000, least=1)
@@ -104,7 +107,11 @@ class TrainConfig:
 
     def threat(self):
         """`ThreatModel` of the attacks inside; of a config whose None's have been filled in."""
-        return ThreatModel(epsilon=self.epsilon, steps=self.inner_steps, candidate_source=self.candidate_source, seed=self.seed)
+        step = (
+            {} if self.inner_step_size == 0.25 else {"step_size": self.inner_step_size * self.epsilon}
+        )  # 0.25: its own default
+        sources = {"candidate_source": self.candidate_source}
+        return ThreatModel(epsilon=self.epsilon, steps=self.inner_steps, **step, **sources, seed=self.seed)
 
 
 INNER = ("epsilon", "inner_steps")  # a model states them beside `train_defaults`: they are for its evaluation too

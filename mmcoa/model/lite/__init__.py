@@ -1,4 +1,4 @@
 """`lite-clip`: an ImageNet image tower and a sentence encoder from the package index, joined without a picture."""
 
 NAME = "lite-clip"
-VERSION = 1  # raise when the same recipe gives other weights
+VERSION = 2  # raise when the same recipe gives other weights

@@ -1,17 +1,18 @@
 """Two towers joined without a picture: the text side learns which of the classifier's classes a name stands for.
 
-    image:  f(x) = Z^T [gelu(W h(x) + b - theta) - mean]       h: pooled features, W, b: the ImageNet classifier
-    text:   g(t) = Z^T Q^T (e(t) - m)                          e: mean of MiniLM's last hidden states
+    image:  f(x) = gelu(W h(x) + b - theta)               h: pooled features, W, b: the ImageNet classifier
+    text:   g(t) = B gelu(A (e(t) - m))                   e: mean of MiniLM's last hidden states, m: its mean over all names
 
-Q is a ridge regression, in closed form, from the embeddings of all names (classes, synonyms, hypernyms) to the classes that
-they stand for. An image embedding is thus the list of classes that it looks like (above a threshold), a text embedding the
-list of classes that it means: akin to convex combinations of semantic embeddings (Norouzi et al., ICLR 2014). Z, orthonormal
-columns, packs both into the embedding without a change to their products.
+One coordinate of the embedding is one class of ImageNet. An image embedding lists the classes that the picture looks like
+(above a threshold), a text embedding the classes that the text means: akin to convex combinations of semantic embeddings
+(Norouzi et al., ICLR 2014). A and B are trained on all names (classes, synonyms, hypernyms) to point at the classes that they
+stand for, in float64, so that rounding (other threads, other processors) stays rounding.
 
-Where a picture is needed (for the mean and the logit scale), there are pseudo pictures: features that point along a class's row
-of the classifier, plus Gaussian noise of the rows' own covariance.
+The logit scale is fitted on pseudo pictures: features that point along a class's row of the classifier, plus Gaussian noise of
+the rows' own covariance.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,41 +27,58 @@ class Recipe:
     """
 
     image_size: int = 128
-    embed_dim: int = 500  # half of the classes: open_clip's `mlp` head has twice as many hidden units, one for each class
-    threshold: float = 4.5  # theta, in logits: what a class must reach to count
-    ridge: float = 0.1
+    threshold: float = 4.0  # theta, in logits: what a class must reach to count
     hypernyms: float = 0.5  # weight of a hypernym; a class weighs 1
-    largest: int = 100  # hypernyms of more classes say too little
+    largest: int = 150  # hypernyms of more classes say too little
+    epochs: int = 25  # of the text head, over all names
+    batch_size: int = 512
+    lr: float = 3e-3  # of AdamW; one cycle, warm-up over the first tenth
+    weight_decay: float = 0.05
+    blur: float = 0.8  # length of the noise on a name's embedding, relative to its own: near names mean near things
     signal: float = 5.0  # of a pseudo picture: length along its class's row
     noise: float = 1.0  # standard deviation along each row
     pictures: int = 3  # pseudo pictures a class
     seed: int = 0
 
 
-def ridge_regression(inputs, targets, weights, ridge):
-    """(mean [K], A [K, C]) that minimise sum_i w_i |(x_i - mean) A - y_i|^2 + ridge |A|^2.
+def hidden_units(width, classes):
+    """Hidden units of open_clip's text head `mlp` between `width` and `classes`."""
+    return (width + classes) // 2
 
-    inputs float64 [N, K], targets [N, C], weights [N]; mean: the weighted mean of the inputs.
+
+def fit_text(embeddings, wanted, weights, recipe, progress=None):
+    """(A [H, K], B [C, H]) that maximise the weighted mean cosine of B gelu(A x) with `wanted`.
+
+    embeddings: centred, float64 [N, K]; wanted: unit rows [N, C]; weights [N].
+    progress: called with (steps done, steps in all).
     """
-    mean = (weights[:, None] * inputs).sum(dim=0) / weights.sum()
-    centred = inputs - mean
-    weighted = weights[:, None] * centred
-    gram = weighted.T @ centred + ridge * torch.eye(inputs.shape[1], dtype=inputs.dtype)
-    return mean, torch.linalg.solve(gram, weighted.T @ targets)
-
-
-def basis(matrix, width, seed):
-    """Orthonormal columns [C, width] whose first K span the rows of `matrix` [K, C]; the others are drawn with `seed`.
-
-    By Cholesky and Gram-Schmidt: unique and continuous, so that rounding (other threads, other processors) stays rounding.
-    """
-    lower = torch.linalg.cholesky(matrix @ matrix.T)
-    rows = torch.linalg.solve_triangular(lower, matrix, upper=False).T
-    drawn = torch.randn(
-        matrix.shape[1], width - rows.shape[1], dtype=matrix.dtype, generator=torch.Generator().manual_seed(seed)
-    )
-    rest, upper = torch.linalg.qr(drawn - rows @ (rows.T @ drawn))
-    return torch.cat([rows, rest * upper.diagonal().sign()], dim=1)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    size = embeddings.norm(dim=1).mean() / 5  # inputs of length 5: gelu bends there
+    inputs, weights = embeddings / size, weights / weights.mean()
+    width, classes = inputs.shape[1], wanted.shape[1]
+    hidden = hidden_units(width, classes)
+    matrices = [
+        ((2 * torch.rand(rows, columns, dtype=inputs.dtype, generator=generator) - 1) / math.sqrt(columns)).requires_grad_()
+        for rows, columns in ((hidden, width), (classes, hidden))
+    ]
+    steps = recipe.epochs * math.ceil(len(inputs) / recipe.batch_size)
+    optimizer = torch.optim.AdamW(matrices, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps, pct_start=0.1)
+    spread = 5 * recipe.blur / math.sqrt(width)
+    step = 0
+    for _ in range(recipe.epochs):
+        for batch in torch.randperm(len(inputs), generator=generator).split(recipe.batch_size):
+            drawn = torch.randn(len(batch), width, dtype=inputs.dtype, generator=generator)
+            outputs = F.gelu((inputs[batch] + spread * drawn) @ matrices[0].T) @ matrices[1].T
+            loss = (weights[batch] * (1 - F.cosine_similarity(outputs, wanted[batch]))).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            step += 1
+            if progress is not None:
+                progress(step, steps)
+    return matrices[0].detach() / size, matrices[1].detach()
 
 
 def pseudo_logits(weight, bias, recipe):
@@ -82,37 +100,32 @@ def fit_scale(cosines, labels):
 
 @dataclass(frozen=True)
 class Alignment:
-    """Weights of the two heads: image [1000, 1280] and [D, 1000] with biases, text [D, K] after subtracting `centre` [K]."""
+    """Weights of the two heads of C classes: image [C, F] with bias; text [H, K] and [C, H] on what is left of an
+    embedding without `centre` [K]."""
 
-    hidden_weight: torch.Tensor
-    hidden_bias: torch.Tensor
     image_weight: torch.Tensor
     image_bias: torch.Tensor
     centre: torch.Tensor
+    text_hidden: torch.Tensor
     text_weight: torch.Tensor
     scale: float
 
 
-def align(weight, bias, embeddings, targets, weights, recipe):
+def align(weight, bias, embeddings, targets, weights, recipe, progress=None):
     """`Alignment` of a classifier (weight [C, F], bias [C]) and sentence embeddings [N, K] of names that stand for `targets`.
 
     targets: bool [N, C], the classes of each name; weights: float [N]. Everything is computed in float64.
+    progress: see `fit_text`.
     """
     weight, bias, embeddings, weights = (value.double() for value in (weight, bias, embeddings, weights))
-    size = embeddings.norm(dim=1).mean()
+    centre = weights @ embeddings / weights.sum()
     wanted = F.normalize(targets.double(), dim=1)
-    centre, matrix = ridge_regression(embeddings / size, wanted, weights, recipe.ridge)
-    packed = basis(matrix, recipe.embed_dim, recipe.seed)
-    text_weight = (matrix @ packed).T
+    hidden, text_weight = fit_text(embeddings - centre, wanted, weights, recipe, progress)
     logits, labels = pseudo_logits(weight, bias, recipe)
     active = F.gelu(logits - recipe.threshold)
-    image_bias = -active.mean(dim=0) @ packed
-    images = F.normalize(active @ packed + image_bias, dim=1)
     own = targets.sum(dim=1) == 1
     classes = targets[own].double().argmax(dim=1)
     first = torch.zeros(len(weight), dtype=torch.int64).scatter(0, classes.flip(0), own.nonzero()[:, 0].flip(0))
-    texts = F.normalize((embeddings[first] / size - centre) @ text_weight.T, dim=1)
-    return Alignment(
-        hidden_weight=weight, hidden_bias=bias - recipe.threshold, image_weight=packed.T, image_bias=image_bias,
-        centre=centre * size, text_weight=text_weight / size, scale=fit_scale(images @ texts.T, labels),
-    )  # fmt: skip
+    texts = F.normalize(F.gelu((embeddings[first] - centre) @ hidden.T) @ text_weight.T, dim=1)
+    scale = fit_scale(F.normalize(active, dim=1) @ texts.T, labels)
+    return Alignment(weight, bias - recipe.threshold, centre, hidden, text_weight, scale)

@@ -31,7 +31,7 @@ BATCH = 128  # names embedded at once
 DEFAULTS = {
     "epsilon": "1/255",
     "inner_steps": 2,
-    "train_defaults": {"lr": 3e-4, "batch_size": 64, "steps": 500, "warmup": 20},
+    "train_defaults": {"lr": 3e-4, "batch_size": 64, "steps": 500, "warmup": 20, "inner_step_size": 1.0},
     "pretrained_on": "ImageNet (classifier), English sentence pairs (MiniLM)",
     "names_of_pretraining": "imagenet",
 }
@@ -48,7 +48,7 @@ def lite_folder(recipe=None, progress=None):
     """Folder of the built model: from the cache if it is there and whole, else built now.
 
     Raises `UserError` where a package is missing or holds other weights than recorded.
-    progress: called with (names embedded, names in all) during a build. Two processes build it once: the other one waits.
+    progress: called with (done, total) during a build. Two processes build it once: the other one waits.
     """
     recipe = recipe or Recipe()
     for weights in (packages.IMAGE, packages.TEXT):
@@ -90,13 +90,18 @@ def build(folder, recipe=None, progress=None):
         clip, weight, bias = assemble(config)
         tokenizer = open_clip.get_tokenizer(f"local-dir:{start}")
         model = ImageTextModel(clip, tokenizer, NAME, config)
-        insert(clip, align(weight, bias, *embed_names(model, recipe, progress), recipe))
+        insert(clip, align(weight, bias, *embed_names(model, recipe, half(progress, 0)), recipe, half(progress, 1)))
         metadata = {"name": NAME, **DEFAULTS, "recipe": asdict(recipe), "version": VERSION}
         save_checkpoint(model, made, metadata, final=folder)
         (made / "README.md").write_text(card(count(clip), float(model.scale), recipe))
         write_json(made / DIGESTS, {path.name: file_digest(path) for path in sorted(made.iterdir())})
         os.replace(made, folder)
     return folder
+
+
+def half(progress, which):
+    """A view of `progress` on its first (0) or second (1) half: names embedded, text head trained; they take about as long."""
+    return None if progress is None else lambda done, total: progress(which * total + done, 2 * total)
 
 
 def card(parameters, scale, recipe):

@@ -21,11 +21,11 @@ def configuration(recipe, text_folder):
     }  # fmt: skip
     text = {
         "context_length": CONTEXT, "hf_model_name": str(text_folder), "hf_tokenizer_name": NAME, "hf_model_pretrained": False,
-        "hf_pooler_type": "mean_pooler", "hf_proj_type": "linear",
+        "hf_pooler_type": "mean_pooler", "hf_proj_type": "mlp",
     }  # fmt: skip
     half = [0.5, 0.5, 0.5]
     return {
-        "model_cfg": {"embed_dim": recipe.embed_dim, "vision_cfg": vision, "text_cfg": text},
+        "model_cfg": {"embed_dim": CLASSES, "vision_cfg": vision, "text_cfg": text},
         "preprocess_cfg": {
             "size": side, "mode": "RGB", "mean": half, "std": half, "interpolation": "bicubic", "resize_mode": "shortest",
         },
@@ -55,11 +55,13 @@ def assemble(config):
 @torch.no_grad()
 def insert(clip, alignment):
     """Write an `Alignment` into the heads, in place. What the text side subtracts goes into its last layer norm."""
-    mlp = clip.visual.head.mlp
-    mlp.fc1.weight.copy_(alignment.hidden_weight)
-    mlp.fc1.bias.copy_(alignment.hidden_bias)
-    mlp.fc2.weight.copy_(alignment.image_weight)
-    mlp.fc2.bias.copy_(alignment.image_bias)
+    mlp = clip.visual.head.mlp  # open_clip gives it twice as many hidden units as classes: the second half stays at zero
+    for parameter in mlp.parameters():
+        parameter.zero_()
+    mlp.fc1.weight[:CLASSES] = alignment.image_weight
+    mlp.fc1.bias[:CLASSES] = alignment.image_bias
+    mlp.fc2.weight.fill_diagonal_(1)
     clip.text.transformer.encoder.layer[-1].output.LayerNorm.bias.sub_(alignment.centre)
-    clip.text.proj.weight.copy_(alignment.text_weight)
+    clip.text.proj[0].weight.copy_(alignment.text_hidden)
+    clip.text.proj[-1].weight.copy_(alignment.text_weight)
     clip.logit_scale.fill_(torch.tensor(alignment.scale).log())

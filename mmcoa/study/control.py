@@ -1,0 +1,128 @@
+"""The positive control: does a bed (model, base, data) show what is known, before it is asked what is not?
+
+Known: an undefended model falls to a few percent under the image attack, and TeCoA (Mao et al., ICLR 2023), fine-tuned on a
+base set, wins much of it back, in distribution and out of it. A bed passes where the undefended macro mean is at most
+`UNDEFENDED` percent and TeCoA gains at least `GAIN` points with an interval above zero. Where it fails, verdicts on other
+defences say nothing.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from mmcoa.datasets import load_dataset
+from mmcoa.datasets.records import records
+from mmcoa.datasets.roles import out_of_distribution, role
+from mmcoa.errors import UserError
+from mmcoa.evaluation.loop import evaluate
+from mmcoa.evaluation.statistics import macro_interval
+from mmcoa.model.loading import load_model
+from mmcoa.threat import default_threat
+from mmcoa.training.config import TrainConfig
+from mmcoa.training.finetune import fine_tune
+
+UNDEFENDED = 15.0  # percent right under the image attack at most
+GAIN = 5.0  # points of TeCoA at least
+ATTACKS = ("clean", "image")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One task's control. Accuracies in percent, macro means over `datasets`; gain and interval in points."""
+
+    task: str
+    datasets: tuple
+    undefended: float
+    defended: float
+    gain: float
+    low: float
+    high: float
+
+    @property
+    def passes(self):
+        """The rule of this module."""
+        return self.undefended <= UNDEFENDED and self.gain >= GAIN and self.low > 0
+
+    def __str__(self):
+        return (
+            f"{self.task}: undefended {self.undefended:.1f} % (at most {UNDEFENDED:g}), TeCoA {self.gain:+.1f} points "
+            f"({self.low:+.1f} to {self.high:+.1f}; at least {GAIN:g}, interval above 0), {len(self.datasets)} data sets: "
+            f"{'passes' if self.passes else 'fails'}"
+        )
+
+
+def default_datasets(model, base):
+    """The data sets of the base's family ("photos", "openmoji") that it and the model's pre-training did not see."""
+    family, slash, _ = base.partition("/")
+    named = [name for name in records() if slash and name.startswith(f"{family}/") and name != base]
+    unseen = [name for name in named if role(name, model, base) == "unseen"]
+    if not named:
+        raise UserError(f"'{base}' has no family of data sets; name some with --dataset")
+    return unseen or named
+
+
+def control(model, base, output, datasets=None, samples=200, config=None, device="auto", say=None, training=None):
+    """(table, verdicts) of TeCoA's control on a bed.
+
+    Arguments:
+        model: name of a model; base: data set that TeCoA is fine-tuned on; output: checkpoint folder of that training,
+            which is continued or, where it is finished, used.
+        datasets: those to judge out of distribution; None: `default_datasets`.
+        samples: test pictures of each data set.
+        config: `TrainConfig`; None: the model's own defaults.
+        say: called with a line of text as work goes on; training: `progress` of `fine_tune`.
+
+    The table has a row a data set: dataset, role, classes, n, clean and image accuracy (percent) of the undefended model and
+    of TeCoA. Out of distribution enter the unseen sets on which the undefended model is over three times chance.
+    """
+    config = config or TrainConfig()
+    datasets = [name for name in (datasets or default_datasets(model, base)) if name != base]
+    folder = fine_tune("tecoa", model, base, output, config, device=device, progress=training)
+    found = {}
+    for label, name in (("undefended", model), ("tecoa", str(folder))):
+        loaded = load_model(name, device)
+        threat = default_threat(loaded)
+        threat = threat.changed(seed=config.seed, **({} if config.epsilon is None else {"epsilon": config.epsilon}))
+        for dataset in (base, *datasets):
+            found[label, dataset] = evaluate(loaded, load_dataset(dataset, samples=samples), ATTACKS, threat)
+            if say is not None:
+                say(label, dataset, {row["attack"]: row["accuracy"] for row in found[label, dataset]})
+    rows = [_row(found, model, base, dataset) for dataset in (base, *datasets)]
+    table = pd.DataFrame(rows)
+    judged = table[table["dataset"] != base]
+    outside = out_of_distribution(
+        model,
+        [base],
+        dict(zip(judged["dataset"], judged["classes"], strict=True)),
+        dict(zip(judged["dataset"], judged["clean"], strict=True)),
+    )
+    tasks = {"in distribution": (base,), "out of distribution": outside}
+    return table, [_verdict(found, task, names) for task, names in tasks.items() if names]
+
+
+def _row(found, model, base, dataset):
+    before, after = ({row["attack"]: row for row in found[label, dataset]} for label in ("undefended", "tecoa"))
+    clean = before["clean"]
+    return {
+        "dataset": dataset,
+        "role": role(dataset, model, base),
+        "classes": clean["classes"],
+        "n": clean["n"],
+        "clean": clean["accuracy"],
+        "image": before["image"]["accuracy"],
+        "clean_tecoa": after["clean"]["accuracy"],
+        "image_tecoa": after["image"]["accuracy"],
+    }
+
+
+def _verdict(found, task, names):
+    frames = {label: [found[label, name].outcomes for name in names] for label in ("undefended", "tecoa")}
+    pairs = [
+        (after["image_correct"].to_numpy(float) - before["image_correct"].to_numpy(float), before["label"])
+        for before, after in zip(frames["undefended"], frames["tecoa"], strict=True)
+    ]
+    gain, low, high = macro_interval(pairs)
+    level = {
+        label: 100 * sum(frame["image_correct"].mean() for frame in several) / len(names) for label, several in frames.items()
+    }
+    return Verdict(task, tuple(names), level["undefended"], level["tecoa"], gain, low, high)
