@@ -9,10 +9,20 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from mmcoa.errors import UserError
+from mmcoa.model import hf_text
 from mmcoa.model.clip import image_parameters, text_parameters
 
 TOWERS = {"image": ("image",), "text": ("text",), "both": ("image", "text")}
-MATRICES = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")  # of a transformer block
+MATRICES = (  # of a transformer block: open_clip's, timm's, BERT's
+    ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"),
+    ("attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight"),
+    (
+        *(f"attention.self.{name}.weight" for name in ("query", "key", "value")),
+        "attention.output.dense.weight",
+        "intermediate.dense.weight",
+        "output.dense.weight",
+    ),
+)
 
 
 def towers(trains, default):
@@ -73,23 +83,49 @@ def parts(model, tower, setting, count=None):
     Raises `UserError` where it has no list of blocks, or fewer than `count`, the value of `setting`.
     """
     visual, text = model.clip.visual, getattr(model.clip, "text", model.clip)
-    if tower == "text":
-        holder, blocks = text, getattr(getattr(text, "transformer", None), "resblocks", None)
-        before, after = ("token_embedding", "positional_embedding"), ("ln_final", "text_projection")
+    if tower == "text" and hf_text.is_hf(model.clip):
+        blocks = getattr(getattr(text.transformer, "encoder", None), "layer", None)
+        before, after = [text.transformer.embeddings], [text.proj]
+    elif tower == "text":
+        blocks = getattr(getattr(text, "transformer", None), "resblocks", None)
+        before, after = named(text, "token_embedding", "positional_embedding"), named(text, "ln_final", "text_projection")
+    elif hasattr(visual, "trunk"):  # timm's
+        blocks, before, after = stages(visual.trunk)
+        after.append(visual.head)
     elif hasattr(visual, "layer4"):
-        holder, blocks = visual, [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
-        before, after = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"), ("attnpool",)
+        blocks = [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
+        before, after = named(visual, "conv1", "bn1", "conv2", "bn2", "conv3", "bn3"), named(visual, "attnpool")
     else:
-        holder, blocks = visual, getattr(getattr(visual, "transformer", None), "resblocks", None)
-        before, after = ("conv1", "class_embedding", "positional_embedding", "ln_pre"), ("ln_post", "proj")
+        blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
+        before = named(visual, "conv1", "class_embedding", "positional_embedding", "ln_pre")
+        after = named(visual, "ln_post", "proj")
     if blocks is None:
         raise UserError(f"'{model.name}' has no list of blocks in its {tower} tower; train the whole tower")
     if count is not None and not 1 <= count <= len(blocks):
         raise UserError(
             f"{setting} must lie in 1..{len(blocks)}, the blocks of the {tower} tower of '{model.name}'; got {count}"
         )
-    around = [[found for name in names if (found := getattr(holder, name, None)) is not None] for names in (before, after)]
-    return list(blocks), *around
+    return list(blocks), before, after
+
+
+def named(holder, *names):
+    """Those of its attributes that it has."""
+    return [found for name in names if (found := getattr(holder, name, None)) is not None]
+
+
+def stages(trunk):
+    """(blocks or stages of a timm trunk, None where it has no list of them; what is declared before them; what behind)."""
+    children = dict(trunk.named_children())
+    lists = [name for name in ("blocks", "stages") if name in children] or [
+        name for name in children if name.startswith("layer")
+    ]
+    if not lists:
+        return None, [], []
+    order = list(children)
+    blocks = [block for name in lists for block in (children[name] if len(lists) == 1 else [children[name]])]
+    before = [children[name] for name in order[: order.index(lists[0])]]
+    before += list(trunk.parameters(recurse=False))  # class token, positions
+    return blocks, before, [children[name] for name in order[order.index(lists[-1]) + 1 :]]
 
 
 class LowRank(nn.Module):
@@ -110,21 +146,30 @@ def add_low_rank(model, blocks, rank, seed):
     """Parametrize the matrices of transformer blocks; returns the new parameters."""
     generator, added = torch.Generator().manual_seed(seed), []
     for block in blocks:
-        for name in MATRICES:
+        for name in matrices(model, block):
             path, _, attribute = name.rpartition(".")
-            try:
-                owner = block.get_submodule(path)
-                weight = getattr(owner, attribute)
-            except AttributeError as error:
-                raise UserError(
-                    f"LoRA needs transformer blocks, which a tower of '{model.name}' lacks; use last_blocks"
-                ) from error
+            owner = block.get_submodule(path)
+            weight = getattr(owner, attribute)
             if not 1 <= rank <= min(weight.shape):
                 raise UserError(f"lora_rank must lie in 1..{min(weight.shape)} for '{model.name}', got {rank}")
             change = LowRank(weight, rank, generator)
             parametrize.register_parametrization(owner, attribute, change)
             added += [change.down, change.up]
     return added
+
+
+def matrices(model, block):
+    """Names of a transformer block's matrices. `UserError` where it is none."""
+    for names in MATRICES:
+        if all(_has(block, name) for name in names):
+            return names
+    raise UserError(f"LoRA needs transformer blocks, which a tower of '{model.name}' lacks; use last_blocks")
+
+
+def _has(block, name):
+    for part in name.split("."):
+        block = getattr(block, part, None)
+    return isinstance(block, torch.Tensor)
 
 
 def merge(model):
