@@ -8,6 +8,7 @@ thing. `seconds` are of one PGD step or one whole search; the quick model is tin
     training    the same on the 256 prompts of a training batch over 100 classes
     step        an MMCoA training step on ViT-B/32; on a GPU also its share of the measured peak
     epoch       an epoch of MMCoA, embedded model
+    lite        PGD on a convolutional tower, its batch norms folded; an MMCoA step beside a TeCoA step
     evaluation  PGD-20 of the embedded model against torchattacks
     memory      peak memory of evaluating 500 and 5,000 samples
     reading     many small pictures, first and from the cache; 224-pixel JPEGs beside torchvision's decoder
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import baselines
+import convolutional
 import memory
 import open_clip
 import reading
@@ -42,7 +44,7 @@ from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel
 
 COLUMNS = ("what", "setting", "ours", "baseline", "ratio", "unit", "target", "versions", "hardware")
-PARTS = ("image", "text", "training", "step", "epoch", "evaluation", "memory", "reading")
+PARTS = ("image", "text", "training", "step", "epoch", "lite", "evaluation", "memory", "reading")
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,7 @@ LINES = {
     "training": training_lines,
     "step": step_lines,
     "epoch": training_step.epoch_lines,
+    "lite": convolutional.lines,
     "evaluation": evaluation_lines,
     "memory": memory_lines,
     "reading": reading.reading_lines,

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from mmcoa.model.clip import token_counts
 from mmcoa.model.towers import text_is_plain
 
 NODES = 16384  # of the tree in one batch: bounds the memory
-TEXTS = 1024  # encoded at once where prefixes cannot be shared
+TEXTS = {"cpu": 128, "cuda": 1024}  # encoded at once where prefixes cannot be shared
 
 
 @torch.no_grad()
@@ -28,8 +29,7 @@ def encode_texts(model, texts, tokens=None):
     if tokens is None:
         tokens = model.tokenizer(list(texts))
     if not text_is_plain(model.clip):
-        parts = [model.encode_tokens(tokens[start : start + TEXTS].to(model.device)) for start in range(0, len(tokens), TEXTS)]
-        return torch.cat(parts)
+        return _encode_by_length(model, tokens)
     rows, ends, inverse = sorted_rows(tokens.cpu())
     # Every row adds the nodes that it does not share with the row before it.
     added = (ends + 1 - _shared(rows)).cumsum(dim=0)
@@ -40,6 +40,14 @@ def encode_texts(model, texts, tokens=None):
         for start, stop in itertools.pairwise(bounds)
     ]
     return torch.cat(parts)[inverse.to(model.device)]
+
+
+def _encode_by_length(model, tokens):
+    """Unit embeddings [V, D] of token ids int64 [V, L]: each distinct row once, rows of one length together."""
+    rows, inverse = torch.unique(tokens.cpu(), dim=0, return_inverse=True)
+    order = token_counts(model, rows).argsort(stable=True)
+    parts = [model.encode_tokens(rows[some].to(model.device)) for some in order.split(TEXTS.get(model.device.type, 128))]
+    return torch.cat(parts)[order.argsort()[inverse].to(model.device)]
 
 
 def sorted_rows(tokens):

@@ -94,7 +94,7 @@ def test_a_tree_has_one_node_for_each_distinct_prefix(texts):
 
 
 def test_other_text_towers_are_encoded_whole(monkeypatch):
-    monkeypatch.setattr(prefix, "TEXTS", 16)
+    monkeypatch.setattr(prefix, "TEXTS", {"cpu": 16})
     for changes in ({"pool_type": "last"}, {"no_causal_mask": True}):
         model = small_vit(**changes)
         assert not text_is_plain(model.clip)

@@ -18,6 +18,7 @@ from mmcoa.model.clip import check_prompts, image_parameters, text_parameters
 from mmcoa.model.lite import align, build, names, packages
 from mmcoa.model.loading import load_model
 from mmcoa.model.saving import save_checkpoint
+from mmcoa.threat import default_threat
 
 SMALL = align.Recipe(image_size=64, largest=1, pictures=1, epochs=4)
 
@@ -236,7 +237,7 @@ def test_neighbours_are_whole_words_of_its_word_pieces(lite):
 
 
 def test_metadata_states_the_regime(lite):
-    assert mmcoa.threat.default_threat(load_model(str(lite))).epsilon == pytest.approx(1 / 255)
+    assert default_threat(load_model(str(lite))).epsilon == pytest.approx(1 / 255)
     assert "seen" in (lite / "README.md").read_text()
 
 

@@ -1,0 +1,106 @@
+"""Lines of speed.py on a convolutional tower: `lite-clip` where its extra is installed, else its architecture, random weights.
+
+The baseline of the PGD line is open_clip's tower as it is loaded: fp32, NCHW, batch norms as layers. The second line is of
+another kind: an MMCoA step beside a TeCoA step of the same batch, which says what the text search costs.
+"""
+
+import copy
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from common import line, race, require
+
+import mmcoa
+from mmcoa.attacks.pgd import pgd
+from mmcoa.datasets.batches import ShuffledDataset
+from mmcoa.errors import UserError
+from mmcoa.model.folded import FoldedTower
+from mmcoa.threat import ThreatModel
+from mmcoa.training.config import TrainConfig
+from mmcoa.training.loop import train
+
+
+def tower_and_name(device):
+    """(model or None, image tower, its name); the model where `lite-clip` can be loaded."""
+    try:
+        model = mmcoa.load_model("lite-clip", device)
+        return model, model.clip.visual, "lite-clip"
+    except UserError:
+        torch.manual_seed(0)
+        return None, timm.create_model("tf_efficientnet_lite0", num_classes=512).to(device).eval(), "EfficientNet-Lite0, random"
+
+
+class Images:
+    """An image tower as an attack sees a model."""
+
+    def __init__(self, encode):
+        self.encode = encode
+
+    def logits(self, pixels, text_features):
+        return 20 * F.normalize(self.encode(2 * pixels - 1), dim=-1) @ text_features.T
+
+
+def lines(settings, device):
+    """PGD, and MMCoA against TeCoA."""
+    model, visual, name = tower_and_name(device)
+    visual.requires_grad_(False)
+    plain = copy.deepcopy(visual).to(memory_format=torch.contiguous_format)
+    folded = FoldedTower(visual)
+    generator = torch.Generator().manual_seed(0)
+    side = 32 if settings.architecture == "tiny" else 128
+    batch, width = settings.step_batch, visual(torch.zeros(1, 3, side, side, device=device)).shape[1]
+    images = torch.rand(batch, 3, side, side, generator=generator).to(device)
+    text = F.normalize(torch.randn(settings.classes, width, generator=generator), dim=1).to(device)
+    with torch.no_grad():
+        labels = Images(plain).logits(images, text).argmax(dim=1)
+    threat = ThreatModel(epsilon="1/255", steps=settings.inner_steps)
+    seconds, baseline, ours, theirs = race(
+        lambda: pgd(Images(folded), images, labels, text, threat),
+        lambda: pgd(Images(plain), images, labels, text, threat),
+        *(settings.repeats, settings.baseline_repeats, device),
+    )
+    with torch.no_grad():
+        losses = [F.cross_entropy(Images(plain).logits(x, text), labels).item() for x in (ours, theirs)]
+    require(abs(losses[0] - losses[1]) <= 0.01 * abs(losses[1]) + 1e-3, f"PGD on {name}: losses {losses}")
+    setting = (
+        f"{name}, {side} px, {settings.classes} classes, batch {batch}, PGD-{threat.steps}; baseline NCHW, norms as layers"
+    )
+    rows = [line("PGD, convolutional tower", setting, seconds / threat.steps, baseline / threat.steps, "s a step", "1.6x")]
+    return rows + ([step_line(model, name, settings, device)] if model is not None else [])
+
+
+def step_line(model, name, settings, device):
+    """Seconds of an MMCoA step and of a TeCoA step; `ratio` is the first over the second."""
+    dataset = mmcoa.load_dataset("openmoji/others", "train", samples=settings.step_batch * 4)
+    found = {}
+    for defense in ("mmcoa", "tecoa"):
+        tuned, times = copy.deepcopy(model), []
+        config = TrainConfig(steps=3, batch_size=settings.step_batch, log_every=1, held_out=0).for_model(model.metadata)
+        source = ShuffledDataset(dataset, config.batch_size, 0, torch.device(device))
+        with tempfile.TemporaryDirectory() as folder:
+            train(
+                tuned,
+                source,
+                defense,
+                config,
+                Path(folder) / "model",
+                progress=lambda *_, t=times: t.append(time.perf_counter()),
+            )
+        found[defense] = min(after - before for before, after in itertools.pairwise(times))
+    setting = (
+        f"{name}, batch {settings.step_batch}, PGD-{config.inner_steps} inside; baseline: a TeCoA step; ratio: MMCoA over TeCoA"
+    )
+    return line(
+        "MMCoA step against TeCoA's",
+        setting,
+        found["mmcoa"],
+        found["tecoa"],
+        "s",
+        "at most 2.5x",
+        found["mmcoa"] / found["tecoa"],
+    )
