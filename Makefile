@@ -1,8 +1,10 @@
 # What a checkout can do. `make` alone prints this list.
 PYTHON ?= python3
 BIN := .venv/bin
-# A process a core, each with one thread; the tests of one file stay together, and so share what they set up.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --dist loadscope
+# A process a core and one more, as some tests wait for other programs, each with one thread. The tests of one file stay
+# together, and so share what they set up; the longest files go first (tests/conftest.py).
+WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 export HF_HUB_OFFLINE ?= 1
 
@@ -12,7 +14,7 @@ help:  # print this list
 	@grep -E '^[a-z-]+:.*  # ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  # /\1\t/' | expand -t 12
 
 report: .venv/ready  # run the quick study and build its report
-	$(BIN)/mmcoa run quick
+	$(BIN)/mmcoa run quick --jobs 2
 	$(BIN)/mmcoa book quick
 
 test: .venv/ready  # the tests but those marked slow, on all cores

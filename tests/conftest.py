@@ -15,7 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # models are tiny, and pytest-xdi
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import filelock
 import hypothesis
 import pytest
 import torch
@@ -27,7 +29,24 @@ from mmcoa.model.loading import create_model, embedded_folder
 hypothesis.settings.register_profile("mmcoa", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("mmcoa")
 
+ROOT = Path(__file__).parents[1]
 SHARED = os.path.join(os.path.dirname(__file__), "..", "..", "shared", "data")
+
+
+# Begun first, the longest or most patient at the head, so that no core is idle at the end. The published book is asked for by
+# several: others stand between, as one renders it and the rest would wait.
+FIRST = (
+    *("browser/test_pages.py", "study/test_slurm.py", "test_wheel.py", "study/test_runner.py", "attacks/test_torchattacks.py"),
+    *("study/test_gallery.py", "study/test_workflow.py", "report/test_build.py", "test_recipes.py", "test_benchmarks.py"),
+    *("training/test_loop.py", "training/test_distributed.py", "browser/test_pdf.py", "evaluation/test_clip_benchmark.py"),
+    *("training/test_identity.py", "attacks/test_image_properties.py", "report/test_claims.py", "study/test_storage.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """xdist hands modules out in this order (--no-loadscope-reorder)."""
+    places = {str(ROOT / "tests" / name): place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(FIRST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +55,22 @@ def cache_folder(tmp_path_factory):
     os.environ["MMCOA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     for name in ("MMCOA_DATA", "MMCOA_HUB", "MMCOA_COMMIT", "MMCOA_RUNNER", "WNSEARCHDIR", "NLTK_DATA"):
         os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """Folder of the published book, rendered with warnings as errors: once, by whichever worker asks first."""
+    from mmcoa.report import build
+
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "published"
+    done = folder.with_name("published.done")
+    with filelock.FileLock(f"{folder}.lock"), pytest.MonkeyPatch.context() as patch:
+        if not done.is_file():
+            patch.chdir(ROOT)
+            build.build_book(output=folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ whole room or one module of it. A report runs no attack: it may import neither t
 
 import ast
 import itertools
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -144,6 +145,20 @@ def test_a_room_imports_what_it_may(name):
     found = [one for module in MODULES if room(module) == name for one in IMPORTS[module]]
     wrong = [str(one) for one in found if not allowed(one)]
     assert wrong == [], f"the room {name} may import {', '.join(MAY_IMPORT[name]) or 'nothing'} (MAY_IMPORT)"
+
+
+def test_the_page_architecture_says_the_same():
+    """Its table names rooms, where MAY_IMPORT may name one module; "leaves" and "library" stand for several."""
+    page = (ROOT / "book" / "architecture.md").read_text(encoding="utf8")
+    described = set()
+    for line in page.partition("| --- | --- | --- |\n")[2].partition("\n\n")[0].splitlines():
+        rooms, _, allowed = line.strip("| ").split(" | ")
+        own, told = (set(re.findall(r"`(\w+)/?`", cell)) for cell in (rooms, allowed))
+        told |= {*LEAVES} if "leaves" in allowed else set()
+        told |= {*LIBRARY} if "library" in allowed else set()
+        assert told - own == {room(name) for one in own for name in MAY_IMPORT[one]} - own, rooms
+        described |= own
+    assert described == {one for one in MAY_IMPORT if not one.startswith("__")}
 
 
 def test_the_table_has_no_circle():

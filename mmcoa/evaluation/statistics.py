@@ -1,5 +1,7 @@
 """Intervals and aggregation."""
 
+import functools
+
 import numpy as np
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.proportion import proportion_confint
@@ -24,23 +26,38 @@ def macro_interval(outcomes, resamples=2000, seed=0, level=0.95):
     """
     if not outcomes:
         raise ValueError("macro_interval needs at least one data set")
-    rng = np.random.default_rng(seed)
     means, sums, counts = [], [], []
     for correct, label in outcomes:
         correct = np.asarray(correct, float)
-        classes, index = np.unique(np.asarray(label), return_inverse=True)
-        sums.append(np.bincount(index, weights=correct, minlength=len(classes)))
-        counts.append(np.bincount(index, minlength=len(classes)))
+        _, index, count = np.unique(np.asarray(label), return_inverse=True, return_counts=True)
+        sums.append(np.bincount(index, weights=correct))
+        counts.append(tuple(count.tolist()))
         means.append(correct.mean())
-    # One draw of classes for each data set and resample; a data set drawn twice in a resample may reuse its draw.
-    by_dataset = np.empty((resamples, len(outcomes)))
-    for d, (total, count) in enumerate(zip(sums, counts, strict=True)):
-        draw = rng.integers(len(total), size=(resamples, len(total)))
-        by_dataset[:, d] = total[draw].sum(axis=1) / count[draw].sum(axis=1)
-    chosen = rng.integers(len(outcomes), size=(resamples, len(outcomes)))
-    estimates = np.take_along_axis(by_dataset, chosen, axis=1).mean(axis=1)
+    weights, share = draws(tuple(counts), resamples, seed)
+    estimates = sum(part * (weight @ total) for part, weight, total in zip(share, weights, sums, strict=True))
     low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2])
     return 100 * float(np.mean(means)), 100 * float(low), 100 * float(high)
+
+
+@functools.lru_cache(maxsize=8)  # a report asks for the same data sets hundreds of times
+def draws(counts, resamples=2000, seed=0):
+    """The draws of the bootstrap: of classes within each data set, then of data sets. Not to be changed: they are shared.
+
+    Arguments:
+        counts: of each data set the number of samples of each class, tuple of tuples.
+
+    Returns (weights, share). weights: of each data set float [resamples, classes]; its product with the right samples of each
+    class is the data set's resampled mean. share: [data sets, resamples], of each data set in the mean over data sets.
+    """
+    rng = np.random.default_rng(seed)
+    weights = []
+    for count in counts:  # one draw of classes for each resample; a data set drawn twice in a resample may reuse its draw
+        draw = rng.integers(len(count), size=(resamples, len(count)))
+        rows = draw + len(count) * np.arange(resamples)[:, None]
+        times = np.bincount(rows.ravel(), minlength=rows.size).reshape(draw.shape)  # how often each class is drawn
+        weights.append(times / (times @ np.array(count))[:, None])
+    chosen = rng.integers(len(counts), size=(resamples, len(counts)))
+    return weights, np.stack([(chosen == d).mean(axis=1) for d in range(len(counts))])
 
 
 def mcnemar(correct_a, correct_b):

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import wilson
-from mmcoa.report.names import attack_label, dataset_label, source_label
+from mmcoa.report.names import attack_label, dataset_label, source_label, typeset
 from mmcoa.report.tables import number, signed
 
 
@@ -28,7 +28,7 @@ def robust_table(folder="results"):
     for row in robust(folder).to_dict("records"):
         made = {
             "attack": attack_label(row["attack"]),
-            "norm": norm_sign(row["norm"]),
+            "norm": typeset(row["norm"]),
             "epsilon": row["epsilon"],
             "steps": row["steps"],
         }
@@ -45,10 +45,6 @@ def robust_table(folder="results"):
 def agrees(text):
     """`yes` or `True`; anything else says no, perhaps with a reason."""
     return str(text).lower().startswith(("yes", "true"))
-
-
-def norm_sign(norm):
-    return {"linf": "ℓ∞", "l2": "ℓ2"}.get(norm, norm)
 
 
 def with_interval(accuracy, n):

@@ -31,6 +31,7 @@ from mmcoa.report.names import (
     method_label,
     ordered,
     ordered_attacks,
+    typeset,
 )
 from mmcoa.report.resampling import Resampler, bounds
 
@@ -105,7 +106,7 @@ def threats(parts, attacks):
     for k, attack in enumerate(attacks):
         texts = dict.fromkeys(text for part in parts for text in part.rows.threat_text[part.rows.attack == attack])
         if texts:
-            found[k] = listed(texts, "or")
+            found[k] = typeset(listed(texts, "or"))
     return found
 
 

@@ -4,17 +4,17 @@ In a notebook: `facts.glue(facts.of_study(study))`; on a page: {glue:text}`key`.
 """
 
 from mmcoa.errors import UserError
-from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered, ordered_attacks
+from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered, ordered_attacks, typeset
 from mmcoa.report.tables import all_rows, by_dataset, macro, number, require, signed_interval
 from mmcoa.threat import format_epsilon
 
 
 def glue(facts):
-    """Hand facts to the book, without showing them in the notebook. No line breaks before a percent sign."""
+    """Hand facts to the book, typeset, without showing them in the notebook. No line breaks before a percent sign."""
     from myst_nb import glue as paste  # an extra: the library itself does not need it
 
     for key, text in facts.items():
-        paste(key, text.replace(" %", "\u00a0%"), display=False)
+        paste(key, typeset(text).replace(" %", "\u00a0%"), display=False)
 
 
 def of_study(study):

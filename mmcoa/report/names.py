@@ -8,27 +8,6 @@ import re
 
 from mmcoa.attacks.catalog import ATTACKS
 
-LABELS = {  # until attacks carry them in their records
-    "image": "image",
-    "pgd": "PGD",
-    "pgd-reference": "PGD reference",
-    "fgsm": "FGSM",
-    "cw": "CW margin",
-    "apgd-ce": "APGD-CE",
-    "apgd-dlr": "APGD-DLR",
-    "apgd-dlr-t": "APGD-DLR targeted",
-    "feature-l2": "feature, l2",
-    "square": "Square",
-    "co_attack": "Co-Attack",
-    "multimodal": "worst case",
-}
-_WEIGHTS, _LABELLED = "weights", "weights, label"
-_KNOWS = {
-    "clean": "–",
-    **dict.fromkeys(("feature", "feature-l2", "text"), _WEIGHTS),
-    "square": "logits, label",
-    "joint": "weights, label, labelled train pictures",
-}
 METHODS = {
     "none": "undefended",
     "clean": "clean fine-tuning",
@@ -89,13 +68,18 @@ def ordered_attacks(names):
 
 
 def attack_label(name):
-    """What tables call an attack: the label of its record."""
-    return getattr(ATTACKS.get(name), "label", "") or LABELS.get(name, name)
+    """What tables call an attack: the label of its record; one that is not known as it is."""
+    return typeset(ATTACKS[name].label) if name in ATTACKS else name
 
 
 def attack_knows(name):
     """What an adversary has to know for an attack, by its record."""
-    return getattr(ATTACKS.get(name), "knows", "") or (_KNOWS.get(name, _LABELLED) if name in ATTACKS else "–")
+    return ATTACKS[name].knows if name in ATTACKS else "–"
+
+
+def typeset(text):
+    """A sentence or label of the data as the field writes it: `l_inf` -> ℓ∞, `l_2` and `l2` -> ℓ2."""
+    return re.sub(r"\bl_?2\b", "ℓ2", re.sub(r"\bl_?inf\b", "ℓ∞", text))
 
 
 def changes_what(name):

@@ -94,7 +94,8 @@ def done_table(frame):
     rows = []
     for row in frame.to_dict("records"):
         cells = {"profile": row["profile"], "pre-training": f"{row['pretrain']:,}", "fine-tuning": f"{row['train']:,}"}
-        cells |= {"evaluation": f"{row['evaluate']:,}", "n cells": f"{row['cells']:,}", "done here": f"{row['done']:,}"}
+        cells |= {"evaluation": f"{row['evaluate']:,}", "n cells": f"{row['cells']:,}"}
+        cells |= {"done here": f"{row['done']:,}" if row["done"] else "–"}
         hours = {key.removeprefix(HOURS): value for key, value in row.items() if key.startswith(HOURS) and value > 0}
         rows.append(cells | {"hours measured": ", ".join(f"{short(value)} on {device}" for device, value in hours.items())})
     return pd.DataFrame(rows)
@@ -157,9 +158,10 @@ def of_reproduce(study, results="results"):
     return {
         "plan_done": f"{len(study.cells):,} of {planned_cells} cells computed",
         "plan_unfinished": listed(
-            f"{row.profile} ({row.done:,} of {row.cells:,} cells)" for row in held[held.done < held.cells].itertuples()
+            f"{row.profile} ({row.done:,} of {row.cells:,} cells)" for row in held.itertuples() if 0 < row.done < row.cells
         )
         or "none",
+        "plan_absent": listed(row.profile for row in held.itertuples() if not row.done) or "none",
         "plan_attacks": "; ".join(f"{row.profile}: {row.attacks.replace(' ', ', ')}" for row in held.itertuples()),
         "kinds_cells": f"{frame.cells.sum():,}",
         "kinds_hours": short(frame.hours.sum()),

@@ -6,6 +6,8 @@ difference of their resampled means. So each model is resampled once, and every 
 
 import numpy as np
 
+from mmcoa.evaluation.statistics import draws
+
 RESAMPLES = 2000
 
 
@@ -17,17 +19,9 @@ class Resampler:
     """
 
     def __init__(self, labels, resamples=RESAMPLES, seed=0):
-        rng = np.random.default_rng(seed)
-        self.index, self.weights = [], []
-        for label in labels:
-            classes, index = np.unique(np.asarray(label), return_inverse=True)
-            draw = rng.integers(len(classes), size=(resamples, len(classes)))
-            rows = draw + len(classes) * np.arange(resamples)[:, None]
-            times = np.bincount(rows.ravel(), minlength=rows.size).reshape(draw.shape)  # how often each class is drawn
-            self.index.append(index)
-            self.weights.append(times / (times @ np.bincount(index))[:, None])
-        chosen = rng.integers(len(labels), size=(resamples, len(labels)))
-        self.share = np.stack([(chosen == d).mean(axis=1) for d in range(len(labels))])  # [D, resamples]
+        parts = [np.unique(np.asarray(label), return_inverse=True, return_counts=True) for label in labels]
+        self.index = [index for _, index, _ in parts]
+        self.weights, self.share = draws(tuple(tuple(count.tolist()) for *_, count in parts), resamples, seed)
 
     def estimates(self, correct):
         """Resampled macro means in percent, [resamples, K]; correct: one float array [N_d, K] in [0, 1] a data set."""

@@ -6,6 +6,7 @@ study.sweep("epsilon")["4/255"].rows      # the same of an extra evaluation with
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Results:
     cells: pd.DataFrame
     sweeps: dict = field(default_factory=dict)
 
-    @property
+    @cached_property
     def attacks(self):
         """Names of the attacks that every evaluation has; a data set without a train split lacks `joint`."""
         each = self.rows.groupby(["model", "dataset"], sort=False).attack.agg(set)
@@ -55,6 +56,12 @@ class Results:
     @property
     def methods(self):
         return list(dict.fromkeys(self.rows.method))
+
+    @cached_property
+    def by_sample(self):
+        """{method: [(frame, label), ...]}, for each data set in alphabetical order: of each sample, by its id, `ATTACK_correct`
+        in [0, 1], the mean over the method's training seeds; and its label."""
+        return {method: means_by_sample(own) for method, own in self.outcomes.groupby("method", sort=False)}
 
     @property
     def notes(self):
@@ -68,6 +75,13 @@ class Results:
             has = ", ".join(self.sweeps) or "none"
             raise UserError(f"study '{self.name}' has no sweep '{name}' (it has {has}); add it under `sweeps` of the profile")
         return self.sweeps[name]
+
+
+def means_by_sample(outcomes):
+    """What `Results.by_sample` has for a method, of that method's outcomes."""
+    columns = [name for name in outcomes.columns if name.endswith("_correct")]
+    means = outcomes.groupby(["dataset", "sample_id", "label"])[columns].mean()
+    return [(part, part.index.get_level_values("label").to_numpy()) for _, part in means.groupby(level="dataset")]
 
 
 def load(study, results="results"):

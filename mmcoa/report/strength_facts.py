@@ -1,7 +1,7 @@
 """Phrases about how strong the attacks are, as facts.py has them about the main evaluation."""
 
 from mmcoa.report import comparisons, strength, sweeps
-from mmcoa.report.names import attack_label, method_label
+from mmcoa.report.names import attack_label, method_label, typeset
 from mmcoa.report.tables import signed
 
 
@@ -44,7 +44,7 @@ def of_comparisons(results):
     if len(frame):
         agree = frame.agrees.map(comparisons.agrees)
         worst = frame.loc[frame.difference_points.idxmax()]
-        against = f"{attack_label(worst.attack)}, {comparisons.norm_sign(worst.norm)}, {worst.implementation}"
+        against = f"{attack_label(worst.attack)}, {typeset(worst.norm)}, {worst.implementation}"
         facts["strength_agree"] = f"{int(agree.sum())} of {len(frame)}"
         facts["strength_worst"] = f"{signed(worst.difference_points)} points ({against})"
     prompts = comparisons.same_prompts(results)

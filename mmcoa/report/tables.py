@@ -41,13 +41,13 @@ def macro(study, against=None):
         raise ValueError(f"no common mean: {', '.join(f'{name} has {len(sets)} data sets' for name, sets in judged.items())}")
     rows = []
     for method in ordered(study.methods, METHODS):
+        seeds = study.outcomes[study.outcomes.method == method].model.nunique()
         for attack in ordered_attacks(study.attacks):
             sets = correct_by_sample(study, method, attack)
             if against is not None:
                 others = correct_by_sample(study, against, attack)
                 sets = difference(sets, others)
             mean, low, high = macro_interval(sets)
-            seeds = study.outcomes[study.outcomes.method == method].model.nunique()
             n = sum(len(label) for _, label in sets)
             rows.append(dict(method=method, attack=attack, accuracy=mean, low=low, high=high, n=n, seeds=seeds))
     return pd.DataFrame(rows)
@@ -58,13 +58,12 @@ def correct_by_sample(study, method, attack, like=None):
 
     like: another study; only the samples on which it has evaluated that method count.
     """
-    keys = ["dataset", "sample_id", "label"]
-    outcomes = study.outcomes[study.outcomes.method == method]
+    sets = study.by_sample[method]
     if like is not None:
+        keys = ["dataset", "sample_id", "label"]
         shared = like.outcomes.loc[like.outcomes.method == method, keys].drop_duplicates()
-        outcomes = outcomes.merge(shared, on=keys)
-    correct = outcomes.groupby(keys)[f"{attack}_correct"].mean()
-    return [(part.to_numpy(), part.index.get_level_values("label").to_numpy()) for _, part in correct.groupby(level="dataset")]
+        sets = results.means_by_sample(study.outcomes[study.outcomes.method == method].merge(shared, on=keys))
+    return [(part[f"{attack}_correct"].to_numpy(), label) for part, label in sets]
 
 
 def difference(ours, theirs):

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from mmcoa import defenses
 from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.report import style
@@ -11,7 +12,6 @@ from mmcoa.report.names import METHODS, attack_label, method_label, ordered
 from mmcoa.report.strength_facts import span
 from mmcoa.report.tables import number
 
-NO_IMAGE_ATTACK = ("clean", "text_only")  # defences without an inner image attack
 MEASURED = ("clean", "image", "text", "robust")  # accuracies on the held-out slice
 
 
@@ -96,6 +96,11 @@ def trained(study):
     return study.training
 
 
+def attacks_images(defense):
+    """Whether a defence attacks pictures while it trains; one that is no longer here is taken to."""
+    return defense not in defenses.names() or "image" in defenses.record(defense).inner
+
+
 def cost_table(study):
     """`cost` as text; columns that no row could fill are left out."""
     frame, frame_of, rows = cost(study), dict(list(study.training.groupby("method"))), []
@@ -105,7 +110,7 @@ def cost_table(study):
         first = frame_of[row.method].iloc[0]
         cells["pictures seen"] = f"{int(frame_of[row.method].images.mean()):,}"
         cells["PGD steps inside"] = (
-            "–" if first.defense in NO_IMAGE_ATTACK or pd.isna(first.inner_steps) else f"{first.inner_steps:.0f}"
+            f"{first.inner_steps:.0f}" if attacks_images(first.defense) and pd.notna(first.inner_steps) else "–"
         )
         cells |= {f"{unit(study)} per 1,000 pictures": short(row.seconds) + between, "pictures/s": short(row.per_second)}
         cells |= {"ratio to clean fine-tuning": short(row.ratio), f"{unit(study)} per epoch": short(row.epoch)}

@@ -1,11 +1,11 @@
-"""The published book, built once, and a headless Chromium. Where there is none these tests are skipped; .ci/run installs it."""
+"""The published book and a headless Chromium. Where there is none these tests are skipped; .ci/run installs it."""
 
 from pathlib import Path
 
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.report import build, pdf
+from mmcoa.report import pdf
 
 from .visiting import visit
 
@@ -27,13 +27,9 @@ def browser():
 
 
 @pytest.fixture(scope="package")
-def book(tmp_path_factory, browser):
-    """Folder of the published book, built with warnings as errors. Needs the browser: nothing is built to be skipped."""
-    folder = tmp_path_factory.mktemp("published") / "book"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(BOOK.parent)
-        build.build_book(output=folder)
-    return folder
+def book(browser, request):
+    """Folder of the published book. Needs the browser: nothing is built to be skipped."""
+    return request.getfixturevalue("published")
 
 
 @pytest.fixture(scope="package")

@@ -1,5 +1,6 @@
-"""The book end to end on synthetic results, and its sources."""
+"""The book: pages of synthetic results, which hold every case; the published one as it is rendered; and its sources."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -36,18 +37,28 @@ def in_project(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def site(folder, tmp_path_factory):
-    """Folder of the built pages of a study with everything, ablations, a gallery and a second model too."""
+def book(folder, tmp_path_factory):
+    """Folder with the pages, run but not rendered, of a study with everything: ablations, a gallery and a second model too."""
+    made = tmp_path_factory.mktemp("book")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        return build.build_book("rich", tmp_path_factory.mktemp("book"), folder, variant="plain").parent
+        build.copy_sources(made)
+        build.make_pages(stored.load("rich", folder), made, folder, "plain")
+    return made
 
 
-def text_of(site, page):
-    """The article's words, without code and markup."""
-    html = (site / f"{page}.html").read_text(encoding="utf8")
-    article = html.split("<article")[1].split("</article")[0]
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", re.sub(r"<(pre|script)[\s\S]*?</\1>", "", article)))
+def markdown_of(book, page):
+    """The markdown of a page that ran, its numbers in place."""
+    cells = nbformat.read(book / f"{page}.ipynb", as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", []) if "scrapbook" in output.get("metadata", {})]
+    said = {out.metadata.scrapbook.name: ast.literal_eval(*out.data.values()) for out in outputs}
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.sub(r"\{glue:text\}`(\w+)`", lambda found: said[found[1]], text)
+
+
+def text_of(book, page):
+    """The words of a page, without what makes them bold or code."""
+    return re.sub(r"\s+", " ", re.sub(r"[*`]", "", markdown_of(book, page)))
 
 
 def test_toc_lists_pages_that_exist():
@@ -186,32 +197,31 @@ def test_a_broken_page_and_a_picture_that_is_not_there_name_the_first_warning(tm
         build.render(tmp_path, whole=False)  # a build that failed is done again as a whole
 
 
-COUNTS = (  # tables of each page of a study with everything
-    *(("index", 1), ("report_impact", 5), ("report_strength", 8), ("report_finetuning", 4), ("report_training", 2)),
-    *(("report_ablations", 6), ("report_released", 2), ("report_data", 6), ("report_reproduce", 3), ("report_claims", 7)),
-    *(("report_published", 4), ("report_example", 2), ("report_gallery", 2), ("report_in_distribution", 4)),
-    *(("report_modality", 8), ("report_variants", 3)),
-)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "count"), COUNTS)
-def test_tables_are_numbered_captions_complete_and_their_data_offered(site, page, count):
-    html = (site / f"{page}.html").read_text(encoding="utf8")
+@pytest.mark.parametrize("notebook", REPORTS)
+def test_tables_are_numbered_captions_complete_and_their_data_offered(published, notebook):
+    page = build.NAMES.get(notebook, notebook)
+    html = (published / "_build" / "html" / f"{page}.html").read_text(encoding="utf8")
+    site, count = published / "_build" / "html", markdown_of(published, page).count(":::{csv-table}")
     captions = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<caption>(.*?)</caption>", html, re.S)]
-    assert len(captions) == count
+    assert len(captions) == count and (count or page == "explorer")
     for text in captions:
         assert re.match(r"\s*Table \d+ ", text), text
         if not re.search(r"Cost|Speed|No model has a part in this table", text):
             assert re.search(r"Threat model: (\S|$)", text), text
             assert re.search(r"rained on|ine-tuned on", text) and re.search(r"\bn\b", text), text
+    figures = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S)]
+    figures = [text for text in figures if re.match(r"\s*Fig\. \d+ ", text)]  # not those of the gallery's pictures
+    assert len(figures) == markdown_of(published, page).count(":::{figure}")
+    for text in figures if page == "report_impact" else []:
+        assert re.search(r"n = |The first pictures", text) and "Threat model: " in text, text
     assert all("alt=" in tag for tag in re.findall(r"<img[^>]*>", html))
     assert "`" not in re.sub(r"<(pre|code|script)[\s\S]*?</\1>", "", html.split("<article")[1].split("</article")[0])
     lines = re.findall(r'<p class="table-source">(.*?)</p>', html, re.S)
     assert len(lines) == count
     for line in lines:
-        table, notebook = (site / target for target in re.findall(r'href="([^"]+)"', line))
-        assert table.suffix == ".csv" and table.is_file() and notebook.stem == page and notebook.is_file()
+        table, own = (site / target for target in re.findall(r'href="([^"]+)"', line))
+        assert table.suffix == ".csv" and table.is_file() and own.stem == page and own.is_file()
     if page == "report_finetuning":
         assert [Path(name).stem for name in re.findall(r'href="([^"]+\.csv)"', "".join(lines))] == [
             "methods_numbers", "gains_numbers", "datasets_numbers", "attacks_methods"
@@ -219,7 +229,8 @@ def test_tables_are_numbered_captions_complete_and_their_data_offered(site, page
 
 
 @pytest.mark.slow
-def test_pages_need_no_network_and_carry_nothing_that_none_asks_for(site):
+def test_pages_need_no_network_and_carry_nothing_that_none_asks_for(published):
+    site = published / "_build" / "html"
     loaded = re.compile(
         r'<(?:script|link|img|iframe)[^>]*(?:src|href)="(?:https?:)?//[^"]*"|url\(["\']?https?:|@import[^;]*https?:'
     )
@@ -232,48 +243,65 @@ def test_pages_need_no_network_and_carry_nothing_that_none_asks_for(site):
     assert not [*site.rglob("*.map"), *site.rglob("*.po"), *site.rglob("*.mo")]
     large = {path.stem for path in site.glob("*.html") if "datatables" in path.read_text(encoding="utf8")}
     assert "report_data" in large and "index" not in large
+    changed = (site / "report_impact.html").read_text(encoding="utf8")
+    assert '<span class="was">' in changed and '<span class="now">' in changed
 
 
 @pytest.mark.slow
-def test_what_the_numbers_say_reaches_the_pages(site):
-    text = text_of(site, "report_strength")
+def test_what_the_numbers_say_reaches_the_pages(book):
+    text = text_of(book, "report_strength")
     assert "1 of 104 checks (26 models) does not pass: PGD, more steps help the defender" in text
     assert "Verdict: 1 of 2 comparisons agree." in text and "Targets met: 2 of 3" in text
-    html = (site / "report_impact.html").read_text(encoding="utf8")
-    assert '<span class="was">photo</span>' in html and '<span class="now">snapshot</span>' in html
-    captions = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S)]
-    assert len(captions) == 6
-    for text in captions:
-        assert re.search(r"n = |The first pictures", text) and "Threat model: " in text, text
-    text = text_of(site, "report_impact")
+    prompts = (book / "tables" / "prompts.csv").read_text(encoding="utf8")
+    assert "[photo]{.was}" in prompts and "[snapshot]{.now}" in prompts
+    text = text_of(book, "report_impact")
     assert "no such sweep" not in text and "How large a perturbation" in text
-    text = text_of(site, "report_in_distribution")
+    figures = re.findall(r":::\{figure\}.*?\n:::", markdown_of(book, "report_impact"), re.S)
+    assert len(figures) == 6
+    for figure in figures:
+        assert re.search(r"n = |The first pictures", figure) and "Threat model: " in figure, figure
+    text = text_of(book, "report_in_distribution")
     assert "data sets birds and tools" in text and "lack one of the data sets: image only (birds)" in text
     assert "with 1 shot" in text
-    text = text_of(site, "report_finetuning")
+    text = text_of(book, "report_finetuning")
     assert "How large a perturbation each method stands" in text and "image only (equal compute)" in text
     assert "in distribution)" not in text and "Fine-tuned on: clothing" in text
-    text = text_of(site, "report_released")
+    text = text_of(book, "report_released")
     assert "has no finished results: misaligned candidates, corner steps and coupled decay; models" in text
     assert re.search(r"gradient leak: clean −\d", text) and "intervals cover zero" in text
-    assert re.search(r"over all data sets: \d+ % without attack", text_of(site, "index"))
-    assert "of an unknown number of cells computed" in text_of(site, "report_reproduce")
-    assert "nan" not in text_of(site, "report_training").split()
+    assert re.search(r"over all data sets: \d+ % without attack", text_of(book, "index"))
+    assert "of an unknown number of cells computed" in text_of(book, "report_reproduce")
+    assert "nan" not in text_of(book, "report_training").split()
+    for page in book.glob("*.ipynb"):  # each table and figure that a page shows is there
+        for name in re.findall(r":::\{figure\} (\S+)|^:file: (\S+)", markdown_of(book, page.stem), re.M):
+            assert (book / "".join(name)).is_file(), (page.stem, name)
 
 
 @pytest.mark.slow
-def test_the_gallery_and_the_explorer_have_what_they_show(site):
-    html = (site / "report_gallery.html").read_text(encoding="utf8")
+def test_the_gallery_and_the_explorer_have_what_they_show(book):
+    cells = nbformat.read(book / "report_gallery.ipynb", as_version=4).cells
+    html = "".join(output.get("data", {}).get("text/html", "") for cell in cells for output in cell.get("outputs", []))
     sources = set(re.findall(r'<img[^>]*src="(figures/gallery/[^"]+)"', html))
     assert sources == {f"figures/gallery/{name}.webp" for name in ("clean", "none", "tecoa-seed0")}
-    assert all((site / source).is_file() for source in sources)
-    assert "CC BY-SA 4.0" in text_of(site, "report_gallery") and "Caltech-101" in text_of(site, "report_gallery")
-    assert (site / "explorer" / "study_rich.js").is_file() and "explorer/explorer.js" in (site / "explorer.html").read_text()
+    assert all((book / source).is_file() for source in sources)
+    said = html + text_of(book, "report_gallery")
+    assert "CC BY-SA 4.0" in said and "Caltech-101" in said
+    assert (book / "extra" / "explorer" / "study_rich.js").is_file()
+    assert "explorer/explorer.js" in markdown_of(book, "explorer")
 
 
 @pytest.mark.slow
-def test_built_again_only_what_changed_is_made(site, folder, monkeypatch):
-    book = site.parents[1]
+def test_published_pictures_and_scripts_are_beside_their_pages(published):
+    site = published / "_build" / "html"
+    html = (site / "report_gallery.html").read_text(encoding="utf8")
+    sources = set(re.findall(r'<img[^>]*src="(figures/gallery/[^"]+)"', html))
+    assert sources and all((site / source).is_file() for source in sources)
+    assert (site / "explorer" / "study_openmoji.js").is_file()
+    assert "explorer/explorer.js" in (site / "explorer.html").read_text(encoding="utf8")
+
+
+@pytest.mark.slow
+def test_built_again_only_what_changed_is_made(book, folder, monkeypatch):
     monkeypatch.setattr(build, "run_report", lambda *given: pytest.fail("no page has changed"))
     assert build.make_pages(stored.load("rich", folder), book, folder, "plain") == []
     cell = next(cell for cell in nbformat.read(book / "index.ipynb", 4).cells if "injected" in str(cell.metadata))

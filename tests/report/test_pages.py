@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import shutil
 from html import unescape
 from pathlib import Path
 
@@ -11,25 +10,15 @@ import pytest
 import mmcoa
 from mmcoa import defenses
 from mmcoa.attacks.catalog import ATTACKS
-from mmcoa.report import build
 
 BOOK = Path(__file__).parents[2] / "book"
 PAGES = [*BOOK.glob("*.md"), *BOOK.parent.glob("notebooks/report_*.ipynb")]
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    """Folder of the two pages built for themselves; a warning would be an error."""
-    folder = tmp_path_factory.mktemp("pages")
-    for name in ("_ext", "_static", "extra"):
-        shutil.copytree(BOOK / name, folder / name)
-    for name in ("_config.yml", "references.bib", "api.md", "glossary.md"):
-        shutil.copy(BOOK / name, folder / name)
-    for name in ("threat", "method", "add_a_defence"):
-        (folder / f"{name}.md").write_text(f"# {name}\n")
-    chapters = "".join(f"  - file: {name}\n" for name in ("api", "glossary", "method", "add_a_defence"))
-    (folder / "_toc.yml").write_text(f"format: jb-book\nroot: threat\nchapters:\n{chapters}")
-    return build.render(folder).parent
+def pages(published):
+    """Folder of the published pages."""
+    return published / "_build" / "html"
 
 
 def words(html):
@@ -43,6 +32,7 @@ def plain(text):
     return re.sub(r"\W+", "", text)
 
 
+@pytest.mark.slow
 def test_every_public_name_is_on_the_page_with_what_it_is(pages):
     html = (pages / "api.html").read_text(encoding="utf8")
     text = plain(words(html))
@@ -55,6 +45,7 @@ def test_every_public_name_is_on_the_page_with_what_it_is(pages):
     assert "trap" not in words(html) and " at 0x" not in html
 
 
+@pytest.mark.slow
 def test_arguments_and_fields_reach_the_page(pages):
     text = words((pages / "api.html").read_text(encoding="utf8"))
     assert "text_budget: int = 1# words a prompt" in text and "ids: Tensor# int64 [N]" in text
@@ -63,6 +54,7 @@ def test_arguments_and_fields_reach_the_page(pages):
     assert "Type: " not in text, "napoleon takes what stands before a colon in a `#:` comment for the field's type"
 
 
+@pytest.mark.slow
 def test_attacks_and_defences_are_listed(pages):
     text = words((pages / "api.html").read_text(encoding="utf8"))
     for attack in ATTACKS.values():
@@ -84,6 +76,7 @@ def test_each_term_is_defined_once():
     assert set(wanted) <= set(lower)
 
 
+@pytest.mark.slow
 def test_every_term_that_a_page_uses_exists(pages):
     known, used = set(terms()), 0
     for page in PAGES:

@@ -76,7 +76,7 @@ def test_every_shipped_profile_has_a_plan(tmp_path):
     assert (frame.purpose.str.len() > 10).all()
     held, done = reproduce.plans_table(frame.reset_index()), reproduce.done_table(frame.reset_index()).set_index("profile")
     assert held.set_index("profile").loc["paper", ["models", "n each", "sweeps"]].tolist() == ["34", "1,000", "0"]
-    assert done.loc["paper", ["done here", "hours measured"]].tolist() == ["0", ""]
+    assert done.loc["paper", ["done here", "hours measured"]].tolist() == ["–", ""]
     assert done.loc["quick", "hours measured"].endswith(" on cpu")
 
 

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from mmcoa import identity, versions
+from mmcoa import defenses, identity, versions
 from mmcoa.attacks import catalog
 from mmcoa.errors import UserError
-from mmcoa.study.cells import Cell, evaluate_cells, train_cell
+from mmcoa.study.cells import Cell, evaluate_cell, evaluate_cells, train_cell
 from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles
-from mmcoa.study.settings import EVALUATE_DEFAULTS
-from mmcoa.study.sweeps import points
+from mmcoa.study.settings import EVALUATE_DEFAULTS, TRAIN_DEFAULTS
+from mmcoa.study.sweeps import Point, points
 from mmcoa.training.faults import FAULTS
 
 
@@ -58,6 +58,34 @@ def test_a_training_parameter_changes_its_model_and_what_depends_on_it(write_pro
     before = hashes(write_profile())
     after = hashes(write_profile(train__steps=3))
     assert changed(before, after) == {"train__tecoa-seed0", "tecoa-seed0__openmoji-birds", "tecoa-seed0__openmoji-tools"}
+
+
+ANOTHER = {
+    "epsilon": "9/255",
+    "dataset": "openmoji/tools",
+    "candidate_source": "table:synonyms",
+    "check_dataset": "openmoji/tools",
+}
+
+
+def test_every_setting_of_a_training_is_part_of_its_cell():
+    plain = {**TRAIN_DEFAULTS, "defense": "mmcoa", "dataset": "openmoji/birds", "with": defenses.own_settings("mmcoa")}
+    told = [plain, *({**plain, key: ANOTHER.get(key, "another")} for key in TRAIN_DEFAULTS)]
+    told += [{**plain, "with": {**plain["with"], key: "another"}} for key in plain["with"]]
+    identities = [train_cell("x", "x", "weights", **one).identity for one in told]
+    assert len(set(identities)) == len(told) and train_cell("x", "x", "others", **plain).identity not in identities
+
+
+def test_every_setting_of_an_evaluation_is_part_of_its_cell():
+    plain = {**EVALUATE_DEFAULTS, "attacks": ["clean"]}
+    told = [plain, {**plain, "attacks": ["clean", "image"]}]
+    told += [{**plain, key: ANOTHER.get(key, "another")} for key in EVALUATE_DEFAULTS]
+    points = [Point("", "", ["openmoji/birds"], one) for one in told]
+    cells = [evaluate_cell("x", "x", "weights", "openmoji/birds", point) for point in points]
+    cells += [evaluate_cell("x", "x", "others", "openmoji/birds", points[0])]
+    cells += [evaluate_cell("x", "x", "weights", "openmoji/tools", points[0])]
+    cells += [evaluate_cell("x", "x", "weights", "openmoji/birds", points[0], "reference")]
+    assert len({cell.identity for cell in cells}) == len(cells)
 
 
 def test_an_evaluation_parameter_changes_no_train_cell(write_profile):
