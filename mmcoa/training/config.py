@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import get_args, get_type_hints
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.threat import ThreatModel, parse_epsilon
+from mmcoa.threat import TEXT_THREATS, ThreatModel, parse_epsilon
 from mmcoa.values import Kind
 
 
@@ -45,6 +45,7 @@ class TrainConfig:
         None, "steps of the inner image attack; none: the model's", common=True, public=10, least=1
     )
     candidate_source: str = setting("table:train", "candidates of the inner text attack", common=True)
+    text_threat: str = setting("any", "which of them are allowed: any, synonym or meaning", choices=tuple(TEXT_THREATS))
     # optimisation
     steps: int | None = setting(None, "optimiser steps; none: the model's", common=True, public=1000, least=1)
     epochs: int | None = setting(None, "passes over the samples, instead of steps", common=True, least=1)
@@ -104,7 +105,8 @@ class TrainConfig:
 
     def threat(self):
         """`ThreatModel` of the attacks inside; of a config whose None's have been filled in."""
-        return ThreatModel(epsilon=self.epsilon, steps=self.inner_steps, candidate_source=self.candidate_source, seed=self.seed)
+        text = dict(candidate_source=self.candidate_source, text_threat=self.text_threat)
+        return ThreatModel(epsilon=self.epsilon, steps=self.inner_steps, seed=self.seed, **text)
 
 
 INNER = ("epsilon", "inner_steps")  # a model states them beside `train_defaults`: they are for its evaluation too
