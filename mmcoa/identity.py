@@ -91,6 +91,11 @@ def candidates(source):
     return digest({path.name: content(path) for path in sorted(folder.iterdir()) if path.is_file()})
 
 
+def similarity_encoder(level, asked=None):
+    """{"similarity_encoder": name} where a level of the text threat takes what is installed; nothing elsewhere."""
+    return {"similarity_encoder": lite.similarity_encoder(level)} if level == "meaning" and asked is None else {}
+
+
 def evaluation_versions(attacks, checks=False):
     """{part: version} of an evaluation under attacks of these names, with self-checks or without."""
     shared = {"evaluation": versions.EVALUATION, "data": versions.DATA} | ({"checks": versions.CHECKS} if checks else {})

@@ -14,6 +14,15 @@ SPACES = ("native", "model")
 KEEP = ("best", "last")
 SCORES = ("embedding", "margin")
 ATTACKABLE = ("content", "class_name")
+TEXT_THREATS = {
+    "any": "any candidate of the source, whatever it makes of the meaning: the paper's",
+    "synonym": "synonyms alone, as WordNet has them; a word without one stays, and no other source steps in",
+    "meaning": "any candidate whose changed prompt a frozen sentence encoder finds similar to the clean one (at least 0.8)",
+}
+WORDS = ("unseen", "seen")
+HALVES = {"table:eval": "unseen", "table:train": "seen"}  # of the table in the package
+LEAST_SIMILARITY = 0.8  # of `meaning`
+ENCODERS = {"minilm": "MiniLM", "own": "the model's own frozen text tower"}
 
 
 def parse_epsilon(text: str | float) -> float:
@@ -37,8 +46,9 @@ class ThreatModel:
 
     Image: a perturbation of at most `epsilon` (pixel units of [0,1], norm `norm`, the result again in [0,1]), applied in
     `attacked_space`: `native`, the data set's own pixels, or `model`, after the resize to the model's input.
-    Text: at most `text_budget` words of each class prompt replaced by candidates of `candidate_source`; the prompts of all
-    classes are edited at once. Raises `UserError` for values outside their range.
+    Text: at most `text_budget` words of each class prompt replaced by candidates of `candidate_source`, as far as the level
+    `text_threat` allows; the prompts of all classes are edited at once. Raises `UserError` for values outside their range,
+    and for a level or a half that the candidate source does not have.
     """
 
     epsilon: float = 2 / 255  #: radius of the ball, in pixel units of [0,1]; text such as `"4/255"` is read
@@ -51,12 +61,16 @@ class ThreatModel:
     apgd_steps: int = 50  #: of APGD, also inside `auto`
     queries: int = 1000  #: of the Square attack, also inside `auto`
     attacked_space: str = "native"  #: `native` or `model`, see above
+    text_threat: str = "any"  #: which candidates are allowed, `any`, `synonym` or `meaning`: see `TEXT_THREATS`
     candidate_source: str = "table:eval"  #: see attacks/candidates.py
+    words: str = "unseen"  #: half of the package's table; `seen` is the one that defences train on, `table:train` by itself
     text_budget: int = 1  #: words a prompt
     beam: int = 10  #: prompts kept by the search from one word to the next, where the budget is larger than one
     text_score: str = "embedding"  #: what the text attack maximises, see attacks/scores.py
     attackable: str = "content"  #: which words may change, all content words or those of the class name alone
-    min_similarity: float | None = None  #: least cosine of clean and changed prompt in the frozen model's text tower
+    min_similarity: float | None = None  #: least cosine of clean and changed prompt; None: 0.8 for `meaning`, else no limit
+    #: what measures it, `minilm` or `own`, the model's own frozen text tower; None: `own`, for `meaning` MiniLM if installed
+    similarity_encoder: str | None = None
     attacker_images: int = 128  #: labelled pictures of the train split that `margin` and `joint` may use
     seed: int = 0  #: of the random starts, drawn for each sample by (seed, sample id)
 
@@ -70,6 +84,8 @@ class ThreatModel:
         if self.epsilon <= 0:
             raise UserError(f"epsilon must be positive, got {self.epsilon:g}")
         choices = {"norm": NORMS, "attacked_space": SPACES, "keep": KEEP, "text_score": SCORES, "attackable": ATTACKABLE}
+        choices |= {"text_threat": TEXT_THREATS, "words": WORDS}
+        choices |= {} if self.similarity_encoder is None else {"similarity_encoder": ENCODERS}
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
                 raise unknown(name.replace("_", " "), getattr(self, name), valid)
@@ -82,6 +98,20 @@ class ThreatModel:
             raise UserError(f"min_similarity is a cosine, in [-1, 1]; got {self.min_similarity:g}")
         step_size = self.epsilon / 4 if self.step_size is None else parse_epsilon(self.step_size)
         object.__setattr__(self, "step_size", step_size)
+        self._settle_words()
+        if self.text_threat == "meaning" and self.min_similarity is None:
+            object.__setattr__(self, "min_similarity", LEAST_SIMILARITY)
+
+    def _settle_words(self):
+        """Make `words` and `candidate_source` say the same half: `seen` moves `table:eval`, `table:train` itself is `seen`."""
+        source = self.candidate_source
+        if self.text_threat == "synonym" and source.partition(":")[0] not in ("table", "wordnet"):
+            raise UserError(f"text threat 'synonym': source '{source}' knows none; use table:eval, table:train or wordnet")
+        if self.words == "seen" and source not in HALVES:
+            raise UserError(f"words 'seen' are a half of the package's table; candidate source '{source}' has none")
+        if self.words == "seen":
+            object.__setattr__(self, "candidate_source", "table:train")
+        object.__setattr__(self, "words", HALVES.get(self.candidate_source, "unseen"))
 
     def describe(self):
         """One line for captions: `l_inf ball of 2/255 in native pixels, 10 steps of 0.5/255, ...`."""
@@ -99,16 +129,27 @@ class ThreatModel:
     def idle(self):
         """Fields that mean nothing beside the others, such as the beam for one word, pictures where the score asks for none."""
         unused = {"beam": self.text_budget == 1, "attacker_images": self.text_score != "margin"}
+        unused |= {"words": not self.candidate_source.startswith("table:"), "similarity_encoder": self.min_similarity is None}
         return {name for name, idle in unused.items() if idle}
 
     def changed(self, **values: Any) -> Self:
-        """A copy with other values; a step size that followed epsilon goes on following it."""
+        """A copy with other values; what followed another field goes on following it: step size, words, least similarity."""
         unknown_names = set(values) - {field.name for field in fields(self)}
         if unknown_names:
             raise unknown("threat model field", unknown_names.pop(), [field.name for field in fields(self)])
         if "epsilon" in values and "step_size" not in values and self.step_size == self.epsilon / 4:
             values["step_size"] = None
+        if "words" in values and "candidate_source" not in values and self.candidate_source in HALVES:
+            values["candidate_source"] = "table:eval"
+        if "candidate_source" in values and "words" not in values:
+            values["words"] = "unseen"
+        if "text_threat" in values and "min_similarity" not in values and self.min_similarity == self._floor_of_level:
+            values["min_similarity"] = None
         return replace(self, **values)
+
+    @property
+    def _floor_of_level(self):
+        return LEAST_SIMILARITY if self.text_threat == "meaning" else None
 
     def asdict(self) -> dict[str, Any]:
         """{field: value}."""
@@ -117,7 +158,8 @@ class ThreatModel:
 
 # Fields that `in_words` puts into its two halves; PGD's share of the first is what `ThreatModel.describe` speaks of.
 IMAGE = ("epsilon", "norm", "attacked_space", "steps", "step_size", "restarts", "targets", "keep")
-TEXT = ("candidate_source", "text_budget", "beam", "text_score", "attackable", "min_similarity", "attacker_images")
+TEXT = ("text_threat", "candidate_source", "words", "text_budget", "beam", "text_score", "attackable", "min_similarity")
+TEXT += ("similarity_encoder", "attacker_images")
 SAID = {*IMAGE, *TEXT, "apgd_steps", "queries", "seed"}
 
 
@@ -156,7 +198,8 @@ def _text_words(used: dict[str, Any]):
         count = "one word" if used["text_budget"] == 1 else f"at most {used['text_budget']} words"
         which = " of the class name" if used.get("attackable") == "class_name" else ""
         source = f" from {used['candidate_source']}" if "candidate_source" in used else ""
-        words.append(f"{count} a prompt{which}{source}")
+        level = ", synonyms alone," if used.get("text_threat") == "synonym" else ""
+        words.append(f"{count} a prompt{which}{level}{source}")
     if "beam" in used:
         words.append(f"beam of {used['beam']}")
     if used.get("text_score", "embedding") != "embedding":
@@ -164,7 +207,8 @@ def _text_words(used: dict[str, Any]):
     if "attacker_images" in used:
         words.append(f"{used['attacker_images']} labelled train pictures")
     if used.get("min_similarity") is not None:
-        words.append(f"similarity at least {used['min_similarity']:g}")
+        by = f" by {ENCODERS[used['similarity_encoder']]}" if used.get("similarity_encoder") else ""
+        words.append(f"similarity at least {used['min_similarity']:g}{by}")
     return words
 
 

@@ -43,6 +43,42 @@ def test_step_size_follows_epsilon_unless_it_was_given():
         ThreatModel().changed(epsilonn=1)
 
 
+@pytest.mark.parametrize(
+    "values,message",
+    [
+        ({"text_threat": "synonyms"}, "nearest: synonym"),
+        ({"text_threat": "synonym", "candidate_source": "neighbours"}, "source 'neighbours' knows none"),
+        ({"words": "2"}, "unknown words"),
+        ({"words": "seen", "candidate_source": "characters"}, "source 'characters' has none"),
+        ({"words": "seen", "candidate_source": "table:synonyms"}, "'table:synonyms' has none"),
+        ({"similarity_encoder": "minilmm"}, "nearest: minilm"),
+        ({"text_threat": "meaning", "min_similarity": 2}, "cosine"),
+    ],
+)
+def test_levels_and_halves_that_do_not_exist_are_refused(values, message):
+    with pytest.raises(UserError, match=message):
+        ThreatModel(**values)
+
+
+def test_words_and_candidate_source_say_one_thing():
+    seen = ThreatModel(words="seen")
+    assert seen == ThreatModel(candidate_source="table:train") and seen.candidate_source == "table:train"
+    assert ThreatModel() == ThreatModel(words="unseen") == seen.changed(words="unseen")
+    assert seen.changed(candidate_source="table:eval") == seen.changed(candidate_source="neighbours").changed(
+        candidate_source="table:eval"
+    )
+    assert ThreatModel(**seen.asdict()) == seen.changed(seed=0) == seen
+
+
+def test_the_floor_belongs_to_the_level_unless_it_was_given():
+    meaning = ThreatModel(text_threat="meaning")
+    assert meaning.min_similarity == 0.8 and meaning.changed(text_threat="any") == ThreatModel()
+    assert ThreatModel().changed(text_threat="meaning") == meaning == ThreatModel(**meaning.asdict())
+    given = ThreatModel(text_threat="meaning", min_similarity=0.9)
+    assert given.changed(text_threat="any").min_similarity == 0.9
+    assert ThreatModel(min_similarity=0.7).changed(text_threat="meaning").min_similarity == 0.7
+
+
 def test_description_states_the_budget():
     text = ThreatModel(epsilon="2/255", restarts=2).describe()
     assert all(part in text for part in ("l_inf", "2/255", "native", "10 steps", "0.5/255", "2 restarts", "table:eval"))

@@ -3,7 +3,11 @@
 Reads the files of Debian's `wordnet-base`. Writes `candidates.json.gz`: {"train": {word: [candidate, ...]}, "eval": {...}},
 ten candidates a word in both together, best first: synonyms, then hypernyms, hyponyms, sister terms, of the more frequent
 noun senses first (ten: BERT-Attack's k). The pairs (word, candidate) are split between the two tables by a hash, so that no
-defence is judged on a substitution it was trained on. `synonyms`: the synonyms of `eval`, for the stricter attack.
+defence is judged on a substitution it was trained on. `synonyms`: the synonyms of `eval`.
+
+Writes `relations.json.gz` beside it: {"train": {word: letters}, "eval": {...}}, the relation of each candidate, in the same
+order, one letter each (`attacks/relations.py`). A file of its own: results are identified by the words, whatever they are
+called.
 """
 
 import gzip
@@ -13,6 +17,7 @@ import json
 import re
 from pathlib import Path
 
+from mmcoa.attacks.relations import LETTERS
 from mmcoa.attacks.wordnet import PER_WORD, WordNet, corpus_counts, find_folder, related
 from mmcoa.attacks.words import STOP_WORDS, split_words
 
@@ -82,16 +87,22 @@ def is_train(word, candidate):
 def main():
     folder = find_folder()
     wordnet, counts = WordNet(folder), corpus_counts(folder)
-    tables = {"train": {}, "eval": {}, "synonyms": {}}
+    letters = {relation: letter for letter, relation in LETTERS.items()}
+    tables, relations = {"train": {}, "eval": {}, "synonyms": {}}, {"train": {}, "eval": {}}
     for word in vocabulary():
-        candidates, synonyms = related(wordnet, counts, word)
-        train = [c for c in candidates[:PER_WORD] if is_train(word, c)]
-        held_out = [c for c in candidates[:PER_WORD] if not is_train(word, c)]
-        for key, values in (("train", train), ("eval", held_out), ("synonyms", [c for c in held_out if c in synonyms])):
+        found = related(wordnet, counts, word)
+        candidates = list(found)[:PER_WORD]
+        train = [c for c in candidates if is_train(word, c)]
+        held_out = [c for c in candidates if not is_train(word, c)]
+        synonyms = [c for c in held_out if found[c] == "synonym"]
+        for key, values in (("train", train), ("eval", held_out), ("synonyms", synonyms)):
             if values:
                 tables[key][word] = values
-    data = json.dumps(tables, separators=(",", ":"), sort_keys=True).encode()
-    (ASSETS / "candidates.json.gz").write_bytes(gzip.compress(data, mtime=0))
+                if key in relations:
+                    relations[key][word] = "".join(letters[found[c]] for c in values)
+    for name, value in (("candidates", tables), ("relations", relations)):
+        data = json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+        (ASSETS / f"{name}.json.gz").write_bytes(gzip.compress(data, mtime=0))
     for key, table in tables.items():
         print(key, len(table), "words", sum(map(len, table.values())), "pairs")
 

@@ -8,7 +8,7 @@
     mlm | mlm:NAME_OR_FOLDER                     a masked language model at the word's place (mlm.py)
 
 Candidates depend on the source, and for `mlm` on the prompt, but not on the attacked model. A word that a table does not
-know falls back to `neighbours`, taken from the frozen model.
+know falls back to `neighbours`, taken from the frozen model; not where only synonyms are allowed.
 """
 
 import functools
@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from mmcoa.attacks.relations import relation
 from mmcoa.attacks.words import STOP_WORDS
 from mmcoa.errors import UserError, unknown
 from mmcoa.model import hf_text
@@ -138,12 +139,13 @@ class CandidateTable:
         frozen: function without arguments that returns the `ImageTextModel` whose token embedding gives the neighbours
             (the frozen model, not the attacked one); None: unknown words have no candidates.
         prompts: the prompts that will be asked about; `mlm` reads them all at once.
+        level: `text_threat` of the threat model; `synonym` keeps synonyms alone, and a word without any has no candidates.
 
     Raises `UserError` for an unknown source, and for one that cannot be reached.
     """
 
-    def __init__(self, source, frozen=None, prompts=()):
-        self.source, self.frozen = source, frozen
+    def __init__(self, source, frozen=None, prompts=(), level="any"):
+        self.source, self.frozen, self.level = source, frozen, level
         kind, _, argument = source.partition(":")
         if kind in MODULES:
             self.look_up = importlib.import_module(MODULES[kind]).open_source(argument, list(dict.fromkeys(prompts)))
@@ -172,6 +174,8 @@ class CandidateTable:
         prompt, position: where the word stands, counted in words from 0; only sources that read the prompt need them.
         """
         candidates = self.look_up(word, prompt, position)
+        if self.level == "synonym":
+            return [each for each in candidates or [] if relation(self.source, word, each) == "synonym"], self.source
         if candidates is not None:
             return candidates, self.source
         return (self.neighbours(word), "neighbours") if self.frozen is not None else ([], "none")

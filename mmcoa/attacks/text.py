@@ -7,13 +7,16 @@ more words a beam of the best prompts of n words is widened by one word at a tim
 that a larger budget never scores less. The prompts of all classes are edited at once.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 
 from mmcoa.attacks.candidates import CandidateTable
+from mmcoa.attacks.floor import make_floor
 from mmcoa.attacks.prefix import encode_texts
+from mmcoa.attacks.relations import RELATIONS, relation
 from mmcoa.attacks.scores import EmbeddingScore, by_owner, make_score
 from mmcoa.attacks.words import class_name_positions, content_positions, split_words, substitute_all
 from mmcoa.errors import UserError
@@ -28,6 +31,11 @@ class Edit(NamedTuple):
     old_word: str
     new_word: str
     source: str
+
+    def told(self):
+        """As a dict, with the `relation` of the two words."""
+        related = relation(self.source, self.old_word.lower(), self.new_word) if self.source else ""
+        return self._asdict() | {"relation": related}
 
 
 @dataclass(frozen=True)
@@ -105,19 +113,6 @@ class Variants:
                     yield Edit(position, word, candidate, source)
 
 
-class Floor:
-    """Least cosine between a changed prompt and its clean one in the text tower of `frozen`, the model before any training."""
-
-    def __init__(self, frozen, prompts, minimum):
-        self.frozen, self.minimum = frozen, minimum
-        self.clean = dict(zip(prompts, encode_texts(frozen, prompts), strict=True))
-
-    def similarity(self, texts, prompts):
-        """Cosine of each text with its clean prompt, float [V]."""
-        clean = torch.stack([self.clean[prompt] for prompt in prompts])
-        return (encode_texts(self.frozen, texts) * clean).sum(dim=-1).float().cpu()
-
-
 def enumerate_variants(prompts, table, positions=None, taken=None, floor=None):
     """All allowed one-word `Variants` of prompts: never another class's prompt (trap X5).
 
@@ -140,9 +135,9 @@ def enumerate_variants(prompts, table, positions=None, taken=None, floor=None):
 class TextAttack:
     """Adversarial prompts and, for each, what was changed (trap X6).
 
-    A change has prompt, adversarial_prompt, changed, edits (list of {position, old_word, new_word, source}; these four of the
-    first edit also by themselves, -1 and "" where nothing changed), score, similarity (cosine in the frozen model, None where
-    no floor was set), variants (number tried), collisions_avoided.
+    A change has prompt, adversarial_prompt, changed, edits (list of {position, old_word, new_word, source, relation}; these
+    five of the first edit also by themselves, -1 and "" where nothing changed), score, similarity (by the threat model's
+    encoder, None where no floor was set), variants (number tried, 0 where the threat model allows none), collisions_avoided.
     """
 
     prompts: list
@@ -150,8 +145,19 @@ class TextAttack:
 
     @property
     def share_changed(self):
-        """Percent of the prompts that could be changed at all."""
+        """Percent of the prompts that were changed."""
         return 100 * sum(change["changed"] for change in self.changes) / max(1, len(self.changes))
+
+    @property
+    def share_changeable(self):
+        """Percent of the prompts that could be changed at all: with one allowed substitution or more."""
+        return 100 * sum(change["variants"] > 0 for change in self.changes) / max(1, len(self.changes))
+
+    @property
+    def share_by_relation(self):
+        """{relation: percent of the prompts that were changed by it}, all of `RELATIONS`; of several words the first counts."""
+        counts = Counter(change["relation"] for change in self.changes)
+        return {name: 100 * counts[name] / max(1, len(self.changes)) for name in RELATIONS}
 
 
 @torch.no_grad()
@@ -187,7 +193,7 @@ def search(model, variants, threat=None, score=None):
         made = edits[v] if v >= 0 else ()
         first = made[0] if made else Edit(-1, "", "", "")
         change = {"prompt": prompt, "adversarial_prompt": texts[v] if made else prompt, "changed": bool(made)}
-        change |= {"edits": [edit._asdict() for edit in made], **first._asdict(), "score": scores[index]}
+        change |= {"edits": [edit.told() for edit in made], **first.told(), "score": scores[index]}
         change["similarity"] = None if variants.floor is None else similarity[v] if made else 1.0
         changes.append(change | {"variants": tried[index], "collisions_avoided": avoided[index]})
     return TextAttack([change["adversarial_prompt"] for change in changes], changes)
@@ -207,9 +213,9 @@ def attack_prompts(model, prompts, threat, frozen=None, class_names=None, attack
     Arguments:
         model: the attacked `ImageTextModel`.
         prompts: list of C strings, one a class.
-        threat: `ThreatModel`: candidate source, budget, beam, score, attackable words, least similarity.
+        threat: `ThreatModel`: level, candidate source, budget, beam, score, attackable words, least similarity.
         frozen: function without arguments that returns the model whose token embedding gives `neighbours` and whose text
-            tower measures similarity, called only where they are needed; default: the attacked model.
+            tower may measure similarity, called only where they are needed; default: the attacked model.
         class_names: list of C strings, where `threat.attackable` is `class_name`; see `class_name_positions`.
         attacker: `LabelledFeatures` of the attacker's pictures, where `threat.text_score` is `margin`.
         current: unit embeddings [C, D] of the prompts as they are at the moment, for `margin`; default: the clean prompts.
@@ -228,9 +234,8 @@ def attack_prompts(model, prompts, threat, frozen=None, class_names=None, attack
         if len(attacker.labels) and not 0 <= int(attacker.labels.min()) <= int(attacker.labels.max()) < len(prompts):
             raise UserError(f"labels of the attacker's pictures must lie in [0, {len(prompts) - 1}]")
         attacker = replace(attacker, labels=classes.to(attacker.labels.device)[attacker.labels])
-    table = CandidateTable(threat.candidate_source, frozen, distinct)
-    positions = attackable_positions(distinct, threat, None if class_names is None else [class_names[i] for i in first])
-    floor = make_floor(frozen, distinct, threat)
+    names = None if class_names is None else [class_names[i] for i in first]
+    table, positions, floor = limits(distinct, threat, frozen, names)
     clean = encode_texts(model, distinct)
     current = clean.clone() if current is None else current[first].clone()
     changes = []
@@ -251,10 +256,7 @@ def attackable_positions(prompts, threat, class_names=None):
     return content_positions(prompts) if threat.attackable == "content" else class_name_positions(prompts, class_names)
 
 
-def make_floor(frozen, prompts, threat):
-    """`Floor` of the threat model, or None; `frozen` is a function that returns the model."""
-    if threat.min_similarity is None:
-        return None
-    if frozen is None:
-        raise UserError("a least similarity is measured in the frozen model, which is missing here")
-    return Floor(frozen(), prompts, threat.min_similarity)
+def limits(prompts, threat, frozen=None, class_names=None):
+    """What a threat model allows in prompts: the first arguments of `enumerate_variants` (table, positions) and its floor."""
+    table = CandidateTable(threat.candidate_source, frozen, prompts, threat.text_threat)
+    return table, attackable_positions(prompts, threat, class_names), make_floor(frozen, threat)

@@ -5,6 +5,7 @@ embedded tables are the same candidates, split in two halves (mmcoa/assets/build
 """
 
 import functools
+import itertools
 import os
 import re
 from collections import Counter
@@ -15,6 +16,7 @@ from mmcoa.attacks.words import STOP_WORDS
 from mmcoa.errors import UserError
 
 KINDS = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
+RELATIONS = ("synonym", "hypernym", "hyponym", "sister")  # nearest first: the order of candidates
 FILES = (*(f"{part}.{kind}" for part in ("index", "data") for kind in KINDS.values()), "noun.exc", "cntlist.rev")
 
 
@@ -23,7 +25,7 @@ def open_source(argument, prompts):
     folder = find_folder(argument)
 
     def look_up(word, prompt, position):
-        return related_words(folder, word) or None
+        return list(related_words(folder, word)) or None
 
     return look_up
 
@@ -95,7 +97,7 @@ def corpus_counts(folder):
 
 
 def related(wordnet, counts, word):
-    """(candidates, synonyms): single lower-case words, nearest relation and most frequent sense first."""
+    """{candidate: its relation}: single lower-case words, nearest relation and most frequent sense first."""
     stem = wordnet.stem(word)
     senses = wordnet.senses.get(stem, [])
     # Class names are nouns wherever a word can be one: "ship" in a prompt is no "send".
@@ -115,7 +117,7 @@ def related(wordnet, counts, word):
                     # A word that the tagged corpora never use is an unlikely substitution: it comes last in its tier.
                     found.setdefault(name, (tier, name not in counts, rank))
     ordered = sorted(found, key=lambda name: (*found[name], name))
-    return ordered, [name for name in ordered if found[name][0] == 0]
+    return {name: RELATIONS[found[name][0]] for name in ordered}
 
 
 @functools.cache
@@ -128,5 +130,5 @@ def _database(folder):
 
 @functools.lru_cache(maxsize=65536)
 def related_words(folder, word):
-    """At most ten candidates of a word from the database in `folder`, best first; none where WordNet does not know it."""
-    return related(*_database(folder), word)[0][:PER_WORD]
+    """{candidate: relation}, at most ten, of a word from the database in `folder`, best first; none that WordNet lacks."""
+    return dict(itertools.islice(related(*_database(folder), word).items(), PER_WORD))

@@ -58,11 +58,14 @@ def datasets():
 
 @app.command()
 def attacks():
-    """List the attacks. Example: mmcoa attacks"""
+    """List the attacks, and the levels of the threat to prompts. Example: mmcoa attacks"""
     from mmcoa.attacks.catalog import ATTACKS
+    from mmcoa.threat import TEXT_THREATS
 
     columns = ["attack", "what", "the adversary knows", "source"]
     print_table(columns, [[a.name, a.summary, a.knows, a.source] for a in ATTACKS.values()])
+    console.print()
+    print_table(["text threat", "words that the attacks on prompts may put in"], list(TEXT_THREATS.items()))
 
 
 @app.command()
@@ -94,13 +97,19 @@ def evaluate(
     apgd_steps: Annotated[int, typer.Option(help="steps of APGD, also inside auto")] = 50,
     queries: Annotated[int, typer.Option(help="queries of the Square attack, also inside auto")] = 1000,
     attacked_space: Annotated[str, typer.Option(help="native pixels, or model: after the resize")] = "native",
+    text_threat: Annotated[
+        str, typer.Option(help="any candidate, synonym: synonyms alone, or meaning: changed prompts of similar meaning")
+    ] = "any",
+    words: Annotated[
+        str, typer.Option(help="half of the package's table: unseen by defences, or seen: table:train, as they train with")
+    ] = "unseen",
     candidates: Annotated[
         str,
         typer.Option(
             help="table:eval, table:synonyms, table:train, neighbours, characters, mlm[:MODEL], wordnet[:FOLDER] or FILE.json"
         ),
     ] = "table:eval",
-    words: Annotated[int, typer.Option(help="words that the text attack may change in each prompt")] = 1,
+    text_budget: Annotated[int, typer.Option(help="words that the text attack may change in each prompt")] = 1,
     beam: Annotated[int, typer.Option(help="prompts that its beam search keeps, for more than one word")] = 10,
     attackable: Annotated[
         str, typer.Option(help="content: all content words, or class_name: those of the class name alone")
@@ -109,7 +118,11 @@ def evaluate(
         str, typer.Option(help="embedding: cosine distance, or margin: labelled pictures of the train split")
     ] = "embedding",
     min_similarity: Annotated[
-        float | None, typer.Option(help="least cosine of clean and changed prompt, by the frozen model")
+        float | None, typer.Option(help="least cosine of clean and changed prompt; default: 0.8 for meaning, else none")
+    ] = None,
+    similarity_encoder: Annotated[
+        str | None,
+        typer.Option(help="minilm, or own: the model's frozen text tower; default: for meaning minilm if installed, else own"),
     ] = None,
     template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
     prompts: Annotated[
@@ -162,9 +175,9 @@ def evaluate(
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
     settings = dict(
         steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries,
-        attacked_space=attacked_space, candidate_source=candidates, text_budget=words, beam=beam, attackable=attackable,
-        text_score=text_score,
-        min_similarity=min_similarity, seed=seed,
+        attacked_space=attacked_space, text_threat=text_threat, words=words, candidate_source=candidates,
+        text_budget=text_budget, beam=beam, attackable=attackable, text_score=text_score, min_similarity=min_similarity,
+        similarity_encoder=similarity_encoder, seed=seed,
     )  # fmt: skip
     threats = [
         with_preset(default_threat(loaded, epsilon=value, **settings), preset) for value in dict.fromkeys(epsilon or [None])
@@ -181,6 +194,11 @@ def evaluate(
     if data.skipped:
         console.print(f"note: {data.skipped} unreadable pictures left out of n")
     print_rows(rows)
+    for row in rows:
+        if row["share_changeable"] is not None:
+            console.print(
+                f"{row['attack']}: {row['share_changeable']:.1f} % of the prompts can be changed ({row['threat_text']})"
+            )
     for note in rows.notes:
         console.print(f"note: {note}")
     if output:

@@ -9,11 +9,10 @@ with adversarial images, adversarial text with clean images.
 import functools
 from dataclasses import replace
 
-from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.pgd import pgd
 from mmcoa.attacks.prefix import encode_texts
 from mmcoa.attacks.scores import LabelledFeatures, make_score
-from mmcoa.attacks.text import attackable_positions, enumerate_variants, make_floor, search
+from mmcoa.attacks.text import enumerate_variants, limits, search
 from mmcoa.defenses._features import class_features
 from mmcoa.defenses._losses import contrastive
 from mmcoa.distributed import gather
@@ -69,7 +68,6 @@ def adversarial_prompts(model, frozen, batch, threat, images):
 @functools.lru_cache(maxsize=8)
 def prompt_variants(prompts, threat, frozen, tokenizer):
     prompts, get_frozen = list(prompts), None if frozen is None else lambda: frozen
-    table = CandidateTable(threat.candidate_source, get_frozen, prompts)
-    positions = attackable_positions(prompts, threat)
-    variants = enumerate_variants(prompts, table, positions, floor=make_floor(get_frozen, prompts, threat))
+    table, positions, floor = limits(prompts, threat, get_frozen)
+    variants = enumerate_variants(prompts, table, positions, floor=floor)
     return replace(variants, tokens=tokenizer(variants.texts)) if variants.texts else variants

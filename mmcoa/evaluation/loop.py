@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
+from mmcoa.attacks.floor import settled
 from mmcoa.attacks.multimodal import AttackedBatch, whole_searches
 from mmcoa.attacks.text import TextAttack
 from mmcoa.datasets.dataset import Dataset
@@ -83,7 +84,7 @@ def evaluate(
     Returns an `Evaluation`. Raises `UserError` for an unknown attack, an empty data set, labels or prompts that do not fit.
     """
     given = threat or default_threat(model)
-    threats = [given] if isinstance(given, ThreatModel) else list(given)
+    threats = [settled(one) for one in ([given] if isinstance(given, ThreatModel) else given)]
     asked = [find(name) for name in dict.fromkeys(attacks)]
     check_dataset(model, dataset)
     model.requires_grad_(False)
@@ -156,10 +157,9 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         verdicts[attack.name] = (verdict(found), max((item["n"] for item in found), default=0)) if found else ("not run", 0)
         if attack.name == "clean":
             verdicts[attack.name] = ("", 0)  # nothing is searched
-    shares = {kind: text.share_changed for kind, text in texts.items()}
     spent = {a.name: _seconds(a, parts, journal.seconds, before) for a in asked}
     rows = [
-        make_row(model, dataset, a, parts.get(a.name, ()), threat, outcomes, shares, spent[a.name], hashes, verdicts[a.name])
+        make_row(model, dataset, a, parts.get(a.name, ()), threat, outcomes, texts, spent[a.name], hashes, verdicts[a.name])
         for a in asked
     ]
     changes = [
@@ -197,6 +197,10 @@ def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
                 else f"{classes} classes"
             )
             notes.append(f"{attack.name} on {dataset.name}: without {', '.join(left_out)} ({why})")
+    if threat.text_threat == "meaning" and threat.similarity_encoder == "own" and any(leaf.text for leaf in leaves):
+        notes.append(
+            "similarity of prompts by the model's own frozen text tower, not by MiniLM (a sentence encoder, extra `lite`)"
+        )
     return notes
 
 

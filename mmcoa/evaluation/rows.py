@@ -5,6 +5,7 @@ Every field is also a column of its own, None where the attack does not use it.
 """
 
 from mmcoa.attacks.catalog import FIELDS, find, versions
+from mmcoa.attacks.relations import RELATIONS
 from mmcoa.datasets.roles import role
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.store.files import digest
@@ -16,12 +17,25 @@ def task_of(trained_on, dataset):
     return "zero_shot" if not trained_on else "in_distribution" if trained_on == dataset else "out_of_distribution"
 
 
-def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, hashes, check):
+def shares(found):
+    """Percent of the class prompts that `TextAttack`s changed, could have changed, and changed by each relation.
+
+    Of several attacks in a worst case: of the one that changed most. Empty but for `share_changed`, 0, where there is none.
+    """
+    most = max(found, key=lambda text: text.share_changed, default=None)
+    values = dict.fromkeys(("share_changeable", *(f"share_{name}" for name in RELATIONS)))
+    if most is not None:
+        by = {f"share_{name}": round(share, 2) for name, share in most.share_by_relation.items()}
+        values = {"share_changeable": round(most.share_changeable, 2)} | by
+    return {"share_changed": round(most.share_changed, 2) if most else 0.0} | values
+
+
+def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, hashes, check):
     """One result row.
 
     Arguments:
         parts: names of the attacks of which `attack` is the worst case here, empty for others.
-        outcomes: per-sample outcomes (outcomes.py); shares: {"text" or "joint": percent of prompts changed}.
+        outcomes: per-sample outcomes (outcomes.py); texts: {"text" or "joint": `TextAttack`}.
         seconds: {attack: seconds}; hashes: of model and data set; check: (verdict, samples) of the self-checks.
     """
     meta = model.metadata
@@ -60,7 +74,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, h
         "threat": used,
         "threat_text": attack.describe(threat, parts, len(dataset.class_names)),
         "parts": ", ".join(parts),
-        "share_changed": round(max((shares[leaf.judged] for leaf in leaves if leaf.judged in shares), default=0.0), 2),
+        **shares([texts[leaf.judged] for leaf in leaves if leaf.judged in texts]),
         "precision": precision,
         "check": check[0],
         "check_n": check[1],

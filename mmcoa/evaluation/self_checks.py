@@ -13,10 +13,9 @@ import numpy as np
 import torch
 
 from mmcoa.attacks.ball import project, random_start, step_direction
-from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.catalog import find, versions
 from mmcoa.attacks.losses import margin
-from mmcoa.attacks.text import attack_prompts, enumerate_variants
+from mmcoa.attacks.text import attack_prompts, enumerate_variants, limits
 from mmcoa.cache import cached
 from mmcoa.model.loading import frozen_model
 from mmcoa.versions import CHECKS
@@ -123,11 +122,11 @@ def check_text(model, dataset, function, threat):
             model, dataset.prompts, threat.changed(text_budget=threat.text_budget + 1), frozen, class_names=dataset.class_names
         ).prompts
     )
-    table = CandidateTable(threat.candidate_source, frozen, dataset.prompts)
-    variants = enumerate_variants(dataset.prompts, table)
+    table, positions, floor = limits(dataset.prompts, threat, frozen, dataset.class_names)
+    variants = enumerate_variants(dataset.prompts, table, positions, floor=floor)
     drawn = min(left(_random_prompts(variants, seed)) for seed in range(PROMPT_DRAWS))
     share = round(attack.share_changed, 1)
-    return [
+    found = [
         item("one more word", more, robust + allowed, more <= robust + allowed, "more words help the defender"),
         item(
             f"random words instead (fewest left of {PROMPT_DRAWS} draws)",
@@ -138,6 +137,7 @@ def check_text(model, dataset, function, threat):
         ),
         item("prompts changed (%)", share, 50.0, share >= 50, "most prompts have no word to change"),
     ]
+    return found if threat.text_threat == "any" else found[:-1]  # a stricter level leaves prompts alone: its rows say how many
 
 
 def _random_prompts(variants, seed):

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import pandas as pd
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.proportion import proportion_confint
 
@@ -78,3 +79,27 @@ def mcnemar(correct_a, correct_b):
     table = [[counts["both"], counts["only_a"]], [counts["only_b"], counts["neither"]]]
     difference = 100 * (counts["only_a"] - counts["only_b"]) / len(a)
     return {**counts, "n": len(a), "difference": difference, "p": float(contingency_tables.mcnemar(table, exact=True).pvalue)}
+
+
+def by_relation(label, clean, correct, relations):
+    """Accuracy under a text attack, split by how the word put into each sample's own class prompt is related to the old one.
+
+    Arguments:
+        label: int [N], class of each sample; clean, correct: bool [N], right without and with the attack.
+        relations: of each class [C], from the column `relation` of the changes; "" or None: its prompt was not changed.
+
+    Returns a DataFrame, one line a relation that occurs, most prompts first: `relation` ("unchanged" for none), `prompts`, `n`
+    samples, accuracies `clean` and `attacked` in percent, and `damage`, their difference in points; nan where n is 0. The
+    prompts of other classes move too, so that samples of an unchanged prompt can break: damage is where it fell, no cause.
+    """
+    names = np.array([name or "unchanged" for name in relations])
+    own, lines = names[np.asarray(label)], []
+    for name in dict.fromkeys(names.tolist()):
+        at = own == name
+        before, after = (100 * float(np.asarray(right)[at].mean()) if at.any() else np.nan for right in (clean, correct))
+        lines.append(
+            {"relation": name, "prompts": int((names == name).sum()), "n": int(at.sum())}
+            | {"clean": before, "attacked": after, "damage": before - after}
+        )
+    columns = ["relation", "prompts", "n", "clean", "attacked", "damage"]
+    return pd.DataFrame(lines, columns=columns).sort_values("prompts", ascending=False, kind="stable", ignore_index=True)

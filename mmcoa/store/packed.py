@@ -30,13 +30,13 @@ POINT = ("model", "entry", "dataset", "sweep", "sweep_value")  # what names an e
 OUTCOMES = (*POINT, "attack", "sample_id", "label", "correct", "broken_by")
 CHANGES = (
     *(*POINT, "attack", "class_name", "prompt", "adversarial_prompt", "changed", "edits"),
-    *("score", "similarity", "variants", "collisions_avoided", "rounds", "converged"),
+    *("relation", "score", "similarity", "variants", "collisions_avoided", "rounds", "converged"),
 )
-EDITS = pyarrow.list_(
-    pyarrow.struct([("position", pyarrow.int16()), ("old_word", "string"), ("new_word", "string"), ("source", "string")])
-)
+EDIT_WORDS = ("old_word", "new_word", "source", "relation")
+EDITS = pyarrow.list_(pyarrow.struct([("position", pyarrow.int16()), *((name, "string") for name in EDIT_WORDS)]))
 TYPES = {
-    **dict.fromkeys((*POINT, "attack", "broken_by", "class_name", "prompt", "adversarial_prompt"), pyarrow.string()),
+    **dict.fromkeys((*POINT, "attack", "broken_by", "class_name"), pyarrow.string()),
+    **dict.fromkeys(("prompt", "adversarial_prompt", "relation"), pyarrow.string()),
     **{"sample_id": pyarrow.int32(), "label": pyarrow.int16(), "correct": pyarrow.bool_(), "changed": pyarrow.bool_()},
     **{"edits": EDITS, "score": pyarrow.float32(), "similarity": pyarrow.float32(), "converged": pyarrow.bool_()},
     **{"variants": pyarrow.int32(), "collisions_avoided": pyarrow.int32(), "rounds": pyarrow.int16()},
@@ -81,7 +81,8 @@ def _of_entries(folder: Path, entries: list[str]) -> pd.DataFrame:
     found = [_read_parquet(path, repeated) for entry in entries if (path := folder / f"{entry}.parquet").is_file()]
     if not found:
         return pd.DataFrame(columns=list(columns))
-    return pyarrow.concat_tables(found).unify_dictionaries().to_pandas()
+    together = pyarrow.concat_tables(found, promote_options="default")  # a column that came later is empty in older files
+    return together.unify_dictionaries().to_pandas()
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -78,6 +78,7 @@ def train_cell(name, entry, weights, **parameters):
         "model": weights,
         "dataset": identity.dataset(parameters["dataset"]),
         "candidates": identity.candidates(parameters["candidate_source"]),
+        **identity.similarity_encoder(parameters["text_threat"]),
     }
     parts = identity.training_versions(parameters["defense"])
     told = {**parameters, "with": {key: value for key, value in parameters["with"].items() if value != defaults[key]}}
@@ -93,6 +94,7 @@ def evaluate_cell(name, entry, weights, dataset, point, resize="openclip"):
         "model": weights,
         "dataset": identity.dataset(dataset),
         "candidates": identity.candidates(parameters["candidate_source"]),
+        **identity.similarity_encoder(parameters["text_threat"], parameters["similarity_encoder"]),
         **({"check_dataset": identity.dataset(check)} if check else {}),
     }
     parts = identity.evaluation_versions(parameters["attacks"], checks=bool(check))

@@ -147,12 +147,13 @@ class Profile(Strict):
 
 
 def _check_point(point, *place):
-    """What single settings cannot show: a radius that the norm forbids, a split that a data set lacks."""
+    """What single settings cannot show: a radius that the norm forbids, a level that a source lacks, an unknown split."""
     settings = {name: point.settings[name] for name in THREAT_FIELDS if point.settings[name] is not None}
     try:
         ThreatModel(**settings)
     except UserError as error:
-        raise Misplaced(str(error), *place, "epsilon") from error
+        about = next((name for name in ("text_threat", "words") if settings[name] in ("synonym", "seen")), "epsilon")
+        raise Misplaced(str(error), *place, about if "source" in str(error) else "epsilon") from error
     for dataset in point.datasets:
         _check_split({"dataset": dataset, "split": point.settings["split"]}, *place, "split")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import get_args, get_type_hints
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.threat import ThreatModel, parse_epsilon
+from mmcoa.threat import TEXT_THREATS, ThreatModel, parse_epsilon
 from mmcoa.values import Kind
 
 
@@ -48,6 +48,7 @@ class TrainConfig:
         None, "of the inner image attack, as a share of epsilon; none: the model's, else 0.25", public=0.25, above=0
     )
     candidate_source: str = setting("table:train", "candidates of the inner text attack", common=True)
+    text_threat: str = setting("any", "which of them are allowed: any, synonym or meaning", choices=tuple(TEXT_THREATS))
     # optimisation
     steps: int | None = setting(None, "optimiser steps; none: the model's", common=True, public=1000, least=1)
     epochs: int | None = setting(None, "passes over the samples, instead of steps", common=True, least=1)
@@ -107,11 +108,9 @@ class TrainConfig:
 
     def threat(self):
         """`ThreatModel` of the attacks inside; of a config whose None's have been filled in."""
-        step = (
-            {} if self.inner_step_size == 0.25 else {"step_size": self.inner_step_size * self.epsilon}
-        )  # 0.25: its own default
-        sources = {"candidate_source": self.candidate_source}
-        return ThreatModel(epsilon=self.epsilon, steps=self.inner_steps, **step, **sources, seed=self.seed)
+        image = {} if self.inner_step_size == 0.25 else {"step_size": self.inner_step_size * self.epsilon}  # 0.25: its own
+        text = dict(candidate_source=self.candidate_source, text_threat=self.text_threat)
+        return ThreatModel(epsilon=self.epsilon, steps=self.inner_steps, seed=self.seed, **image, **text)
 
 
 INNER = ("epsilon", "inner_steps")  # a model states them beside `train_defaults`: they are for its evaluation too

@@ -14,6 +14,7 @@ from mmcoa.attacks import wordnet as wordnet_module
 from mmcoa.attacks.candidate_files import build, show
 from mmcoa.attacks.candidates import CandidateTable, Neighbours, caption_table, embedded_table
 from mmcoa.attacks.characters import single_edits
+from mmcoa.attacks.relations import embedded_relations, relation
 from mmcoa.attacks.text import attack_prompts
 from mmcoa.attacks.wordnet import related_words
 from mmcoa.errors import UserError
@@ -185,6 +186,10 @@ def test_wordnet_reads_a_database(wordnet, embedded):
     assert table("cat") == (["kitty", "animal", "tabby", "hound", "dog"], f"wordnet:{wordnet}")
     assert table("cats")[0] == table("cat")[0] and table("oxen")[0][:2] == ["hound", "dog"]
     assert table("zyzzyva")[1] == "neighbours"
+    related = ["synonym", "hypernym", "hyponym", "sister", "sister"]
+    assert [relation(f"wordnet:{wordnet}", "cats", candidate) for candidate in table("cats")[0]] == related
+    synonyms = CandidateTable(f"wordnet:{wordnet}", lambda: embedded, level="synonym")
+    assert synonyms("cat")[0] == ["kitty"] and synonyms("animal") == synonyms("zyzzyva") == ([], f"wordnet:{wordnet}")
 
 
 def test_wordnet_is_found_where_it_usually_lies(wordnet, tmp_path, monkeypatch):
@@ -213,4 +218,7 @@ def test_a_damaged_database_is_one_line(wordnet):
 def test_wordnet_gives_what_the_embedded_tables_hold():
     train, held_out = embedded_table("train"), embedded_table("eval")
     for word in ("photo", "parrot", "violin", "style"):
-        assert sorted(related_words(Path("/usr/share/wordnet"), word)) == sorted(train.get(word, []) + held_out.get(word, []))
+        found = related_words(Path("/usr/share/wordnet"), word)
+        assert sorted(found) == sorted(train.get(word, []) + held_out.get(word, []))
+        assert found == embedded_relations()[word]
+        assert all(relation("wordnet", word, candidate) == found[candidate] for candidate in found)

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 
 from mmcoa.attacks import text as text_module
 from mmcoa.attacks.candidates import CandidateTable, embedded_table
+from mmcoa.attacks.floor import Floor
 from mmcoa.attacks.scores import LabelledFeatures
-from mmcoa.attacks.text import Floor, attack_prompts, enumerate_variants, search
+from mmcoa.attacks.text import attack_prompts, enumerate_variants, search
 from mmcoa.attacks.words import class_name_positions, split_words, substitute, substitute_all
 from mmcoa.errors import UserError
 from mmcoa.threat import ThreatModel
@@ -172,7 +173,7 @@ def test_more_words_or_a_wider_beam_never_score_less(embedded, birds):
 
 def test_a_floor_of_similarity_holds_in_the_frozen_model(embedded, tiny):
     threat = ThreatModel(text_budget=2, beam=10000, min_similarity=0.75)
-    floor = Floor(embedded, SMALL, 0.75)
+    floor = Floor(embedded.encode_text, 0.75)
     attack = search(embedded, enumerate_variants(SMALL, words_of(TABLE), floor=floor), threat)
     free = search(embedded, enumerate_variants(SMALL, words_of(TABLE)), threat)
     for change, without in zip(attack.changes, free.changes, strict=True):
@@ -191,7 +192,7 @@ def test_a_floor_of_similarity_holds_in_the_frozen_model(embedded, tiny):
 
 
 def test_single_words_under_a_floor_are_brute_force(embedded):
-    attack = search(embedded, enumerate_variants(SMALL, words_of(TABLE), floor=Floor(embedded, SMALL, 0.8)))
+    attack = search(embedded, enumerate_variants(SMALL, words_of(TABLE), floor=Floor(embedded.encode_text, 0.8)))
     assert attack.prompts == [prompt for _, prompt in brute_force(embedded, SMALL, TABLE, 1, floor=0.8)]
 
 

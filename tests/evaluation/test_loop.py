@@ -7,6 +7,7 @@ import torch
 
 import mmcoa
 from mmcoa.attacks.catalog import ATTACKS, FIELDS
+from mmcoa.attacks.relations import RELATIONS
 from mmcoa.datasets import attacker_dataset
 from mmcoa.errors import UserError
 from mmcoa.evaluation.loop import evaluate
@@ -19,7 +20,7 @@ COLUMNS = {
     "model", "defense", "base_model", "trained_on", "task", "role", "dataset", "split", "classes", "attack", "accuracy",
     "correct", "n", "ci_low", "ci_high", "share_changed", "precision", "check", "check_n", "prompts", "transform", "skipped",
     "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "threat", "threat_text", "parts",
-    *FIELDS,
+    *FIELDS, "share_changeable", *(f"share_{relation}" for relation in RELATIONS),
 }  # fmt: skip
 
 

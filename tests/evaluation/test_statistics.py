@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mmcoa.evaluation.statistics import macro_interval, mcnemar, wilson
+from mmcoa.evaluation.statistics import by_relation, macro_interval, mcnemar, wilson
 
 
 @pytest.mark.parametrize("correct,n,low,high", [(5, 10, 23.66, 76.34), (0, 20, 0.0, 16.11), (20, 20, 83.89, 100.0)])
@@ -51,3 +53,20 @@ def test_mcnemar_against_the_binomial_test():
     assert mcnemar(a, a)["p"] == 1
     with pytest.raises(ValueError, match="same samples"):
         mcnemar(a, b[:10])
+
+
+SAMPLE = st.tuples(st.integers(0, 4), st.booleans(), st.booleans())
+
+
+@given(st.lists(SAMPLE, min_size=1), st.lists(st.sampled_from(["synonym", "sister", "", None]), min_size=5, max_size=5))
+def test_damage_by_relation_adds_up(samples, relations):
+    label, clean, correct = map(np.array, zip(*samples, strict=True))
+    table = by_relation(label, clean, correct, relations)
+    assert table.relation.is_unique and set(table.relation) == {name or "unchanged" for name in relations}
+    assert table.prompts.sum() == 5 and table.n.sum() == len(samples) and table.prompts.is_monotonic_decreasing
+    for line in table.itertuples():
+        own = [sample for sample in samples if (relations[sample[0]] or "unchanged") == line.relation]
+        assert line.n == len(own) and (line.n > 0 or np.isnan([line.clean, line.attacked, line.damage]).all())
+        if own:
+            assert line.clean == pytest.approx(100 * sum(right for _, right, _ in own) / len(own))
+            assert line.damage == pytest.approx(100 * sum(int(a) - int(b) for _, a, b in own) / len(own))

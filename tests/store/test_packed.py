@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from mmcoa.errors import UserError
 from mmcoa.store import packed
@@ -44,6 +46,21 @@ def test_what_is_written_is_read(tmp_path):
     assert found.changes.edits[0][0]["new_word"] == "windfall" and found.changes.similarity.isna().all()
     assert found.logs.loss.tolist() == [1.25] and found.trainings.lr.tolist() == [1e-3]
     assert packed.read_cells(tmp_path).equals(found.cells) and packed.read_cells(tmp_path / "none") is None
+
+
+def test_older_files_without_a_column_are_read_beside_newer_ones(tmp_path):
+    made = study()
+    edits = [[each | {"relation": "sister"} for each in edits] for edits in made.changes.edits]
+    packed.write(tmp_path, dataclasses.replace(made, changes=made.changes.assign(relation="sister", edits=edits)))
+    path = tmp_path / "changes" / "none.parquet"
+    table = parquet.read_table(path)
+    old = pyarrow.struct([field for field in table.schema.field("edits").type.value_type if field.name != "relation"])
+    table = table.drop_columns(["edits"]).append_column("edits", table["edits"].cast(pyarrow.list_(old)))
+    parquet.write_table(table.drop_columns(["relation"]), path)
+    found = packed.read(tmp_path).changes
+    assert found.relation.isna().tolist() == [True, False] and found.relation[1] == "sister"
+    assert [edits[0]["relation"] for edits in found.edits] == [None, "sister"]
+    assert [edits[0]["new_word"] for edits in found.edits] == ["windfall"] * 2
 
 
 def test_the_same_tables_give_the_same_bytes(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from mmcoa import defenses, identity, versions
 from mmcoa.attacks import catalog
 from mmcoa.errors import UserError
+from mmcoa.model import lite
 from mmcoa.study.cells import Cell, evaluate_cell, evaluate_cells, train_cell
 from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles
@@ -101,6 +102,30 @@ def test_self_checks_are_part_of_a_cell(write_profile):
     assert not changed(
         with_checks, hashes(write_profile(evaluate__check_dataset="openmoji/tools", evaluate__check_samples=200))
     )
+
+
+@pytest.mark.parametrize("setting", [{"text_threat": "synonym"}, {"words": "seen"}, {"attackable": "class_name"}])
+def test_levels_are_settings_like_others_and_defaults_change_nothing(write_profile, setting):
+    before = hashes(write_profile())
+    ((name, value),) = setting.items()
+    assert changed(before, hashes(write_profile(**{f"evaluate__{name}": value}))) == before.keys() - {"train__tecoa-seed0"}
+    assert not changed(before, hashes(write_profile(**{f"evaluate__{name}": EVALUATE_DEFAULTS[name]})))
+
+
+def test_what_measures_meaning_is_part_of_a_cell_unless_it_is_named(write_profile, monkeypatch):
+    def both(**settings):
+        found = []
+        for module in ("json", "no_such_package_here"):  # installed, and not
+            monkeypatch.setattr(lite, "MINILM", module)
+            found.append(hashes(write_profile(**settings)))
+        return changed(*found)
+
+    assert both(evaluate__text_threat="meaning") == {"none__openmoji-birds", "none__openmoji-tools"} | {
+        f"tecoa-seed0__openmoji-{name}" for name in ("birds", "tools")
+    }
+    assert both(train__text_threat="meaning") >= {"train__tecoa-seed0"}
+    assert not both(evaluate__text_threat="meaning", evaluate__similarity_encoder="own")
+    assert not both(evaluate__min_similarity=0.8)
 
 
 def test_weights_of_the_base_model_change_everything(write_profile, project):

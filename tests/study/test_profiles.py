@@ -107,6 +107,11 @@ def test_a_model_overrides_shared_settings(tmp_path):
         ),
         ("samples: 4", "samples: 4\n  candidate_source: wordnets", 11, "unknown candidate source 'wordnets'; nearest: wordnet"),
         ("samples: 4", "samples: 4\n  step_size: 1/255", 11, "unknown key 'step_size'; nearest: steps"),
+        ("samples: 4", "samples: 4\n  text_threat: synonyms", 11, "unknown text threat 'synonyms'; nearest: synonym"),
+        ("samples: 4", "samples: 4\n  words: old", 11, "unknown words 'old'"),
+        ("samples: 4", "candidate_source: mlm\n  text_threat: synonym", 11, "source 'mlm' knows none"),
+        ("samples: 4", "candidate_source: mlm\n  words: seen", 11, "candidate source 'mlm' has none"),
+        ("steps: 3", "steps: 3, text_threat: meanings", 3, "nearest: meaning"),
     ],
 )
 def test_a_mistake_is_one_line_with_file_line_and_key(tmp_path, old, new, line, says):

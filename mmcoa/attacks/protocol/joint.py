@@ -24,11 +24,14 @@ ATTACK = dict(
     image="pgd",
     sees="joint",
     judged="joint",
-    uses=("candidate_source", "text_budget", "beam", "text_score", "attackable", "min_similarity", "attacker_images"),
+    uses=(
+        "text_threat", "candidate_source", "words", "text_budget", "beam", "text_score", "attackable", "min_similarity",
+        "similarity_encoder", "attacker_images",
+    ),
     fixed={"text_score": "margin"},
     train_pictures=True,
     order=82,
-)
+)  # fmt: skip
 
 
 def prompts(model, dataset, threat, frozen, attacker):

@@ -13,9 +13,12 @@ ATTACK = dict(
     knows="weights",
     version=1,
     judged="text",
-    uses=("candidate_source", "text_budget", "beam", "text_score", "attackable", "min_similarity", "attacker_images"),
+    uses=(
+        "text_threat", "candidate_source", "words", "text_budget", "beam", "text_score", "attackable", "min_similarity",
+        "similarity_encoder", "attacker_images",
+    ),
     order=70,
-)
+)  # fmt: skip
 
 
 def prompts(model, dataset, threat, frozen, attacker):

