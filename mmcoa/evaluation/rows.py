@@ -6,6 +6,7 @@ Every field is also a column of its own, None where the attack does not use it.
 
 from mmcoa.attacks.catalog import FIELDS, find, versions
 from mmcoa.datasets.roles import role
+from mmcoa.evaluation.at_test import identity as identity_at_test
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.store.files import digest
 from mmcoa.versions import EVALUATION
@@ -16,16 +17,18 @@ def task_of(trained_on, dataset):
     return "zero_shot" if not trained_on else "in_distribution" if trained_on == dataset else "out_of_distribution"
 
 
-def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, hashes, check):
+def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, hashes, check, defense=None, name=None):
     """One result row.
 
     Arguments:
         parts: names of the attacks of which `attack` is the worst case here, empty for others.
         outcomes: per-sample outcomes (outcomes.py); shares: {"text" or "joint": percent of prompts changed}.
         seconds: {attack: seconds}; hashes: of model and data set; check: (verdict, samples) of the self-checks.
+        defense: `AtTest`, where a test-time defence answers; name: of the outcomes, where it is not the attack's.
     """
     meta = model.metadata
-    correct, n = int(outcomes[f"{attack.name}_correct"].sum()), len(outcomes)
+    name = name or attack.name
+    correct, n = int(outcomes[f"{name}_correct"].sum()), len(outcomes)
     low, high = wilson(correct, n)
     trained_on, base_model = meta.get("trained_on", ""), meta.get("base_model", model.name)
     used = attack.settings(threat, parts, len(dataset.class_names))
@@ -38,6 +41,8 @@ def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, h
         "seed": threat.seed,
         "threat": used,
         "precision": precision,
+        **identity_at_test(defense),
+        **({"name": name} if name != attack.name else {}),
     }
     identity["versions"] = {"evaluation": EVALUATION, **versions([attack.name, *parts])}
     return {
@@ -50,7 +55,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, shares, seconds, h
         "dataset": dataset.name,
         "split": dataset.split,
         "classes": len(dataset.class_names),
-        "attack": attack.name,
+        "attack": name,
         "accuracy": 100 * correct / n,
         "correct": correct,
         "n": n,

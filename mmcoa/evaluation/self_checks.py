@@ -26,12 +26,13 @@ PROMPT_DRAWS = 5
 UNBOUNDED_STEPS = 20  # at least, for the attack without a bound
 
 
-def self_check(model, dataset, name, threat, attacker=None):
+def self_check(model, dataset, name, threat, attacker=None, plain=None):
     """Checks of the searches that an attack is made of.
 
     Arguments:
         dataset: the samples that are used, all of them.
         name: of an attack without parts.
+        plain: the model that prompts are attacked on, where pictures are attacked through a defence.
 
     Returns a list of dicts: attack (the search: `pgd`, `text`, ...), check, value, limit, passed, n, verdict. Samples that are
     wrong without an attack are left out of `value` and `limit`, which count samples unless the check says otherwise.
@@ -40,7 +41,7 @@ def self_check(model, dataset, name, threat, attacker=None):
     if attack.image is not None:
         found += kept(model, dataset, attack.image, attack.under(threat), check_image)
     if attack.judged == "text" and threat.text_score == "embedding":
-        found += kept(model, dataset, "text", threat, check_text)
+        found += kept(plain or model, dataset, "text", threat, check_text)
     return found
 
 
