@@ -89,7 +89,8 @@ def evaluate(
     """
     given = threat or default_threat(model)
     threats = [given] if isinstance(given, ThreatModel) else list(given)
-    asked = [find(name) for name in dict.fromkeys([*(["clean"] if defense else []), *attacks])]
+    names = attacks if defense is None else ["clean", *attacks]
+    asked = [find(name) for name in dict.fromkeys(names)]
     check_dataset(model, dataset)
     model.requires_grad_(False)
     batch_size = batch_size or BATCH.get(model.device.type, BATCH["cpu"])

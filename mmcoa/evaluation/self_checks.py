@@ -55,6 +55,8 @@ def check_image(model, dataset, function, threat):
     """Checks of an image attack against the clean prompts: the samples that it leaves standing, at other budgets."""
     images, labels, ids, text = _standing(model, dataset, threat)
     n, search = len(images), find(function)
+    if not n:
+        return []
     attack, field = search.load().attack, search.budget
     allowed = max(1, math.ceil(n / 100))
 

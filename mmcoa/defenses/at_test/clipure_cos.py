@@ -3,9 +3,9 @@
     u_0 = f(x),  u_{k+1} = normalise(u_k + a m_k),  m_k = t - <u_k, t> u_k at unit length,  answer: s <u_K, g(t_c)>
 
 t: embedding of a prompt without a class; m_k: direction in which cos(u, t) grows, on the sphere. The public code divides by
-the norm of a whole batch's directions; here each picture stands for itself (their batch of one). With their step of 30 the
-embedding turns by 88 degrees, past t and at the next step back: after ten steps it is where it was. Their gradient takes each
-m_k as a constant, and shrinks thirtyfold a step; ours is that of the whole map.
+the norm of a whole batch's directions; here each picture stands for itself (their batch of one). With their step of 30 an
+embedding within 88 degrees of t, as CLIP's are, turns by 88 degrees past t and at the next step back: after ten steps it is
+where it was. Their gradient takes each m_k as a constant, and shrinks thirtyfold a step; ours is that of the whole map.
 """
 
 import torch
