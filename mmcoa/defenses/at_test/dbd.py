@@ -1,4 +1,4 @@
-"""`dbd`: a step along the direction in which views leave the picture (directional bias-guided defence, Liu et al., ICLR 2026).
+"""`dbd`: a step along the direction in which views leave the picture (directional bias-guided defence, DBD, ICLR 2026).
 
     d = mean_{i in S} (f(x_i) - f(x)),  S: the views of least entropy
     answer: s <normalise(f(x) + a d), g(t_c)>,  a = factor where mean_{i in S} cos(f(x_i) - f(x), d) > threshold, else 1
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from mmcoa.defenses.at_test._views import crops, entropy, straight_through
 
 LABEL = "DBD"
-SOURCE = "Liu et al., ICLR 2026"
+SOURCE = "DBD, ICLR 2026"
 DRAWS = 1
 VERSION = 1
 SETTINGS = {
