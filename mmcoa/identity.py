@@ -12,6 +12,7 @@ from pathlib import Path
 from mmcoa import defenses, versions
 from mmcoa.attacks import catalog
 from mmcoa.datasets.records import records
+from mmcoa.defenses import at_test
 from mmcoa.model import lite
 from mmcoa.store.files import digest, file_digest
 
@@ -96,11 +97,13 @@ def similarity_encoder(level, asked=None):
     return {"similarity_encoder": lite.similarity_encoder(level)} if level == "meaning" and asked is None else {}
 
 
-def evaluation_versions(attacks, checks=False):
-    """{part: version} of an evaluation under attacks of these names, with self-checks or without."""
+def evaluation_versions(attacks, checks=False, defense_at_test="none"):
+    """{part: version} of an evaluation under attacks of these names, with self-checks and a test-time defence or without."""
     shared = {"evaluation": versions.EVALUATION, "data": versions.DATA} | ({"checks": versions.CHECKS} if checks else {})
     own = catalog.versions(attacks)
     texts = {"candidates": versions.CANDIDATES} if any(catalog.find(name).text for name in attacks) else {}
+    if defense_at_test != "none":
+        texts |= {"at test": versions.AT_TEST, f"defense at test {defense_at_test}": at_test.record(defense_at_test).version}
     return shared | texts | {f"attack {name}": version for name, version in own.items()}
 
 

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "defenses": (*LEAVES, "attacks", "model"),
     "identity": (*LEAVES, "attacks.catalog", "defenses", "datasets.records", "model.lite"),
     "training": (*LEAVES, "attacks", "datasets", "defenses", "model"),
-    "evaluation": (*LEAVES, "attacks", "datasets", "model"),
+    "evaluation": (*LEAVES, "attacks", "datasets", "model", "defenses.at_test"),
     "study": (*LEAVES, *LIBRARY, "console", "identity"),
     "report": (
         *("store", "threat", "errors", "console", "prompts", "defenses", "evaluation.statistics"),
@@ -56,7 +56,14 @@ MAY_IMPORT = {
     "__main__": ("cli",),
     "__init__": (),  # loads what it exports by name, when it is asked for
 }
-LIGHT = ("attacks.catalog", "defenses", "datasets.records", "study.profiles", "cli.main")  # lists answer at once
+LIGHT = (
+    "attacks.catalog",
+    "defenses",
+    "defenses.at_test",
+    "datasets.records",
+    "study.profiles",
+    "cli.main",
+)  # lists answer at once
 
 
 @dataclass(frozen=True)

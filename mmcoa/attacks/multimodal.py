@@ -30,25 +30,35 @@ class AttackedBatch:
         images: float [N, 3, H, W] in [0, 1]; labels: int64 [N]; ids: int64 [N], name the samples.
         features: {"clean": unit embeddings [C, D], and for each attack on prompts, by its name, those that it made}.
         whole: `Attack.search` of the searches whose best iterate counts beyond breaking the prompts that it saw.
+        judge: gives the answers, `logits(images, text features, ids)`, where that is not the model that is searched.
+        still: {prompts: `Outcome` of the pictures as they are}, where another batch with this judge has them.
+        everyone: samples that are wrong without an attack are attacked too.
     """
 
-    def __init__(self, model, images, labels, ids, features, threat, whole=()):
+    def __init__(self, model, images, labels, ids, features, threat, whole=(), judge=None, still=None, everyone=False):
         self.model, self.images, self.labels, self.ids = model, images, labels, ids
-        self.features, self.threat, self.whole = features, threat, whole
-        self.seconds, self.still, self.found = defaultdict(float), {}, {}
+        self.features, self.threat, self.whole, self.everyone = features, threat, whole, everyone
+        self.seconds, self.still, self.found = defaultdict(float), {} if still is None else still, {}
+        self.answers, self.embedding = self.own_logits if judge is None else judge.logits, None
         began = time.monotonic()
-        with torch.no_grad(), model.exactly():
-            self.embedding = model.encode_image(images)
         self.clean = self.unperturbed("clean")
         self.seconds["clean"] += time.monotonic() - began
 
     def unperturbed(self, prompts):
         """Outcome of the pictures as they are, with the prompts of that name."""
         if prompts not in self.still:
-            with torch.no_grad():
-                logits = self.model.scale * self.embedding @ self.features[prompts].T
+            logits = self.answers(self.images, self.features[prompts], self.ids)
             self.still[prompts] = Outcome(logits.argmax(dim=1), margin(logits, self.labels))
         return self.still[prompts]
+
+    def own_logits(self, images, text_features, ids):
+        """Logits [N, C] of the searched model itself, in fp32; the pictures as they are go through its tower once."""
+        with torch.no_grad(), self.model.exactly():
+            if images is not self.images:
+                return self.model.logits(images, text_features)
+            if self.embedding is None:
+                self.embedding = self.model.encode_image(images)
+            return self.model.scale * self.embedding @ text_features.T
 
     def right(self, outcome):
         """Samples that stand under an attack, bool [N]: right with it and, as the adversary may do nothing, without it."""
@@ -69,7 +79,7 @@ class AttackedBatch:
         base = self.unperturbed(attack.judged)
         if attack.image is None:
             return base
-        at = rows[self.right(self.unperturbed(attack.sees))[rows]]
+        at = rows if self.everyone else rows[self.right(self.unperturbed(attack.sees))[rows]]
         outcome = Outcome(base.prediction.clone(), base.margin.clone())
         if len(at):
             outcome.prediction[at], outcome.margin[at] = self.attacked(attack, at)
@@ -95,16 +105,15 @@ class AttackedBatch:
         known, pictures = self.found.get(key, (at[:0], None))
         if torch.isin(at, known).all():  # both ascend
             return pictures[torch.searchsorted(known, at)] if len(at) else self.images[at]
-        search = find(attack.image).load().attack
+        search, model = find(attack.image).load().attack, getattr(self.model, "anew", lambda: self.model)()
         prompts, stop = self.features[attack.sees], attack.search not in self.whole
         pictures, labels, ids = self.images[at], self.labels[at], self.ids[at.cpu()]
-        adversarial = search(self.model, pictures, labels, prompts, attack.under(self.threat), ids, stop)
+        adversarial = search(model, pictures, labels, prompts, attack.under(self.threat), ids, stop)
         self.found[key] = (at, adversarial)
         return adversarial
 
     def judge(self, adversarial, attack, at):
-        with torch.no_grad(), self.model.exactly():
-            logits = self.model.logits(adversarial, self.features[attack.judged])
+        logits = self.answers(adversarial, self.features[attack.judged], self.ids[at.cpu()])
         return logits.argmax(dim=1), margin(logits, self.labels[at])
 
     def worst(self, parts):

@@ -78,6 +78,16 @@ def defenses():
     print_table(["defence", "what", "settings of its own"], [["none", "the pre-trained model", ""], *rows])
 
 
+@app.command(name="defenses-at-test")
+def defenses_at_test():
+    """List the defences at test time. Example: mmcoa defenses-at-test"""
+    from mmcoa.defenses import at_test
+
+    records = [at_test.record(name) for name in at_test.names()]
+    rows = [[r.name, r.summary, ", ".join(f"{key}={value}" for key, value in r.settings.items()), r.source] for r in records]
+    print_table(["defence", "what", "settings of its own", "source"], rows)
+
+
 @app.command()
 def evaluate(
     model: Model = "openmoji-clip",
@@ -144,6 +154,18 @@ def evaluate(
     check_samples: Annotated[int, typer.Option(help="samples for the self-checks, at most 200; 0: no self-checks")] = 200,
     seed: Seed = 0,
     device: Device = "auto",
+    defense_at_test: Annotated[str | None, typer.Option(help="stands before the model; see `mmcoa defenses-at-test`")] = None,
+    set_at_test: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="repeat for several: a setting of the test-time defence")
+    ] = None,
+    adversary: Annotated[
+        str | None,
+        typer.Option(
+            help="of the test-time defence: worst (of the next two; the default), adaptive: knows it, transfer: attacks the "
+            "model without it, published: transfer, and pictures rounded to 8 bits"
+        ),
+    ] = None,
+    draws: Annotated[int | None, typer.Option(help="of its randomness, averaged by the adversary; default: its own")] = None,
     output: Annotated[
         Path | None, typer.Option(help="rows as JSON, with per-sample outcomes beside it; a killed run goes on")
     ] = None,
@@ -157,6 +179,9 @@ def evaluate(
     names = attack or ["clean", "image", "text", "multimodal"]
     for name in names:
         find(name)
+    from mmcoa.cli.at_test import check_flags, chosen
+
+    check_flags(defense_at_test, set_at_test, adversary, draws)
     from mmcoa.datasets import attacker_dataset, check_split, load_dataset
     from mmcoa.datasets import find as find_dataset
     from mmcoa.datasets.place import use_root
@@ -188,7 +213,7 @@ def evaluate(
     with progress_bar(f"{data.name} {split}", len(data) * len(threats)) as advance:
         rows = run_evaluation(
             loaded, data, names, threats, batch_size, progress=lambda done, total: advance(done), attacker=attacker,
-            resume=resume, check=check,
+            resume=resume, check=check, defense=chosen(defense_at_test, set_at_test, adversary, draws),
         )  # fmt: skip
     console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}")
     if data.skipped:

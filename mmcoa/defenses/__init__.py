@@ -10,7 +10,7 @@ A module `mmcoa/defenses/NAME.py` is the defence NAME; nothing needs to be regis
     CHOICES = {"positives": ("class", "index")}     # what a text may be, and
     LEAST = {"lambda_image": 0.0}       # the smallest value of a number
 
-A file whose name begins with an underscore is no defence.
+A file whose name begins with an underscore is no defence. Defences that train nothing lie in `at_test/`.
 """
 
 import ast
@@ -24,7 +24,7 @@ from mmcoa.errors import UserError, unknown
 from mmcoa.values import Kind
 
 TOWERS = ("image", "text")
-STATED = ("TRAINS", "INNER", "VERSION", "SETTINGS", "CHOICES", "LEAST")
+OWN = ("VERSION", "SETTINGS", "CHOICES", "LEAST")  # what defences at test time state too: at_test/__init__.py
 MAY_BE_LEFT_OUT = {"SETTINGS": {}, "CHOICES": {}, "LEAST": {}}
 
 
@@ -67,7 +67,12 @@ class Defence:
 
 def names():
     """Names of all defences that train something."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return names_in(__path__)
+
+
+def names_in(folders):
+    """Names of the files in some folders that are defences."""
+    return sorted(m.name for m in pkgutil.iter_modules(folders) if not m.ispkg and not m.name.startswith("_"))
 
 
 def load(name):
@@ -86,22 +91,36 @@ def record(name):
         raise unknown("defence", name, names())
     path = next(path for folder in __path__ if (path := Path(folder) / f"{name}.py").is_file())
     tree = ast.parse(path.read_text(encoding="utf8"))
-    stated = MAY_BE_LEFT_OUT | {key: _literal(path, key, node) for key, node in _assigned(tree) if key in STATED}
-    for key in STATED:
-        if key not in stated:
-            raise UserError(f"{path} states no {key}; see the head of mmcoa/defenses/__init__.py")
+    stated = stated_in(path, tree, ("TRAINS", "INNER", *OWN))
     for key in ("TRAINS", "INNER"):
         if not isinstance(stated[key], tuple) or not set(stated[key]) <= set(TOWERS):
             raise UserError(f"{path}: {key} must be a tuple of 'image' and 'text', got {stated[key]!r}")
+    return Statement(
+        name, path, summary_of(tree), stated["TRAINS"], stated["INNER"], stated["VERSION"], stated["SETTINGS"], stated["kinds"]
+    )
+
+
+def stated_in(path, tree, keys):
+    """{key: literal} that a file assigns, of the `keys` that it must or may, and `kinds`: {own setting: `Kind`}.
+
+    Raises `UserError` for one that is missing or does not fit.
+    """
+    stated = MAY_BE_LEFT_OUT | {key: _literal(path, key, node) for key, node in _assigned(tree) if key in keys}
+    for key in keys:
+        if key not in stated:
+            raise UserError(f"{path} states no {key}; see the head of {path.with_name('__init__.py')}")
     if not isinstance(stated["SETTINGS"], dict):
         raise UserError(f"{path}: SETTINGS must be a dict of names and defaults, got {stated['SETTINGS']!r}")
     for key in ("CHOICES", "LEAST"):
         for setting in stated[key]:
             if setting not in stated["SETTINGS"]:
                 raise UserError(f"{path}: {key} has '{setting}', which is none of SETTINGS")
-    summary = (ast.get_docstring(tree) or "").partition("\n")[0].partition(": ")[2]
-    kinds = {key: _kind(path, stated, key, default) for key, default in stated["SETTINGS"].items()}
-    return Statement(name, path, summary, stated["TRAINS"], stated["INNER"], stated["VERSION"], stated["SETTINGS"], kinds)
+    return stated | {"kinds": {key: _kind(path, stated, key, default) for key, default in stated["SETTINGS"].items()}}
+
+
+def summary_of(tree):
+    """First line of a module's docstring, behind the name."""
+    return (ast.get_docstring(tree) or "").partition("\n")[0].partition(": ")[2]
 
 
 def _assigned(tree):
@@ -140,11 +159,21 @@ def own_settings(name, given=None):
 
     Raises `UserError` for one that it does not have, and for an impossible value.
     """
-    of = record(name)
+    return settled(record(name), given)
+
+
+def settled(of, given=None):
+    """The same for a defence's statement `of`."""
     for key in given or {}:
         if key not in of.settings:
             raise no_such_setting(of, key)
     return of.settings | {key: of.kinds[key].check(key, value) for key, value in (given or {}).items()}
+
+
+def readable(of, values):
+    """Settings {name: value} as a read-only object: `settings.lambda_image`."""
+    fields = [(key, type(default), default) for key, default in of.settings.items()]
+    return make_dataclass("Settings", fields, frozen=True)(**values)
 
 
 def no_such_setting(of, key, others=()):
@@ -157,7 +186,6 @@ def no_such_setting(of, key, others=()):
 
 def choose(name, given=None):
     """The `Defence` NAME with its own settings `given`; imports its module. Raises `UserError` like `own_settings`."""
-    of, values = record(name), own_settings(name, given)
-    fields = [(key, type(default), default) for key, default in of.settings.items()]
-    settings = make_dataclass("Settings", fields, frozen=True)(**values)
+    of = record(name)
+    settings = readable(of, settled(of, given))
     return Defence(name, of.trains, of.inner, of.version, settings, load(name).objective)

@@ -22,11 +22,13 @@ import torch.nn.functional as F
 
 from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
 from mmcoa.attacks.floor import settled
-from mmcoa.attacks.multimodal import AttackedBatch, whole_searches
+from mmcoa.attacks.multimodal import whole_searches
 from mmcoa.attacks.text import TextAttack
 from mmcoa.datasets.dataset import Dataset
 from mmcoa.datasets.overlaps import overlaps_of
+from mmcoa.defenses.at_test import AtTest
 from mmcoa.errors import UserError
+from mmcoa.evaluation import at_test
 from mmcoa.evaluation.outcomes import Journal
 from mmcoa.evaluation.rows import make_row
 from mmcoa.evaluation.self_checks import self_check, verdict
@@ -66,6 +68,7 @@ def evaluate(
     attacker: Dataset | None = None,
     resume: str | Path | None = None,
     check: Dataset | None = None,
+    defense: AtTest | None = None,
 ) -> Evaluation:
     """Accuracy of a model on a data set under attacks.
 
@@ -80,12 +83,15 @@ def evaluate(
             Without it `multimodal` leaves `joint` out.
         resume: folder for finished batches; a killed evaluation of the same model, data and threat goes on there.
         check: `Dataset` on whose first 200 samples the gradient-masking self-checks are run; None: rows say `not run`.
+        defense: a test-time defence (`mmcoa.defenses.at_test.choose`) that stands before the model, and who attacks it; rows
+            then have further columns, and `clean` is always among them: evaluation/at_test.py.
 
     Returns an `Evaluation`. Raises `UserError` for an unknown attack, an empty data set, labels or prompts that do not fit.
     """
     given = threat or default_threat(model)
     threats = [settled(one) for one in ([given] if isinstance(given, ThreatModel) else given)]
-    asked = [find(name) for name in dict.fromkeys(attacks)]
+    names = attacks if defense is None else ["clean", *attacks]
+    asked = [find(name) for name in dict.fromkeys(names)]
     check_dataset(model, dataset)
     model.requires_grad_(False)
     batch_size = batch_size or BATCH.get(model.device.type, BATCH["cpu"])
@@ -95,7 +101,7 @@ def evaluate(
             (lambda now, index=index: progress(index * len(dataset) + now, len(threats) * len(dataset))) if progress else None
         )
         folder = None if resume is None else resume if len(threats) == 1 else f"{resume}/{index}"
-        done.append(_evaluate(model, dataset, asked, one, batch_size, advance, attacker, folder, check))
+        done.append(_evaluate(model, dataset, asked, one, batch_size, advance, attacker, folder, check, defense))
     if len(done) == 1:
         return done[0]
     changes = [change | {"epsilon": one.epsilon} for part, one in zip(done, threats, strict=True) for change in part.changes]
@@ -122,7 +128,7 @@ def check_dataset(model, dataset):
         check_prompts(model, prompts)
 
 
-def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check):
+def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check, defense=None):
     attacker = None if dataset.ensemble else attacker  # `joint` and `margin` search one prompt a class
     parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
     leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
@@ -131,37 +137,37 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     if attacker is not None and (threat.text_score == "margin" or any(leaf.train_pictures for leaf in leaves)):
         hashes["attacker"] = attacker.fingerprint()
     identity = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
+    identity |= at_test.identity(defense)
     made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
     journal = Journal(resume, {**identity, "versions": made_by})
     features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)
-    whole = whole_searches(leaves)
+    prompts = {"clean": dataset.prompt_sets(), **{kind: _sets(text.prompts, dataset) for kind, text in texts.items()}}
+    sides = at_test.sides(model, defense, threat, features, prompts)
+    whole = {leaf.search for leaf in leaves} if defense else whole_searches(leaves)
     while journal.done < len(dataset):
         index = slice(journal.done, min(journal.done + batch_size, len(dataset)))
         images = dataset.images[index].to(model.device).float() / 255
         if threat.attacked_space == "model":
             images = model.resized(images)
         labels, ids = dataset.labels[index].to(model.device), dataset.ids[index]
-        batch = AttackedBatch(model, images, labels, ids, features, threat, whole)
-        frame = batch_outcomes(batch, asked, parts)
-        journal.add(frame.assign(epsilon=threat.epsilon), dict(batch.seconds))
+        batches = sides.batches(images, labels, ids, features, threat, whole)
+        frame = sides.together({side: batch_outcomes(batch, asked, parts) for side, batch in batches.items()}, asked, parts)
+        journal.add(frame.assign(epsilon=threat.epsilon), sides.seconds(batches))
         release_memory()
         if progress:
             progress(journal.done)
     outcomes = journal.outcomes()
-    checks, verdicts = [], {}
+    checks, rows, dead = [], [], sides.dead_gradients(check or dataset, asked, parts, batch_size)
     for attack in asked:
-        found = (
-            run_checks(model, check, parts.get(attack.name) or (attack.name,), threat, attacker) if check is not None else []
-        )
-        checks += [item for item in found if item not in checks]
-        verdicts[attack.name] = (verdict(found), max((item["n"] for item in found), default=0)) if found else ("not run", 0)
-        if attack.name == "clean":
-            verdicts[attack.name] = ("", 0)  # nothing is searched
-    spent = {a.name: _seconds(a, parts, journal.seconds, before) for a in asked}
-    rows = [
-        make_row(model, dataset, a, parts.get(a.name, ()), threat, outcomes, texts, spent[a.name], hashes, verdicts[a.name])
-        for a in asked
-    ]
+        own = parts.get(attack.name, ())
+        for name, about in sides.names(attack, own).items():
+            found = run_checks(sides, about, check, own or (attack.name,), threat, attacker) if check is not None else []
+            checks += [item for item in found if item not in checks]
+            judged = (verdict(found), max((item["n"] for item in found), default=0)) if found else ("not run", 0)
+            judged = judged if attack.name != "clean" else ("", 0)  # nothing is searched
+            spent = _seconds(attack, parts, sides.spent(journal.seconds, about), before)
+            row = make_row(model, dataset, attack, own, threat, outcomes, texts, spent, hashes, judged, defense, name)
+            rows.append(sides.finished(row, attack, about, own, outcomes, dead))
     changes = [
         {"class_name": name, "attack": kind, **change}
         for kind, text in texts.items()
@@ -252,11 +258,12 @@ def batch_outcomes(batch, asked, parts):
     return pd.DataFrame(columns)
 
 
-def run_checks(model, check, names, threat, attacker):
-    """Self-checks of the attacks that `names` are made of; different attacks share those of one search."""
+def run_checks(sides, about, check, names, threat, attacker):
+    """Self-checks of the attacks that `names` are made of, by the adversaries `about`; attacks share those of one search."""
     found = []
-    for name in names:
-        found += [item for item in self_check(model, check.prefix(200), name, threat, attacker) if item not in found]
+    for name, side in itertools.product(names, about):
+        own = self_check(sides.searched[side], check.prefix(200), name, threat, attacker, sides.model)
+        found += [item for item in sides.named(own, side) if item not in found]
     return found
 
 
@@ -268,3 +275,8 @@ def _seconds(attack, parts, seconds, before):
     names = {attack.name, *parts.get(attack.name, ())}
     kinds = {find(name).judged for name in parts.get(attack.name) or (attack.name,)}
     return sum(seconds.get(name, 0.0) for name in names) + sum(before[kind] for kind in kinds)
+
+
+def _sets(prompts, dataset):
+    """Prompts of all templates, one after the other, as one list a template."""
+    return [prompts[start : start + len(dataset.class_names)] for start in range(0, len(prompts), len(dataset.class_names))]

@@ -7,6 +7,7 @@ Every field is also a column of its own, None where the attack does not use it.
 from mmcoa.attacks.catalog import FIELDS, find, versions
 from mmcoa.attacks.relations import RELATIONS
 from mmcoa.datasets.roles import role
+from mmcoa.evaluation.at_test import identity as identity_at_test
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.store.files import digest
 from mmcoa.versions import EVALUATION
@@ -30,16 +31,18 @@ def shares(found):
     return {"share_changed": round(most.share_changed, 2) if most else 0.0} | values
 
 
-def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, hashes, check):
+def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, hashes, check, defense=None, name=None):
     """One result row.
 
     Arguments:
         parts: names of the attacks of which `attack` is the worst case here, empty for others.
         outcomes: per-sample outcomes (outcomes.py); texts: {"text" or "joint": `TextAttack`}.
         seconds: {attack: seconds}; hashes: of model and data set; check: (verdict, samples) of the self-checks.
+        defense: `AtTest`, where a test-time defence answers; name: of the outcomes, where it is not the attack's.
     """
     meta = model.metadata
-    correct, n = int(outcomes[f"{attack.name}_correct"].sum()), len(outcomes)
+    name = name or attack.name
+    correct, n = int(outcomes[f"{name}_correct"].sum()), len(outcomes)
     low, high = wilson(correct, n)
     trained_on, base_model = meta.get("trained_on", ""), meta.get("base_model", model.name)
     used = attack.settings(threat, parts, len(dataset.class_names))
@@ -52,6 +55,8 @@ def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, ha
         "seed": threat.seed,
         "threat": used,
         "precision": precision,
+        **identity_at_test(defense),
+        **({"name": name} if name != attack.name else {}),
     }
     identity["versions"] = {"evaluation": EVALUATION, **versions([attack.name, *parts])}
     return {
@@ -64,7 +69,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, ha
         "dataset": dataset.name,
         "split": dataset.split,
         "classes": len(dataset.class_names),
-        "attack": attack.name,
+        "attack": name,
         "accuracy": 100 * correct / n,
         "correct": correct,
         "n": n,

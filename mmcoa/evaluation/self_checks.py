@@ -25,12 +25,13 @@ PROMPT_DRAWS = 5
 UNBOUNDED_STEPS = 20  # at least, for the attack without a bound
 
 
-def self_check(model, dataset, name, threat, attacker=None):
+def self_check(model, dataset, name, threat, attacker=None, plain=None):
     """Checks of the searches that an attack is made of.
 
     Arguments:
         dataset: the samples that are used, all of them.
         name: of an attack without parts.
+        plain: the model that prompts are attacked on, where pictures are attacked through a defence.
 
     Returns a list of dicts: attack (the search: `pgd`, `text`, ...), check, value, limit, passed, n, verdict. Samples that are
     wrong without an attack are left out of `value` and `limit`, which count samples unless the check says otherwise.
@@ -39,7 +40,7 @@ def self_check(model, dataset, name, threat, attacker=None):
     if attack.image is not None:
         found += kept(model, dataset, attack.image, attack.under(threat), check_image)
     if attack.judged == "text" and threat.text_score == "embedding":
-        found += kept(model, dataset, "text", threat, check_text)
+        found += kept(plain or model, dataset, "text", threat, check_text)
     return found
 
 
@@ -53,6 +54,8 @@ def check_image(model, dataset, function, threat):
     """Checks of an image attack against the clean prompts: the samples that it leaves standing, at other budgets."""
     images, labels, ids, text = _standing(model, dataset, threat)
     n, search = len(images), find(function)
+    if not n:
+        return []
     attack, field = search.load().attack, search.budget
     allowed = max(1, math.ceil(n / 100))
 

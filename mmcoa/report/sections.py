@@ -9,6 +9,7 @@ import nbformat
 
 from mmcoa.report import (
     ablations,
+    at_test,
     comparisons,
     gallery,
     growth,
@@ -29,9 +30,10 @@ def available(study, results="results", variant=None):
     model.
 
     Sweeps by name, where they hold the undefended model; `search` (steps or restarts), `all-sweeps`; `edits` (prompts with
-    two changed words); `checks`, `gaps`, `text-gaps`; `strength`, `prompts`, `predictions` (comparisons with other
-    implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`; `in-distribution`, `few-shot`; `gallery`,
-    `examples` and `example` (pictures of it, see worked.py); `learning-rates` (tuning for the same base model);
+    two changed words); `checks`, `at-test` (test-time defences), `gaps`, `text-gaps`; `strength`, `prompts`, `predictions`
+    (comparisons with other implementations), `speed` and `cost`; `training-logs`, `held-out`; `paper-tables`;
+    `in-distribution`, `few-shot`; `gallery`, `examples` and `example` (pictures of it, see worked.py); `learning-rates` (tuning
+    for the same base model);
     `epsilon-methods` and `attacks-methods` (sweeps over epsilon and over all attacks with defended models); `variants`; and
     those of `ablations.keys`.
     """
@@ -44,6 +46,7 @@ def available(study, results="results", variant=None):
         "all-sweeps": set(SWEEPS) <= keys,
         "edits": "budget" in keys and sweeps.longest_edit(study) > 1,
         "checks": len(every.checks),
+        "at-test": at_test.there(every),
         "gaps": "attacks" in keys and strength.pairs(sweeps.one(study, "attacks")),
         "text-gaps": "source" in keys and len(study.sweep("source")) > 1,
         "strength": len(comparisons.robust(results)),

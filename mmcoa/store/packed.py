@@ -41,8 +41,23 @@ TYPES = {
     **{"edits": EDITS, "score": pyarrow.float32(), "similarity": pyarrow.float32(), "converged": pyarrow.bool_()},
     **{"variants": pyarrow.int32(), "collisions_avoided": pyarrow.int32(), "rounds": pyarrow.int16()},
 }
+AT_TEST = ("defense_at_test", "with_at_test", "adversary")
 # Of the CSVs: text even where it looks like a number, and empty rather than missing.
-TEXT = (*POINT, "cell", "threat_text", "check", "commit", "hardware", "trained_on", "with", "notes", "parts", "torch", "python")
+TEXT = (
+    *POINT,
+    "cell",
+    "threat_text",
+    "check",
+    "commit",
+    "hardware",
+    "trained_on",
+    "with",
+    "notes",
+    "parts",
+    "torch",
+    "python",
+    *AT_TEST,
+)
 
 
 @dataclass(frozen=True)

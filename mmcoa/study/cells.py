@@ -10,8 +10,9 @@ that a setting that is added leaves old results as they are. (A default that cha
 from dataclasses import asdict, dataclass
 
 from mmcoa import defenses, identity
+from mmcoa.defenses import at_test
 from mmcoa.store.files import digest
-from mmcoa.study.settings import EVALUATE_DEFAULTS, PRETRAIN_DEFAULTS, TRAIN_DEFAULTS, safe_name, written
+from mmcoa.study.settings import AT_TEST, EVALUATE_DEFAULTS, PRETRAIN_DEFAULTS, TRAIN_DEFAULTS, safe_name, written
 
 SINCE = 1  # of this way to make identities
 
@@ -51,6 +52,14 @@ def _canonical(parameters):
     """Epsilon written one way."""
     epsilon = parameters["epsilon"]
     return {**parameters, "epsilon": None if epsilon is None else written(epsilon)}
+
+
+def _at_test(parameters):
+    """What counts of a test-time defence: of its settings, those that are not at their default; nothing without one."""
+    if (name := parameters["defense_at_test"]) == "none":
+        return {key: EVALUATE_DEFAULTS[key] for key in AT_TEST}
+    defaults = at_test.record(name).settings
+    return {"with_at_test": {key: value for key, value in parameters["with_at_test"].items() if value != defaults.get(key)}}
 
 
 def pretrain_cell(name, data, **parameters):
@@ -97,8 +106,9 @@ def evaluate_cell(name, entry, weights, dataset, point, resize="openclip"):
         **identity.similarity_encoder(parameters["text_threat"], parameters["similarity_encoder"]),
         **({"check_dataset": identity.dataset(check)} if check else {}),
     }
-    parts = identity.evaluation_versions(parameters["attacks"], checks=bool(check))
-    own = _identity("evaluate", parameters, {**EVALUATE_DEFAULTS, "resize": "openclip"}, inputs, parts)
+    defense = parameters["defense_at_test"]
+    parts = identity.evaluation_versions(parameters["attacks"], bool(check), defense)
+    own = _identity("evaluate", parameters | _at_test(parameters), {**EVALUATE_DEFAULTS, "resize": "openclip"}, inputs, parts)
     cell_id = "__".join(filter(None, (name, safe_name(dataset), point.suffix)))
     return Cell(cell_id, "evaluate", name, entry, parameters, inputs, parts, own, point.sweep, point.value)
 

@@ -18,6 +18,7 @@ import torch
 from mmcoa import defenses, identity
 from mmcoa.attacks.catalog import find
 from mmcoa.datasets import attacker_dataset, load_dataset
+from mmcoa.defenses import at_test
 from mmcoa.distributed import join
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation.loop import evaluate
@@ -175,13 +176,15 @@ def compute(cell, loaded, runs=None, progress=None):
     learns = needs_attacker(settings["attacks"], threat) and settings["split"] != "train"  # never from what is evaluated
     attacker = attacker_dataset(settings["dataset"], threat, **reading) if learns else None
     check = load_check(settings["check_dataset"], settings["check_samples"]) if settings["check_dataset"] else None
+    defense = defense_at_test(settings)
     report = (lambda done, total: progress(described(cell), done, total)) if progress else None
     # Parts of an unfinished evaluation count for the same inputs and versions alone: the identity is part of their place.
     parts = None if runs is None else Path(runs) / "partial" / cell.id
     resume = None if runs is None else parts / cell.identity[:16]
     found = evaluate(
-        loaded, dataset, settings["attacks"], threat, progress=report, attacker=attacker, resume=resume, check=check
-    )
+        loaded, dataset, settings["attacks"], threat, progress=report, attacker=attacker, resume=resume, check=check,
+        defense=defense,
+    )  # fmt: skip
     rows = [{**row, "model": cell.model, "sweep": cell.sweep, "sweep_value": cell.sweep_value} for row in found]
     if runs is not None:
         write_outcomes(found.outcomes, runs, cell.id)
@@ -194,6 +197,13 @@ def compute(cell, loaded, runs=None, progress=None):
         with contextlib.suppress(OSError):
             parts.parent.rmdir()  # empty after the last one
     return {"rows": rows}
+
+
+def defense_at_test(settings):
+    """The `AtTest` that an evaluation's parameters speak of, None for `none`."""
+    if (name := settings["defense_at_test"]) == "none":
+        return None
+    return at_test.choose(name, settings["with_at_test"], settings["adversary"], settings["draws"])
 
 
 def needs_attacker(attacks, threat):

@@ -23,6 +23,7 @@ from mmcoa import defenses
 from mmcoa.attacks import catalog
 from mmcoa.datasets.records import Strict
 from mmcoa.datasets.records import records as dataset_records
+from mmcoa.defenses import at_test
 from mmcoa.errors import UserError, unknown
 from mmcoa.model import lite
 from mmcoa.model.embedded import embedded_names
@@ -32,6 +33,7 @@ from mmcoa.training import config as training
 from mmcoa.training.faults import FAULTS
 
 CANDIDATE_SOURCES = ("table:train", "table:eval", "table:synonyms", "neighbours", "mlm", "wordnet", "characters")
+AT_TEST = ("with_at_test", "adversary", "draws")  # what else an evaluation says of its `defense_at_test`
 THREAT_FIELDS = tuple(field.name for field in fields(ThreatModel) if field.name not in ("step_size", "keep"))  # those: `preset`
 
 
@@ -114,6 +116,7 @@ DatasetName = Annotated[str, _checked(_known("data set", dataset_records, prefix
 AttackName = Annotated[str, _checked(_known("attack", lambda: catalog.ATTACKS))]
 Datasets = Annotated[list[DatasetName], Field(min_length=1), AfterValidator(distinct)]
 Attacks = Annotated[list[AttackName], Field(min_length=1), AfterValidator(distinct)]
+AtTestName = Annotated[str, _checked(_known("test-time defence", lambda: ["none", *at_test.names()]))]
 DefenseName = Annotated[str, _checked(_known("defence", lambda: ["none", *defenses.names()]))]
 CandidateSource = Annotated[
     str, _checked(_known("candidate source", lambda: CANDIDATE_SOURCES, prefix=("mlm:", "wordnet:"), suffix=".json"))
@@ -186,16 +189,23 @@ class _Own(ValueError):
         self.place = place
 
 
-def _own(given, info):
-    """A model's `with`: what its defence has, with its defaults; nothing where the defence itself is wrong."""
-    if info.data.get("defense", "none") == "none":
+def _own(of, record, given, info):
+    """A model's `with`: what its defence has, with its defaults; nothing where the defence itself is wrong.
+
+    of: key of the defence; record: function that gives its statement.
+    """
+    if info.data.get(of, "none") == "none":
         return given
     for key, value in given.items():
         try:
-            defenses.own_settings(info.data["defense"], {key: value})
+            defenses.settled(record(info.data[of]), {key: value})
         except UserError as error:
             raise _Own(str(error), key) from error
-    return defenses.own_settings(info.data["defense"], given)
+    return defenses.settled(record(info.data[of]), given)
+
+
+def _own_of(of, record):
+    return AfterValidator(lambda given, info: _own(of, record, given, info))
 
 
 class ModelSettings(
@@ -204,7 +214,7 @@ class ModelSettings(
         __base__=TrainSettings,
         defense=(DefenseName, ...),
         **{
-            "with": (Annotated[dict[str, Any], AfterValidator(_own), Field(validate_default=True)], {}),
+            "with": (Annotated[dict[str, Any], _own_of("defense", defenses.record), Field(validate_default=True)], {}),
             "from": (Slug | None, None),
         },
     )
@@ -266,6 +276,17 @@ class EvaluateSettings(ThreatSettings):
     precision: Literal["fp32", "bf16"] = "fp32"
     check_dataset: DatasetName | None = None  # on whose test samples the self-checks are run; None: they are not
     check_samples: Annotated[Count, Field(le=200)] = 200
+    defense_at_test: AtTestName = "none"  # stands before every model: mmcoa/defenses/at_test
+    with_at_test: Annotated[dict[str, Any], _own_of("defense_at_test", at_test.record)] = {}  # settings of its own
+    adversary: Literal[at_test.ADVERSARIES] = "worst"  # what is known of it: mmcoa/evaluation/at_test.py
+    draws: Count | None = None  # of what is random, over which the adversary averages; None: as the defence states
+
+    @model_validator(mode="after")
+    def _of_a_defence(self):
+        said = [name for name in AT_TEST if name in self.model_fields_set]
+        if self.defense_at_test == "none" and said:
+            raise ValueError(f"impossible combination: without a 'defense_at_test' there is no '{said[0]}'")
+        return self
 
 
 PRETRAIN_DEFAULTS = {name: field.default for name, field in PretrainSettings.model_fields.items() if not field.is_required()}

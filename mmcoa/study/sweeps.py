@@ -6,7 +6,18 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.study.settings import EVALUATE_DEFAULTS, Attacks, Datasets, EvaluateSettings, Seed, Slug, distinct, safe_name, said
+from mmcoa.study.settings import (
+    AT_TEST,
+    EVALUATE_DEFAULTS,
+    Attacks,
+    Datasets,
+    EvaluateSettings,
+    Seed,
+    Slug,
+    distinct,
+    safe_name,
+    said,
+)
 
 CHOICE = {"models", "seeds"}  # which models take part: a profile's business, as a notebook is given one model
 
@@ -35,6 +46,10 @@ class Sweep(EvaluateSettings):
         both = sorted(self.vary.keys() & self.model_fields_set)
         if both:
             raise ValueError(f"impossible combination: sweep '{self.name}' sets '{both[0]}' and varies it")
+        return self
+
+    @model_validator(mode="after")
+    def _of_a_defence(self):  # which may be the main evaluation's: see `points`
         return self
 
     def as_given(self):
@@ -83,9 +98,12 @@ def points(main, sweeps):
     for sweep in sweeps:
         settings = main | sweep.model_dump(include=sweep.model_fields_set & EvaluateSettings.model_fields.keys())
         varied = [(name, value) for name, values in sweep.vary.items() for value in values]
-        made += [_point(sweep.name, str(value), settings | {name: value}) for name, value in varied] or [
-            _point(sweep.name, "", settings)
-        ]
+        own = [_point(sweep.name, str(value), settings | {name: value}) for name, value in varied]
+        own = own or [_point(sweep.name, "", settings)]
+        idle = [name for name in AT_TEST if name in {*sweep.model_fields_set, *sweep.vary}]
+        if idle and all(point.settings["defense_at_test"] == "none" for point in own):
+            raise UserError(f"sweep '{sweep.name}': without a 'defense_at_test' there is no '{idle[0]}'")
+        made += own
     return made
 
 

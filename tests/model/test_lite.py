@@ -10,7 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import mmcoa
 from mmcoa.attacks.candidates import Neighbours
 from mmcoa.attacks.prefix import encode_texts
 from mmcoa.errors import UserError

@@ -231,3 +231,17 @@ def test_lists_and_status_do_not_wait_for_torch():
     code += "print(sorted({'torch', 'pandas', 'open_clip'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_test_time_defence_is_part_of_an_identity_and_its_defaults_are_not():
+    def identity_of(**settings):
+        main = {**EVALUATE_DEFAULTS, "datasets": ["openmoji/birds"], "attacks": ["image"], **settings}
+        (cell,) = evaluate_cells("none", "none", "weights", points(main, []))
+        return cell.identity
+
+    plain, defended = identity_of(), identity_of(defense_at_test="ttc")
+    assert plain == identity_of(adversary="transfer", draws=2)  # without a defence these mean nothing
+    assert defended == identity_of(defense_at_test="ttc", with_at_test={"steps": 2})  # its default
+    changes = ({"with_at_test": {"steps": 3}}, {"adversary": "transfer"}, {"draws": 2})
+    others = [identity_of(defense_at_test="ttc", **change) for change in changes]
+    assert len({plain, defended, *others, identity_of(defense_at_test="dbd")}) == 6

@@ -103,6 +103,9 @@ def test_one_process_runs_a_model_with_its_sweeps(tmp_path):
         ("steps: 3", "seeds: [1, 2]", 15, "no model of sweep 'attacks' has seed 2"),
         ("steps: 3", "split: tset", 15, "'openmoji/tools' has no split 'tset'"),
         ("steps: 3", "steps: 0", 15, "steps must be at least 1, got 0"),
+        ("steps: 3", "defense_at_test: tcc", 15, "unknown test-time defence 'tcc'; nearest: ttc"),
+        ("steps: 3", "defense_at_test: ttc\n    with_at_test: {tau: 1}", 16, "unknown setting 'tau'"),
+        ("samples: 4", "samples: 4, adversary: transfer", 7, "without a 'defense_at_test' there is no 'adversary'"),
         ("[fgsm, text]", "[fgsm, txet]", 14, "unknown attack 'txet'; nearest: text"),
     ],
 )
@@ -128,3 +131,14 @@ def test_a_mistake_by_hand_is_one_line(sweep, says):
     with pytest.raises(UserError) as caught:
         read_sweeps([{"name": "first"}, sweep])
     assert str(caught.value).startswith(says)
+
+
+def test_the_adversary_of_no_defence_is_a_mistake(tmp_path):
+    with pytest.raises(UserError, match="sweep 'attacks': without a 'defense_at_test' there is no 'adversary'"):
+        make_plan(load(tmp_path, GOOD.replace("steps: 3", "adversary: transfer")))
+
+
+def test_test_time_defences_vary_in_a_sweep(tmp_path):
+    swept = GOOD.replace("steps: 3", "adversary: transfer\n    vary: {defense_at_test: [none, ttc]}")
+    cells = [cell for cell in make_plan(load(tmp_path, swept)).cells if cell.sweep == "attacks"]
+    assert {cell.sweep_value for cell in cells} == {"none", "ttc"}

@@ -6,12 +6,12 @@ from pathlib import Path
 from mmcoa import identity, versions
 from mmcoa.errors import UserError
 from mmcoa.store.files import digest, file_digest
-from mmcoa.study.settings import EVALUATE_DEFAULTS
+from mmcoa.study.settings import AT_TEST, EVALUATE_DEFAULTS
 
 SCHEMA_VERSION = 2
 ATTACKS = ("clean", "image", "text", "sequential")  # that the gallery shows
-# Of an evaluation, those that shape one of the attacks that are shown; searches run in fp32.
-NOT_SHOWN = ("apgd_steps", "queries", "precision", "check_dataset", "check_samples")
+# Of an evaluation, those that shape one of the attacks that are shown; searches run in fp32, on the models themselves.
+NOT_SHOWN = ("apgd_steps", "queries", "precision", "check_dataset", "check_samples", "defense_at_test", *AT_TEST)
 SETTINGS = {name: value for name, value in EVALUATE_DEFAULTS.items() if name not in NOT_SHOWN}
 
 
