@@ -1,10 +1,11 @@
 """`agft`: alignment-guided fine-tuning of the image tower without labels (AGFT, CVPR 2026).
 
-    loss = CE(softmax(a s z(x')), q),  q = softmax(b a s z0(x)),  x' = PGD on the same loss
+    loss = KL(q || softmax(a s z(x'))),  q = softmax(b a s z0(x)),  x' = PGD on the same loss
 
 z, z0: cosines [B, C] of the picture with all class prompts, of the trained and of the frozen model; s: the model's logit scale;
 a: `temperature` (the paper trains at 180 where CLIP's scale is 100), b: `softness` of the target. The target is what the frozen
-model says of the clean picture, so that wrong labels and prompts that do not fit are kept as they are.
+model says of the clean picture, so that wrong labels and prompts that do not fit are kept as they are. (The paper writes a
+cross-entropy: the same but for the entropy of q, which has no gradient, so that here 0 is agreement.)
 """
 
 import torch
@@ -28,7 +29,8 @@ def objective(model, frozen, batch, threat, settings):
         target = (settings.softness * settings.temperature * guide).softmax(dim=1)
 
     def each(images, rows):
-        return F.cross_entropy(settings.temperature * model.logits(images, text), target[rows], reduction="none")
+        logits = settings.temperature * model.logits(images, text)
+        return F.kl_div(logits.log_softmax(dim=1), target[rows], reduction="none").sum(dim=1)
 
     def loss_and_score(images, rows):
         loss = each(images, rows)
