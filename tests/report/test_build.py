@@ -28,7 +28,7 @@ KEYS |= {
     "ablation-lambda-curve",
     *(f"ablation-{name}" for name in GROUPS),
 }
-KEYS |= {"in-distribution", "few-shot", "epsilon-methods", "attacks-methods"}
+KEYS |= {"at-test", "in-distribution", "few-shot", "epsilon-methods", "attacks-methods"}
 
 
 @pytest.fixture(autouse=True)

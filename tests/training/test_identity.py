@@ -18,7 +18,14 @@ from mmcoa.training.config import KINDS, TrainConfig
 from mmcoa.training.loop import train
 
 CONFIG = TrainConfig(steps=2, batch_size=8, lr=3e-4, warmup=1, epsilon=2 / 255, inner_steps=1, checkpoint_every=1).for_model({})
-OTHER = {"split": "test", "candidate_source": "characters", "trains": "text", "precision": "bf16", "betas": (0.5, 0.9)}
+OTHER = {
+    "split": "test",
+    "candidate_source": "characters",
+    "trains": "text",
+    "precision": "bf16",
+    "betas": (0.5, 0.9),
+    "text_threat": "synonym",
+}
 STATES = {"unfinished": 1, "finished": None}
 
 
