@@ -12,4 +12,4 @@ AT_TEST = 1  # judging and attacking through a test-time defence: mmcoa/evaluati
 CHECKS = 1  # what the self-checks try, and their limits: mmcoa/evaluation/self_checks.py
 DATA = 1  # readers, order, splits and prompts: mmcoa/datasets/, mmcoa/prompts.py
 CANDIDATES = 1  # candidate words of a source: mmcoa/attacks/candidates.py, wordnet.py, mlm.py, characters.py
-GALLERY = 1  # which pictures the gallery shows, and what of them: mmcoa/study/gallery/
+GALLERY = 1  # which pictures the gallery shows, and what of them: mmcoa/gallery/

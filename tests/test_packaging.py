@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mmcoa.errors import UserError
-from mmcoa.study.notebooks import notebook
+from mmcoa.study.plan import notebook
 
 ROOT = Path(__file__).parent.parent
 

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "training": (*LEAVES, "attacks", "datasets", "defenses", "model"),
     "evaluation": (*LEAVES, "attacks", "datasets", "model", "defenses.at_test"),
     "study": (*LEAVES, *LIBRARY, "console", "identity"),
+    "gallery": (*LEAVES, *LIBRARY, "identity", "study"),
     "report": (
         *("store", "threat", "errors", "console", "prompts", "defenses", "evaluation.statistics"),
         *(
@@ -51,7 +52,7 @@ MAY_IMPORT = {
         ),
         *("study.profiles", "study.papermill_run"),
     ),
-    "cli": (*LEAVES, *LIBRARY, "console", "identity", "study", "report"),
+    "cli": (*LEAVES, *LIBRARY, "console", "identity", "study", "gallery", "report"),
     "assets": (*LEAVES, *LIBRARY),  # the scripts that built them
     "__main__": ("cli",),
     "__init__": (),  # loads what it exports by name, when it is asked for

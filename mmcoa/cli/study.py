@@ -99,7 +99,7 @@ def status(
     once: Annotated[bool, typer.Option("--once", help="on a terminal: print it once, no live view")] = False,
 ):
     """What is done, running, failed and to do, hours spent, time left; live on a terminal. Example: mmcoa status quick"""
-    from mmcoa.study.status import show
+    from mmcoa.study.view import show
 
     show(profile, once=once)
 
@@ -112,10 +112,10 @@ def results(
     columns: Annotated[str | None, typer.Option(help="columns to print, with commas; default: the usual ones")] = None,
 ):
     """Result rows of a study. Example: mmcoa results openmoji --where attack=image --where dataset=openmoji/birds"""
-    from mmcoa.study.query import COLUMNS, rows, shown
+    from mmcoa.study.pack import SHOWN, rows, shown
 
     frame = rows(profile, where or ())
-    names = tuple(columns.split(",")) if columns else COLUMNS
+    names = tuple(columns.split(",")) if columns else SHOWN
     for name in names:
         if name not in frame.columns:
             raise unknown("column", name, list(frame.columns))
@@ -170,7 +170,7 @@ def gallery(
 
     Example: mmcoa gallery openmoji
     """
-    from mmcoa.study.gallery.command import gallery as make_gallery
+    from mmcoa.gallery.command import gallery as make_gallery
 
     make_gallery(profile, models or (), device, echo=lambda line: console.print(line, soft_wrap=True))
 

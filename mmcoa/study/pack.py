@@ -1,4 +1,6 @@
-"""Pack a study: its records under runs/STUDY become the tables of results/STUDY that git keeps (mmcoa/store/packed.py).
+"""The tables of a study: `pack` makes them of its records, `rows` chooses result rows for `mmcoa results`.
+
+Records under runs/STUDY become the tables of results/STUDY that git keeps (mmcoa/store/packed.py).
 
 A cell comes from its record where that is current, else from the tables as they are: so a fresh clone that computes one
 defence again changes that defence alone. Cells that the profile no longer has go.
@@ -8,12 +10,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from mmcoa.errors import UserError, unknown
 from mmcoa.store import packed
 from mmcoa.store.files import digest
 from mmcoa.store.finished import read_outcomes, read_record, record_path, seconds_of
 from mmcoa.store.packed import CHANGES, OUTCOMES, POINT, as_json
 from mmcoa.study.plan import make_plan
-from mmcoa.study.profiles import entry_name
+from mmcoa.study.profiles import entry_name, load_profile
 
 CELL = ("cell", "kind", "model", "entry", "defense", "seed", "task", *POINT[2:], "identity", "versions")
 MADE = (
@@ -31,6 +34,7 @@ MADE = (
     "notes",
 )
 ROW = ("model", "entry", "defense", "base_model", "trained_on", "task", "dataset", "split", "classes", *POINT[3:], "attack")
+SHOWN = ("model", "dataset", "attack", "sweep", "sweep_value", "accuracy", "ci_low", "ci_high", "correct", "n")
 TRAINING = ("seconds", "images", "train_samples", "pictures", "processes", "device", "threads")
 
 
@@ -166,3 +170,35 @@ def fingerprint(results):
     """Digest of the identities in cells.csv: what a report of the study is made of. None where nothing is packed."""
     cells = packed.read_cells(results)
     return None if cells is None else digest(cells[["cell", "identity"]].to_numpy().tolist())
+
+
+def rows(profile, where=(), results=Path("results"), runs=Path("runs")):
+    """Rows (DataFrame) of a profile's finished cells that fulfil each condition `COLUMN=VALUE`; values compare as text.
+
+    Several conditions on one column are alternatives. Raises `UserError` for a malformed condition or an unknown column.
+    """
+    folder = Path(results) / load_profile(profile).name
+    if (Path(runs) / folder.name / "cells").is_dir():
+        pack(profile, results, runs)
+    path = folder / "rows.csv"
+    if not path.is_file():
+        raise UserError(f"no results of '{profile}' in {folder}; start with: mmcoa run {profile}")
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    wanted = {}
+    for condition in where:
+        column, equals, value = condition.partition("=")
+        if not equals:
+            raise UserError(f"--where '{condition}' is not COLUMN=VALUE, such as attack=image")
+        if column not in frame.columns:
+            raise unknown("column", column, list(frame.columns))
+        wanted.setdefault(column, []).append(value)
+    for column, values in wanted.items():
+        frame = frame[frame[column].isin(values)]
+    return frame
+
+
+def shown(frame, columns=SHOWN):
+    """(columns, rows of text and numbers) for a table: columns that are empty throughout are left out."""
+    names = [name for name in columns if name in frame.columns and (frame[name] != "").any()]
+    numbers = {"accuracy", "ci_low", "ci_high"}
+    return names, [[float(row[name]) if name in numbers else row[name] for name in names] for _, row in frame.iterrows()]

@@ -12,7 +12,9 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -26,10 +28,27 @@ from jupyter_client.manager import AsyncKernelManager
 
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.store.files import write_json
-from mmcoa.study import gpus, launch, preflight
+from mmcoa.study import gpus, preflight
 from mmcoa.study.processes import alive, claim, kill_tree
 
 RUNNER = "MMCOA_RUNNER"  # environment: the runner's claim; a run whose runner was killed ends itself
+
+# --multi_gpu names accelerate's launcher for one process a GPU; without a GPU the processes talk over gloo.
+# Port 0: any free one, since several trainings may run on one machine.
+LAUNCH = (
+    "-m",
+    "accelerate.commands.launch",
+    "--multi_gpu",
+    "--num_machines",
+    "1",
+    "--mixed_precision",
+    "no",
+    "--dynamo_backend",
+    "no",
+    "--main_process_port",
+    "0",
+)
+RAISED = re.compile(r"^(?:\[rank\d+\]: ?)?((?:error|[A-Za-z_.]*(?:Error|Exception|Interrupt)): .+)")
 
 
 class NotebookFailed(Exception):
@@ -193,11 +212,35 @@ def replaced(runner, path):
         return False
 
 
+def launch_command(spec, processes):
+    """Words of the command that trains the cell of a SPEC.json."""
+    return [sys.executable, *LAUNCH, "--num_processes", str(processes), "-m", "mmcoa.study.compute", str(spec)]
+
+
+def train_together(spec, processes, log):
+    """Run the command, its output in the file `log`. Returns why it failed, in one line, or None."""
+    log = Path(log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // processes))}  # shared out, as the cores of a run are
+    with log.open("w", encoding="utf8") as file:
+        code = subprocess.run(
+            launch_command(spec, processes), stdout=file, stderr=subprocess.STDOUT, env=environment
+        ).returncode
+    return first_error(log.read_text(encoding="utf8", errors="replace"), code) if code else None
+
+
+def first_error(text, code):
+    """The first error that one of the processes raised; what the launcher says about it comes after."""
+    raised = [found[1] for line in text.splitlines() if (found := RAISED.match(line))]
+    return raised[0].removeprefix("error: ") if raised else f"accelerate launch ended with code {code}"
+
+
 def main(path, processes=1, hold=0, share=1, attempt=1):
     """Run the notebook of a SPEC.json; leaves runs/PROFILE/failed/NAME.json where it fails. Returns the exit code.
 
     Arguments:
-        processes: so many train the cell first, see launch.py; the notebook then shows what they made.
+        processes: so many train the cell first, see `train_together`; the notebook then shows what they made.
         hold: GPUs to hold meanwhile, of which each is for `share` processes; see gpus.py.
         attempt: the how-manieth try it is. What a cell of the notebook raised in the one before is final: raised again at once.
     """
@@ -215,7 +258,7 @@ def main(path, processes=1, hold=0, share=1, attempt=1):
             write_json(running, claim())
             if processes > 1:
                 log = Path(spec["runs"]) / "logs" / f"{spec['name']}.training.log"
-                if reason := launch.train(path, processes, log):
+                if reason := train_together(path, processes, log):
                     raise NotebookFailed(one_line(reason), log)
             run_notebook(spec["notebook"], spec["executed"], {"plan": str(path)})
     except (NotebookFailed, UserError) as error:

@@ -15,12 +15,12 @@ from mmcoa.errors import UserError, unknown
 from mmcoa.store import base_models
 from mmcoa.store.files import write_json
 from mmcoa.study.cells import Cell, evaluate_cells, pretrain_cell, train_cell
-from mmcoa.study.notebooks import notebook
 from mmcoa.study.profiles import entry_name, load_profile, runs_of, start_of, sweeps_of, train_settings
 from mmcoa.study.stored import Stored
 from mmcoa.study.sweeps import points
 
 KINDS = {"pretrain": "pretrain", "train": "finetune", "evaluate": "evaluate"}  # kind of process -> notebook
+PACKAGE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,26 @@ def narrowed(plan, only):
     pending = [process for process in plan.pending if process.name in wanted]
     cells = {cell.id for process in pending for cell in process.cells}
     return replace(plan, pending=pending, todo=[cell for cell in plan.todo if cell.id in cells])
+
+
+def notebook(name: str) -> Path:
+    """Path of a notebook, such as `evaluate`. Raises `UserError` where there is none of that name.
+
+    In a checkout of this project it is the one in ./notebooks, relative, so that an edited copy is what runs; anywhere else
+    the one that came with the package.
+    """
+    folders = [Path("notebooks")] if _is_checkout(Path()) else []
+    folders += [PACKAGE / "notebooks", PACKAGE.parent / "notebooks"]  # of a wheel, of an editable install
+    for folder in folders:
+        if (path := folder / f"{name}.ipynb").is_file():
+            return path
+    raise UserError(f"no notebook {folders[0] / name}.ipynb; install mmcoa anew, or run from a checkout of it")
+
+
+def _is_checkout(folder: Path) -> bool:
+    """Whether `folder` is the root of this project: somebody else's notebooks/evaluate.ipynb must not run in our place."""
+    project = folder / "pyproject.toml"
+    return project.is_file() and '\nname = "mmcoa"\n' in project.read_text(encoding="utf8")
 
 
 def kind_of(cell):

@@ -53,7 +53,7 @@ class Profile(Strict):
     base_model: str  # a model that there is, or with `pretrain` the name of the one that is trained from scratch
     pretrain: PretrainSettings | None = None
     device: str = "auto"
-    gpus_per_training: Annotated[int, Field(ge=1)] = 1  # processes, one a GPU, that train one model together (launch.py)
+    gpus_per_training: Annotated[int, Field(ge=1)] = 1  # processes, one a GPU, that train one model together (papermill_run.py)
     resize: Literal["openclip", "reference"] = "openclip"
     train: TrainSettings = TrainSettings()
     models: Annotated[list[ModelSettings], Field(min_length=1)]

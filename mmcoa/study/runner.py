@@ -16,8 +16,7 @@ import filelock
 from mmcoa.errors import UserError
 from mmcoa.store.files import write_json
 from mmcoa.study import cost, preflight, workflow
-from mmcoa.study.notebooks import notebook
-from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, papermill_command, write_specs
+from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, notebook, papermill_command, write_specs
 from mmcoa.study.processes import alive, claim, kill_tree
 from mmcoa.study.status import failures
 

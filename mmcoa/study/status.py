@@ -1,17 +1,13 @@
 """Where a study stands: done, running, failed, to do, hours spent, time left. Reads files only, so that it answers at once.
 
-show("quick")                  # what `mmcoa status quick` prints
 study = Standing("quick")      # plans once; each study.state() then reads only what has changed since the last
 """
 
 import contextlib
 import json
-import sys
 import time
 from pathlib import Path
 
-from mmcoa.console import console
-from mmcoa.study import statusview
 from mmcoa.study.plan import make_plan
 from mmcoa.study.processes import alive
 
@@ -35,21 +31,6 @@ def failures(plan):
 def summary(profile, results=Path("results"), runs=Path("runs")):
     """`Standing.state` of a profile, once."""
     return Standing(profile, results, runs).state()
-
-
-def show(profile, results=Path("results"), runs=Path("runs"), echo=print, once=False):
-    """Say where a study stands: on a terminal a live view, elsewhere and with `once` one look at it. Returns the last state."""
-    study = Standing(profile, results, runs)
-    live = sys.stdout.isatty() and not console.is_dumb_terminal
-    if live and not once:
-        return statusview.follow(study, console)
-    state = study.state()
-    if live:
-        console.print(statusview.view(state))
-    else:
-        for line in statusview.lines(state):
-            echo(line)
-    return state
 
 
 class Standing:

@@ -12,14 +12,16 @@ import shutil
 import subprocess
 import sys
 from importlib.resources import files
+from pathlib import Path
+
+import yaml
 
 from mmcoa.errors import UserError, unknown
 from mmcoa.store.files import write_atomic, write_json
 from mmcoa.study import gpus
-from mmcoa.study.cluster import read_cluster
 from mmcoa.study.plan import write_specs
 from mmcoa.study.processes import claim, kill_tree
-from mmcoa.study.progress import show_progress
+from mmcoa.study.view import show_progress
 
 EXECUTORS = ("local", "slurm")
 CLUSTER_JOBS = 50  # Slurm jobs at once where nobody says how many
@@ -31,6 +33,13 @@ NEEDS = {
     "train": {"mem_mb": 16000, "runtime": 240},
     "evaluate": {"mem_mb": 16000, "runtime": 480},
 }
+
+# Of a cluster's file, such as cluster/slurm.yaml: its rules, options whose value may be a mapping (Snakemake passes over any
+# other mapping in silence), and what `mmcoa run` sets itself.
+RULES = ("pretrain", "train", "evaluate")
+OF_RULES = ("set-resources", "set-threads")
+MAPPINGS = (*OF_RULES, "default-resources", "resources", "set-scatter", "set-resource-scopes", "groups", "group-components")
+OURS = ("snakefile", "configfile", "executor", "directory", "cores", "workflow-profile", "profile")
 
 
 def check(executor, cluster=None, per_gpu=1):
@@ -52,6 +61,31 @@ def check(executor, cluster=None, per_gpu=1):
         raise UserError("--executor slurm needs the extra 'slurm': pip install 'mmcoa[slurm]'")
     if shutil.which("sbatch") is None:
         raise UserError("--executor slurm needs Slurm's command sbatch; run it on a login node of the cluster")
+
+
+def read_cluster(path):
+    """The options in a cluster's file, as a dict.
+
+    Raises `UserError` for what Snakemake would ignore or `mmcoa run` sets itself.
+    """
+    path = Path(path)
+    try:
+        options = yaml.safe_load(path.read_text(encoding="utf8"))
+    except FileNotFoundError as error:
+        raise UserError(f"no cluster file {path}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not valid YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(options, dict):
+        raise UserError(f"{path}: a cluster file is a mapping of Snakemake options, such as jobs: 20")
+    for option, value in options.items():
+        if option in OURS:
+            raise UserError(f"{path}: '{option}' is set by mmcoa run; remove it")
+        if isinstance(value, dict) and option not in MAPPINGS:
+            raise UserError(f"{path}: {unknown('option with a mapping', option, MAPPINGS)}")
+        for rule in value if option in OF_RULES and isinstance(value, dict) else ():
+            if rule not in RULES:
+                raise UserError(f"{path}: {unknown('rule', rule, RULES)}")
+    return options
 
 
 def jobs_at_once(jobs, executor, cluster=None):

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 
 from mmcoa.errors import UserError
+from mmcoa.gallery import choice, compute, sheets, showable
+from mmcoa.gallery.command import chosen_models, gallery, said
+from mmcoa.gallery.identity import ATTACKS, SETTINGS, is_current, path_of, read
+from mmcoa.gallery.showable import attribution, may_show
 from mmcoa.identity import MARKER
 from mmcoa.model.loading import create_model
 from mmcoa.model.saving import save_checkpoint
 from mmcoa.store import packed
 from mmcoa.study.compute import run_spec
-from mmcoa.study.gallery import choice, compute, sheets, showable
-from mmcoa.study.gallery.command import chosen_models, gallery, said
-from mmcoa.study.gallery.identity import ATTACKS, SETTINGS, is_current, path_of, read
-from mmcoa.study.gallery.showable import attribution, may_show
 from mmcoa.study.pack import pack
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.threat import ThreatModel

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from mmcoa.identity import MARKER
 from mmcoa.store.finished import record_path, write_record
-from mmcoa.study import status, statusview, stored
+from mmcoa.study import status, stored
+from mmcoa.study import view as terminal
 from mmcoa.study.plan import make_plan
 from mmcoa.study.processes import claim
 from mmcoa.study.status import Standing, summary
@@ -45,12 +46,12 @@ def dead(**more):
 
 
 def text(state):
-    return "\n".join(statusview.lines(state))
+    return "\n".join(terminal.lines(state))
 
 
 def drawn(state, width=100):
     console = Console(file=io.StringIO(), width=width)
-    console.print(statusview.view(state))
+    console.print(terminal.view(state))
     return console.file.getvalue()
 
 
@@ -314,9 +315,9 @@ def test_the_live_view_ends_when_all_is_done(study, monkeypatch):
     def work(_):
         finish(study.cells)
 
-    monkeypatch.setattr(statusview.time, "sleep", work)
+    monkeypatch.setattr(terminal.time, "sleep", work)
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    assert statusview.follow(study, console)["done"] == 5
+    assert terminal.follow(study, console)["done"] == 5
     assert "5 of 5 cells" in console.file.getvalue()
 
 
@@ -324,8 +325,8 @@ def test_ctrl_c_ends_the_live_view_and_is_no_error(study, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(statusview.time, "sleep", interrupt)
-    assert statusview.follow(study, Console(file=io.StringIO(), width=100, force_terminal=True))["done"] == 0
+    monkeypatch.setattr(terminal.time, "sleep", interrupt)
+    assert terminal.follow(study, Console(file=io.StringIO(), width=100, force_terminal=True))["done"] == 0
 
 
 def test_a_pipe_gets_plain_lines_once(finished, capsys):

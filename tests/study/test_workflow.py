@@ -17,8 +17,7 @@ import pytest
 from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
 from mmcoa.store.finished import read_record
-from mmcoa.study import compute, gpus, launch, workflow
-from mmcoa.study.cluster import read_cluster
+from mmcoa.study import compute, gpus, papermill_run, workflow
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.study.runner import run
 
@@ -185,7 +184,7 @@ def test_two_processes_train_a_cell_and_one_writes_its_record(write_profile):
     plan = make_plan(write_profile(models=[{"defense": "tecoa", "seeds": [0]}], gpus_per_training=2))
     write_specs(plan)
     spec = plan.spec(plan.pending[0])
-    assert launch.train(spec, 2, "runs/mini/logs/two.log") is None, Path("runs/mini/logs/two.log").read_text()
+    assert papermill_run.train_together(spec, 2, "runs/mini/logs/two.log") is None, Path("runs/mini/logs/two.log").read_text()
     record = read_record("runs/mini", "train__tecoa-seed0")
     assert record["training"]["processes"] == 2 and record["training"]["images"] == 8
     assert (plan.runs / "cells" / "train__tecoa-seed0.csv").is_file()
@@ -205,7 +204,7 @@ def test_two_processes_train_a_cell_and_one_writes_its_record(write_profile):
     ],
 )
 def test_why_a_launched_training_failed(text, says):
-    assert launch.reason(text, 7) == says
+    assert papermill_run.first_error(text, 7) == says
 
 
 @pytest.mark.parametrize(
@@ -258,10 +257,10 @@ def test_jobs_at_once(tmp_path):
 def test_a_bad_cluster_file_is_one_line(tmp_path, text, says):
     path = tmp_path / "c.yaml"
     with pytest.raises(UserError, match=r"no cluster file .*c\.yaml"):
-        read_cluster(path)
+        workflow.read_cluster(path)
     path.write_text(text)
     with pytest.raises(UserError, match=says):
-        read_cluster(path)
+        workflow.read_cluster(path)
 
 
 @pytest.mark.slow

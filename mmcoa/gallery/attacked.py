@@ -12,7 +12,7 @@ import torch
 from mmcoa.attacks.catalog import find
 from mmcoa.attacks.multimodal import AttackedBatch
 from mmcoa.evaluation.loop import check_dataset, prompt_features
-from mmcoa.study.gallery.identity import ATTACKS
+from mmcoa.gallery.identity import ATTACKS
 
 TOP = 5
 BATCH = 64  # pictures attacked at once; no influence on the outcomes

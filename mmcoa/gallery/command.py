@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.study.gallery.identity import SETTINGS, gallery_identity, is_current, path_of, read
-from mmcoa.study.gallery.showable import SHOWABLE, may_show
-from mmcoa.study.notebooks import notebook
+from mmcoa.gallery.identity import SETTINGS, gallery_identity, is_current, path_of, read
+from mmcoa.gallery.showable import SHOWABLE, may_show
 from mmcoa.study.papermill_run import NotebookFailed, run_notebook
-from mmcoa.study.plan import make_plan
+from mmcoa.study.plan import make_plan, notebook
 
 DEFENSES = ("tecoa", "image_only", "mmcoa")  # shown beside the undefended model, where their seed 0 is here
 SIZES = {"examples": 15, "pictures": 24}

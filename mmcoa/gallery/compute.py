@@ -14,16 +14,16 @@ from mmcoa import identity
 from mmcoa.datasets import attacker_dataset, load_dataset
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation.loop import evaluate
+from mmcoa.gallery import choice, sheets
+from mmcoa.gallery.attacked import attack
+from mmcoa.gallery.identity import ATTACKS, SCHEMA_VERSION, SETTINGS, gallery_identity, is_current, read
+from mmcoa.gallery.showable import attribution, shows_people
 from mmcoa.model.loading import load_model, resolve_device
 from mmcoa.runtime import tune_allocator
 from mmcoa.store import packed
 from mmcoa.store.files import file_digest, write_atomic, write_text
 from mmcoa.store.finished import provenance
 from mmcoa.study.compute import needs_attacker
-from mmcoa.study.gallery import choice, sheets
-from mmcoa.study.gallery.attacked import attack
-from mmcoa.study.gallery.identity import ATTACKS, SCHEMA_VERSION, SETTINGS, gallery_identity, is_current, read
-from mmcoa.study.gallery.showable import attribution, shows_people
 from mmcoa.study.settings import THREAT_FIELDS, safe_name
 from mmcoa.threat import default_threat, preset
 
