@@ -63,7 +63,7 @@ class ThreatModel:
     attacked_space: str = "native"  #: `native` or `model`, see above
     text_threat: str = "any"  #: which candidates are allowed, `any`, `synonym` or `meaning`: see `TEXT_THREATS`
     candidate_source: str = "table:eval"  #: see attacks/candidates.py
-    words: str = "unseen"  #: half of the package's table; `seen` is the one that defences train on, `table:train` by itself
+    words: str = "unseen"  #: half of the package's table: unseen in training, or seen, the half that defences train on
     text_budget: int = 1  #: words a prompt
     beam: int = 10  #: prompts kept by the search from one word to the next, where the budget is larger than one
     text_score: str = "embedding"  #: what the text attack maximises, see attacks/scores.py
