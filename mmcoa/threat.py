@@ -61,15 +61,17 @@ class ThreatModel:
     apgd_steps: int = 50  #: of APGD, also inside `auto`
     queries: int = 1000  #: of the Square attack, also inside `auto`
     attacked_space: str = "native"  #: `native` or `model`, see above
-    text_threat: str = "any"  #: which candidates are allowed, `any`, `synonym` or `meaning`: see `TEXT_THREATS`
+    text_threat: str = "any"  #: which candidates are allowed, `any`, `synonym` or `meaning`, see `TEXT_THREATS`
     candidate_source: str = "table:eval"  #: see attacks/candidates.py
-    words: str = "unseen"  #: half of the package's table: unseen in training, or seen, the half that defences train on
+    words: str = "unseen"  #: half of the package's table, `unseen` in training or `seen`, the half that defences train on
     text_budget: int = 1  #: words a prompt
     beam: int = 10  #: prompts kept by the search from one word to the next, where the budget is larger than one
     text_score: str = "embedding"  #: what the text attack maximises, see attacks/scores.py
     attackable: str = "content"  #: which words may change, all content words or those of the class name alone
-    min_similarity: float | None = None  #: least cosine of clean and changed prompt; None: 0.8 for `meaning`, else no limit
-    #: what measures it, `minilm` or `own`, the model's own frozen text tower; None: `own`, for `meaning` MiniLM if installed
+    min_similarity: float | None = (
+        None  #: least cosine of clean and changed prompt; None means 0.8 for `meaning`, else no limit
+    )
+    #: what measures it, `minilm` or `own`, the model's frozen text tower; None means `own`, for `meaning` MiniLM if installed
     similarity_encoder: str | None = None
     attacker_images: int = 128  #: labelled pictures of the train split that `margin` and `joint` may use
     seed: int = 0  #: of the random starts, drawn for each sample by (seed, sample id)

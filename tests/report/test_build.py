@@ -204,10 +204,12 @@ def test_tables_are_numbered_captions_complete_and_their_data_offered(published,
     html = (published / "_build" / "html" / f"{page}.html").read_text(encoding="utf8")
     site, count = published / "_build" / "html", markdown_of(published, page).count(":::{csv-table}")
     captions = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<caption>(.*?)</caption>", html, re.S)]
-    assert len(captions) == count and (count or page == "explorer")
+    assert len(captions) == count and (
+        count or page in ("explorer", "report_at_test")
+    )  # the second: of studies with such defences
     for text in captions:
         assert re.match(r"\s*Table \d+ ", text), text
-        if not re.search(r"Cost|Speed|No model has a part in this table", text):
+        if not re.search(r"Cost|Speed|No (model|accuracy) has a part in this table", text):
             assert re.search(r"Threat model: (\S|$)", text), text
             assert re.search(r"rained on|ine-tuned on", text) and re.search(r"\bn\b", text), text
     figures = [re.sub(r"<[^>]+>", "", text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S)]
