@@ -33,7 +33,8 @@ def objective(model, frozen, batch, threat, settings):
         loss = contrastive(model.encode_image(images), fixed, labels, model.scale, settings.positives)
         return loss.expand(count), loss.detach().expand(count)  # one loss for the batch: its best iterate is kept whole
 
-    adversarial = ascend([loss_and_score], batch.images, batch.threat(threat), batch.sample_ids())
+    with model.fixed():
+        adversarial = ascend([loss_and_score], batch.images, batch.threat(threat), batch.sample_ids())
     attacked, clean = model.encode_image(adversarial), model.encode_image(batch.images)
     with torch.no_grad():
         guide, guide_text = frozen.encode_image(adversarial), frozen.encode_text(prompts)

@@ -36,6 +36,7 @@ def objective(model, frozen, batch, threat, settings):
         loss = each(images, rows)
         return loss, loss.detach()
 
-    adversarial = ascend([loss_and_score], batch.images, batch.threat(threat), batch.sample_ids())
+    with model.fixed():
+        adversarial = ascend([loss_and_score], batch.images, batch.threat(threat), batch.sample_ids())
     loss = each(adversarial, slice(None)).mean()
     return loss, {"agft": loss.item()}

@@ -16,12 +16,16 @@ SETTINGS = {name: value for name, value in EVALUATE_DEFAULTS.items() if name not
 
 
 def gallery_identity(models, asked):
-    """Identity of a gallery. `models`: {id: name or folder}; `asked`: all parameters but the device and the folder."""
+    """Identity of a gallery. `models`: {id: name or folder}; `asked`: all parameters but the device and the folder.
+
+    A setting at its default is no part of it, so that a new one makes no gallery stale.
+    """
     inputs = {"models": {name: identity.model(path) for name, path in models.items()}}
     inputs["datasets"] = {name: identity.dataset(name) for name in asked["datasets"]}
     inputs["candidates"] = identity.candidates(asked["candidate_source"])
     parts = identity.evaluation_versions(ATTACKS) | {"gallery": versions.GALLERY}
-    return digest([SCHEMA_VERSION, list(models), asked, inputs, parts])
+    told = {name: value for name, value in asked.items() if name not in SETTINGS or value != SETTINGS[name]}
+    return digest([SCHEMA_VERSION, list(models), told, inputs, parts])
 
 
 def path_of(folder):

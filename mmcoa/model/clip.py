@@ -65,7 +65,7 @@ class ImageTextModel(nn.Module):
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         self.clip, self.tokenizer, self.name, self.resize, self.precision = clip, tokenizer, name, resize, precision
-        self.weights_stand_still = False  # see `fixed`
+        self.fixed_tower = None  # see `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
         preprocess = config["preprocess_cfg"]
@@ -112,17 +112,21 @@ class ImageTextModel(nn.Module):
         visual = self.clip.visual
         if towers.image_is_plain(visual):
             return functools.partial(towers.encode_image, visual)
-        fixed = self.weights_stand_still or not torch.is_grad_enabled() or not any(p.requires_grad for p in visual.parameters())
-        return (folded(visual) if fixed else None) or self.clip.encode_image
+        if self.fixed_tower is not None:
+            return self.fixed_tower
+        wanted = torch.is_grad_enabled() and any(p.requires_grad for p in visual.parameters())
+        return (None if wanted else folded(visual)) or self.clip.encode_image
 
     @contextlib.contextmanager
     def fixed(self) -> Iterator[Self]:
-        """Within: nobody asks for gradients with respect to the image tower's weights, as in an attack on pictures."""
-        kept, self.weights_stand_still = self.weights_stand_still, True
+        """Within: the image tower's weights stand still, and nobody asks for their gradients, as in an attack on pictures."""
+        kept, visual = self.fixed_tower, self.clip.visual
+        if kept is None and not towers.image_is_plain(visual):
+            self.fixed_tower = folded(visual)
         try:
             yield self
         finally:
-            self.weights_stand_still = kept
+            self.fixed_tower = kept
 
     @contextlib.contextmanager
     def exactly(self) -> Iterator[Self]:

@@ -2,8 +2,9 @@
 
 A batch norm with fixed statistics is affine, so the convolution before it can do its work (Jacob et al., CVPR 2018, section
 3.2): bn(conv(x)) = (w s) * x + (b - mean) s + beta with s = gamma / sqrt(var + eps). The copy shares all other parameters with
-its tower, keeps its images in `channels_last`, and is made again where the tower's weights have changed. Values and gradients
-with respect to the image are the tower's, to rounding; gradients with respect to the weights are lost.
+its tower and keeps its images in `channels_last`. It is folded again for each attack: whether weights have changed cannot be
+seen (a fused optimizer raises no version counter), and folding takes milliseconds. Values and gradients with respect to the
+image are the tower's, to rounding; gradients with respect to the weights are lost.
 """
 
 import copy
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 _KEPT = WeakKeyDictionary()  # image tower -> its FoldedTower
-ATOL = 1e-3  # of the probe, relative to the largest output: a wrong fold is off by more than that
+TOLERANCE = 1e-3  # of the probe, as a share of the largest output: a wrong fold is off by more than that
 
 
 def pairs(module):
@@ -36,13 +37,19 @@ def pairs(module):
 
 
 def folded(visual):
-    """The `FoldedTower` of an image tower, made once; None where the tower has nothing to fold, or trains its batch norms."""
+    """The `FoldedTower` of an image tower, of its weights as they are now, until they change; made once, then only filled.
+
+    None where the tower has nothing to fold, or trains its batch norms.
+    """
     if visual.training:
         return None
     kept = _KEPT.get(visual)
     if kept is None or not kept.is_of(visual):
         kept = _KEPT[visual] = FoldedTower(visual)
-    return kept if kept.works else None
+    if not kept.works:
+        return None
+    kept.fold()
+    return kept
 
 
 class FoldedTower:
@@ -64,7 +71,6 @@ class FoldedTower:
             after = getattr(norm, "act", None)  # timm's norms apply the activation too
             setattr(self.tower.get_submodule(parent), name, after if isinstance(after, nn.Module) else nn.Identity())
             self.convolutions.append(conv)
-        self.versions = None
         self.works = bool(self.pairs) and self._agrees(visual)
 
     def is_of(self, visual):
@@ -75,20 +81,15 @@ class FoldedTower:
         )
 
     @torch.no_grad()
-    def refresh(self):
-        """Fold again if a weight of the tower has changed since."""
-        versions = [tensor._version for tensor in self.tensors]
-        if versions == self.versions:
-            return
+    def fold(self):
+        """Write the tower's present weights and statistics into the copy's convolutions."""
         for (conv, norm), folded in zip(self.pairs, self.convolutions, strict=True):
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             folded.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
             bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
             folded.bias.copy_(bias * scale + norm.bias)
-        self.versions = versions
 
     def __call__(self, pixels):
-        self.refresh()
         return self.tower(pixels.contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
@@ -96,7 +97,8 @@ class FoldedTower:
         """Whether the copy gives the tower's output on a drawn picture: names alone do not prove what follows what."""
         side = getattr(visual, "image_size", 64) or 64
         height, width = (side, side) if isinstance(side, int) else tuple(side)[-2:]
+        self.fold()
         probe = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
         probe = 2 * probe.to(self.tensors[0].device, self.tensors[0].dtype) - 1
         wanted = visual(probe)
-        return bool((self(probe) - wanted).abs().max() <= ATOL * wanted.abs().max())
+        return bool((self(probe) - wanted).abs().max() <= TOLERANCE * wanted.abs().max())

@@ -52,7 +52,7 @@ def test_follows_its_weights_and_statistics():
         plain.conv_stem.weight.mul_(1.5)
         plain.bn1.running_mean.add_(0.2)
         plain.classifier.bias.add_(1)
-    assert folded(plain) is found
+    assert folded(plain) is found  # made once, filled again
     assert not torch.allclose(found(pictures()), before, atol=1e-3)
     assert close([found(pictures())], [plain(pictures())])
 
@@ -101,3 +101,17 @@ def test_the_model_uses_it_in_attacks_and_never_where_weights_learn():
     with torch.no_grad():
         fast = model.encode_image(images)
     assert torch.allclose(fast, model.encode_image(images), rtol=0, atol=1e-5)
+
+
+def test_the_attack_inside_training_follows_every_kind_of_update():
+    """Optimisers change weights in place, some in one fused call: each must reach the fold."""
+    for settings in ({}, {"foreach": True}, {"fused": True}):
+        plain = tower("resnet18")
+        found = folded(plain)
+        optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-3, **settings)
+        for _ in range(2):
+            plain(pictures()).square().sum().backward()
+            optimizer.step()
+            assert folded(plain) is found and close([found(pictures()).detach()], [plain(pictures()).detach()]), settings
+        plain.load_state_dict(tower("resnet18").state_dict())
+        assert close([folded(plain)(pictures()).detach()], [plain(pictures()).detach()]), settings

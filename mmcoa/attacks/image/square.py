@@ -10,7 +10,7 @@ import torch
 
 from mmcoa.attacks.ball import project, sample_generator
 from mmcoa.attacks.losses import margin
-from mmcoa.attacks.pgd import BROKEN, keep_better
+from mmcoa.attacks.pgd import BROKEN, keep_better, on_fixed_weights
 from mmcoa.model.clip import check_pixels
 
 ATTACK = dict(
@@ -29,6 +29,7 @@ HALVED_AT = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)  # queries after which t
 
 
 @torch.no_grad()
+@on_fixed_weights
 def attack(model, images, labels, text_features, threat, sample_ids=None, stop=False):
     """Random search on the margin with `threat.queries` queries from each of `threat.restarts` starts; arguments as `pgd`.
 
