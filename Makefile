@@ -31,13 +31,13 @@ check: .venv/ready  # style, types and rooms, in a minute: what a commit should 
 	$(BIN)/python -m pytest tests/test_rooms.py tests/test_packaging.py
 
 book: .venv/ready  # the published book, from committed results
-	$(BIN)/jupyter-book build -W --keep-going book/
+	$(BIN)/mmcoa book --no-summary
 
 site: .venv/ready  # what is published, pages and one PDF, in book/_build/site, links and sizes checked; needs Chromium or Chrome
 	$(BIN)/python -m mmcoa.report.publish book/_build/site $(if $(VERSIONS),--versions $(VERSIONS))
 
 clean:  # remove the environment and all that is built
-	rm -rf .venv runs results/quick book/_build book/*.ipynb book/tables book/figures
+	rm -rf .venv runs results/quick book/_build book/tables book/figures
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"mmcoa needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Say: make PYTHON=python3.12 ...")'

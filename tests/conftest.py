@@ -53,7 +53,8 @@ def pytest_collection_modifyitems(items):
 def cache_folder(tmp_path_factory):
     """Tests neither read nor write the user's cache, and none of his settings counts."""
     os.environ["MMCOA_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    for name in ("MMCOA_DATA", "MMCOA_HUB", "MMCOA_COMMIT", "MMCOA_RUNNER", "WNSEARCHDIR", "NLTK_DATA"):
+    names = ("MMCOA_DATA", "MMCOA_HUB", "MMCOA_COMMIT", "MMCOA_RUNNER", "MMCOA_STUDY", "MMCOA_RESULTS")
+    for name in (*names, "WNSEARCHDIR", "NLTK_DATA"):
         os.environ.pop(name, None)
 
 

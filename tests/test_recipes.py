@@ -10,11 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -102,21 +100,15 @@ def test_a_data_set_is_one_entry(copy):
     assert (row["dataset"], row["n"], row["classes"]) == ("own/shapes", 20, 2)
 
 
-def test_a_page_is_one_notebook(tmp_path, monkeypatch):
-    """Run as the book runs its pages, and not again while nothing has changed."""
-    from mmcoa.report import build, results
-
-    parameters = 'name = "quick"  # study\nresults = "results"  # folder of all results\noutput = "."  # of the book'
-    cells = [new_code_cell(parameters, metadata={"tags": ["parameters"]}), new_code_cell(recipe("Add a page", "python"))]
-    page = new_notebook(
-        cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    )
-    (tmp_path / "notebooks").mkdir()
-    nbformat.write(page, tmp_path / "notebooks" / "report_seeds.ipynb")
-    monkeypatch.chdir(tmp_path)
-    study, folder = results.load("openmoji", ROOT / "results"), tmp_path / "book"
-    folder.mkdir()
-    assert build.make_pages(study, folder, ROOT / "results") == ["report_seeds"]
-    table = pd.read_csv(folder / "tables" / "seeds.csv")
-    assert {"method", "train_seed", "accuracy"} <= set(table.columns) and len(table) > 10
-    assert build.make_pages(study, folder, ROOT / "results") == []
+def test_a_page_is_one_text_file(tmp_path, monkeypatch):
+    """Its code runs beside packed results and writes the table that its text shows; the number of the text is said."""
+    page = PAGE.partition("## Add a page")[2].partition("````markdown\n")[2].partition("\n````")[0]
+    code = [part.partition("```")[0] for part in page.split("```{code-cell} ipython3\n:tags: [remove-input]\n")[1:]]
+    (tmp_path / "book").mkdir()
+    (tmp_path / "results").symlink_to(ROOT / "results")
+    monkeypatch.chdir(tmp_path / "book")
+    exec("\n".join(code), {})
+    table = pd.read_csv(tmp_path / "book" / "tables" / "seeds.csv")
+    assert {"method", "train_seed", "accuracy"} == set(table.columns) and len(table) > 10
+    assert len(code) == 1 and ":file: tables/seeds.csv\n" in page
+    assert {part.partition("`")[0] for part in page.split("{glue:text}`")[1:]} == {"seeds_least"}

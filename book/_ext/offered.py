@@ -1,4 +1,4 @@
-"""Sphinx extension: under each table that is read from a file, links to its data and to the notebook that made it.
+"""Sphinx extension: under each table that is read from a file, a link to its data.
 
 The data are NAME_numbers.csv where that lies beside NAME.csv: numbers, where the table is text made for reading.
 """
@@ -16,7 +16,7 @@ def setup(app):
 
 
 class OfferedTable(CSVTable):
-    """`csv-table`; one with a `file` is followed by links."""
+    """`csv-table`; one with a `file` is followed by a link."""
 
     def run(self):
         made = super().run()
@@ -28,20 +28,13 @@ class OfferedTable(CSVTable):
         if (page.parent / numbers).is_file():
             table = numbers
             env.note_dependency(str(page.parent / numbers))
-        links = [(table, "Data (CSV)")] + ([(page.name, "Notebook")] if page.suffix == ".ipynb" else [])
-        paragraph = nodes.paragraph(classes=["table-source"])
-        for target, text in links:
-            paragraph += [
-                addnodes.download_reference(
-                    target,
-                    "",
-                    nodes.inline(text, text),
-                    reftype="download",
-                    refdoc=env.docname,
-                    reftarget=target,
-                    refexplicit=True,
-                ),
-                nodes.Text(" · "),
-            ]
-        paragraph.pop()
-        return [*made, paragraph]
+        link = addnodes.download_reference(
+            table,
+            "",
+            nodes.inline("", "Data (CSV)"),
+            reftype="download",
+            refdoc=env.docname,
+            reftarget=table,
+            refexplicit=True,
+        )
+        return [*made, nodes.paragraph("", "", link, classes=["table-source"])]

@@ -26,14 +26,16 @@ NUMBER = re.compile(r"(?:at (?:least|most) )?([+-]?\d[\d,]*(?:\.\d+)?)(?!\w)(?:/
 
 
 def setup(app):
-    app.connect("builder-inited", forget)
+    app.connect("builder-inited", renew)
     app.connect("html-page-context", make_sortable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
-def forget(app):
-    """Scripts of an earlier build, perhaps of another version."""
-    shutil.rmtree(place(app), ignore_errors=True)
+def renew(app):
+    """Scripts of an earlier build, perhaps of another version: pages that are not rendered again need them too."""
+    if place(app).is_dir():
+        shutil.rmtree(place(app))
+        install(place(app))
 
 
 def place(app):

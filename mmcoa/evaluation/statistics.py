@@ -7,6 +7,17 @@ import pandas as pd
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.proportion import proportion_confint
 
+CONTROL_LEVEL = 15.0  # percent right under the image attack that an undefended model has at most
+CONTROL_GAIN = 5.0  # points that TeCoA gains on it at least
+
+
+def control_holds(undefended, gain, low):
+    """The rule of the positive control: whether a bed shows the known effect, before it is asked what is not known.
+
+    undefended: percent right under the image attack; gain, low: TeCoA's in points, and the lower end of its 95 % interval.
+    """
+    return undefended <= CONTROL_LEVEL and gain >= CONTROL_GAIN and low > 0
+
 
 def wilson(correct, n):
     """95 % Wilson interval of a proportion, in percent: (low, high) (Wilson, JASA 1927). Per sample: see `macro_interval`."""

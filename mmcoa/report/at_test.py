@@ -1,23 +1,16 @@
 """Test-time defences, attacked: one line a fine-tuned model, defence and attack, with what each adversary leaves.
 
-Numbers come from every evaluation of a study, main or sweep, that names a test-time defence. A mean that would hold a masked
-number is `masked`: a search without a gradient says nothing about robustness.
+Numbers come from every evaluation of a study, main or sweep, that names a test-time defence. A masked number enters no mean:
+a search without a gradient says nothing about robustness.
 """
 
 import pandas as pd
 
 from mmcoa.defenses.at_test import names, record
-from mmcoa.evaluation.statistics import macro_interval
+from mmcoa.report import statistics, tables
 from mmcoa.report.names import METHODS, attack_label, method_label, ordered
-from mmcoa.report.tables import correct_by_sample, number
 
 SIDES = ("transfer", "adaptive", "worst")
-COLUMNS = ["fine-tuned", "at test", "attack", "n", "clean", *SIDES, "unusable gradients", "signs"]
-
-
-def there(study):
-    """Whether a study has evaluated a test-time defence."""
-    return bool(parts(study))
 
 
 def parts(study):
@@ -26,51 +19,45 @@ def parts(study):
     return [part for part in every if "defense_at_test" in part.rows and (part.rows.defense_at_test.fillna("") != "").any()]
 
 
-def table(study):
-    """COLUMNS as text: accuracy in percent with a 95 % bootstrap interval, mean over data sets."""
+def without(study, like, method, attack):
+    """`Estimate` without the defence, of the main evaluation, on the pictures of `like`, a part of `parts`."""
+    there, own = statistics.right(like, method, "clean"), statistics.right(study, method, attack)
+    kept = {name: own[name].reindex(there[name].index).dropna() for name in there if name in own}
+    return statistics.estimate(statistics.parts_of(kept)) if kept else None
+
+
+def lines(study):
+    """Numbers: method, defense, attack, side (`no defence, clean`, `no defence`, `clean`, SIDES), value, low, high, n,
+    dead (% of gradients that no float can hold), masked."""
     rows = []
     for part in parts(study):
         (defense,) = part.rows.defense_at_test.unique()
         for method in ordered(part.methods, METHODS):
             own = part.rows[part.rows.method == method]
             for attack in own[own.adversary == "worst"].attack.unique():
-                rows.append(line(part, own, method, defense, attack))
-    order = {name: place for place, name in enumerate(names())}
-    rows.sort(key=lambda row: (order.get(row["at test"], len(order)), row["fine-tuned"]))
+                dead = own[own.attack == f"{attack}@adaptive"].dead_gradients.astype(float).mean()
+                key = {"method": method, "defense": defense, "attack": attack, "dead": dead}
+                for side, of in (("no defence, clean", "clean"), ("no defence", attack)):
+                    if (found := without(study, part, method, of)) is not None:
+                        rows.append(key | {"side": side, "masked": False} | vars(found))
+                sides = {"clean": "clean", "transfer": f"{attack}@transfer", "adaptive": f"{attack}@adaptive", "worst": attack}
+                for side, of in sides.items():
+                    masked = own[own.attack == of].masked.astype(str).eq("True").any()
+                    found = statistics.estimate(statistics.parts_of(statistics.right(part, method, of)))
+                    rows.append(key | {"side": side, "masked": masked} | vars(found))
+    return pd.DataFrame(rows)
+
+
+def table(study):
+    """(shown, numbers) of `lines`: one row a model, defence and attack."""
+    numbers, rows = lines(study), []
+    if numbers.empty:
+        return numbers, numbers
     labels = {name: record(name).label for name in names()}
-    return pd.DataFrame(rows, columns=COLUMNS).replace({"at test": labels})
-
-
-def line(part, own, method, defense, attack):
-    """One row of the table as a dict."""
-    of = {"clean": "clean", "worst": attack, **{side: f"{attack}@{side}" for side in SIDES[:2]}}
-    rows = {side: own[own.attack == name] for side, name in of.items()}
-    dead = rows["adaptive"].dead_gradients.astype(float)
-    signs = {sign for side in SIDES for text in rows[side].check for sign in str(text).split("; ") if sign.startswith("susp")}
-    return {
-        "fine-tuned": method_label(method),
-        "at test": defense,
-        "attack": attack_label(attack),
-        "n": str(int(rows["clean"].groupby("dataset").n.first().sum())),
-        **{side: mean(part, method, of[side], rows[side]) for side in of},
-        "unusable gradients": f"{dead.mean():.0f} %",
-        "signs": "; ".join(sorted(signs)) or "none",
-    }
-
-
-def mean(part, method, name, rows):
-    """Macro mean of one outcome as text, `masked` where one of its numbers is."""
-    if rows.masked.astype(str).eq("True").any():
-        return "masked"
-    return number(*macro_interval(correct_by_sample(part, method, name)))
-
-
-def facts(study):
-    """What the page says in its text."""
-    found = table(study)
-    return {
-        "at_test_defences": ", ".join(dict.fromkeys(found["at test"])),
-        "at_test_masked": str(int((found == "masked").any(axis=1).sum())),
-        "at_test_rows": str(len(found)),
-        "at_test_threat": next(row.threat_text for part in parts(study) for row in part.rows.itertuples() if row.adversary),
-    }
+    for (method, defense, attack), part in numbers.groupby(["method", "defense", "attack"], sort=False):
+        row = {"fine-tuned": method_label(method), "at test": labels.get(defense, defense), "attack": attack_label(attack)}
+        row |= {"n": f"{int(part.n.max()):,}"}
+        for one in part.assign(half=(part.high - part.low) / 2).itertuples():
+            row[one.side] = "masked" if one.masked else tables.level(one)
+        rows.append(row | {"unusable gradients": f"{part.dead.iloc[0]:.0f} %"})
+    return pd.DataFrame(rows), numbers

@@ -1,6 +1,7 @@
 """The whole report as one PDF: Jupyter Book's single page, in a layout for paper, printed by a headless Chromium.
 
-No TeX is needed. Code cells are left out, figures stay vectors, links between pages of the book lead to places in the PDF.
+No TeX is needed. Figures stay vectors, links between pages of the book lead to places in the PDF; what answers choices, a cell
+with the tag `screen-only`, is left out.
 """
 
 import html
@@ -53,13 +54,13 @@ def write_pdf(folder, output):
 def for_paper(page, title):
     """The single page of a book as a page for paper: title, contents, article, and nothing of the web site around them."""
     article = re.search(r'<article class="bd-article">.*?</article>', page, re.S)[0]
-    article = re.sub(r"<script\b.*?</script>", "", article, flags=re.S)  # the explorer answers choices, which paper cannot make
-    contents = re.search(r'<nav class="bd-toc-nav page-toc">(.*?)</nav>', page, re.S)[1]
+    article = re.sub(r"<script\b.*?</script>", "", article, flags=re.S)  # of the explorer
+    first = re.search(r'id="([^"]+)">\s*<h1>(.*?)</?[ah]', article, re.S)
+    others = re.search(r'<nav class="bd-toc-nav page-toc">(.*?)</nav>', page, re.S)  # none where one page follows the first
     body = f"""<header class="title"><h1>{html.escape(title)}</h1>
 <p>{html.escape(edition())}</p>
-<p>The code behind each table is on the web pages that this file was printed from; files that it names as data are in the
-folder tables/ of the book's built sources.</p></header>
-<nav class="contents"><h2>Contents</h2><ul><li><a href="#summary">Summary</a></li></ul>{contents}</nav>
+<p>Files that it names as data are on the web pages that it was printed from.</p></header>
+<nav class="contents"><h2>Contents</h2><ul><li><a href="#{first[1]}">{first[2]}</a></li></ul>{others[1] if others else ""}</nav>
 {article}"""
     running = title.replace("\\", "").replace('"', "")
     return f"""<!DOCTYPE html>

@@ -29,7 +29,7 @@ VERSIONS = """<!DOCTYPE html>
 """
 
 
-def make_site(output, study=build.STUDY):
+def make_site(output, study=build.MAIN):
     """Build the book of a study into the folder `output`, with its PDF."""
     output = Path(output)
     pdf.find_browser()  # what is missing is said before anything is built
@@ -73,10 +73,13 @@ def by_number(version):
 
 
 def add_line(index, line):
-    """A line of HTML below the heading of a built page."""
+    """A line of HTML below the heading of a built page, in place of an earlier one with the same link."""
     head, start, rest = index.read_text(encoding="utf8").partition("<article")
     if not start or "</h1>" not in rest:
         raise UserError(f"{index} has no article with a heading to write below")
+    link = re.search(r'href="[^"]*"', line)
+    if link:
+        rest = re.sub(rf'\n<p class="edition">[^\n]*{re.escape(link[0])}[^\n]*</p>', "", rest)
     index.write_text(head + start + rest.replace("</h1>", f'</h1>\n<p class="edition">{line}</p>', 1), encoding="utf8")
 
 

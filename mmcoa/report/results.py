@@ -109,7 +109,8 @@ def load(study, results="results"):
     tables = {"outcomes": found.outcomes, "changes": found.changes, "checks": found.checks}
     tables = {name: frame.assign(method=frame.model.map(methods).astype(object)) for name, frame in tables.items()}
     texts = dict.fromkeys(("model", "dataset", "attack"), object)  # groups of categories come in an order of their own
-    tables |= {name: tables[name].astype(texts) for name in ("changes", "checks")}
+    for name in ("changes", "checks"):  # a study without self-checks has a table without columns
+        tables[name] = tables[name].reindex(columns=list(dict.fromkeys((*tables[name].columns, *texts)))).astype(texts)
     parts = {name: by_point(frame) for name, frame in tables.items()}
     sweeps, main = {}, None
     for (sweep, value), own in rows.groupby(["sweep", "sweep_value"], sort=False):

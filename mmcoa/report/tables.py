@@ -1,196 +1,175 @@
-"""The report's tables, as data frames of text ready to print, made from result files only.
+"""Tables of any study. Each function returns (shown, numbers): text to print, and the same as a data frame of numbers.
 
-Accuracy in percent. Two kinds of interval, both 95 %, and each caption says which: Wilson's for one data set (samples taken
-as independent), and for a mean over data sets a bootstrap clustered by class within data sets (`statistics.macro_interval`).
+Accuracy in percent, gains in points; `61.3 ±2.1` is a mean and half of its 95 % interval (statistics.py). Values of one data
+set stand alone, as a row of them would drown in intervals; theirs, Wilson's, are in the numbers.
 """
-
-from pathlib import Path
 
 import pandas as pd
 
 from mmcoa.errors import UserError
-from mmcoa.evaluation.statistics import macro_interval, wilson
-from mmcoa.report import results, tasks
-from mmcoa.report.names import MACRO, METHODS, attack_label, dataset_label, method_label, ordered, ordered_attacks
+from mmcoa.evaluation.statistics import wilson
+from mmcoa.report import results, statistics, tasks
+from mmcoa.report.names import MACRO, METHODS, attack_label, dataset_label, method_label, ordered, ordered_attacks, typeset
+
+MINUS, DASH = "−", "–"
+TRAINING = {"steps": "steps", "batch_size": "batch", "lr": "rate", "inner_steps": "PGD steps", "trains": "trains"}
 
 
 def summary(study, folder="results"):
-    """Method x attack: macro accuracy in percent and n, as text; what `mmcoa book` prints."""
-    return short(methods_table(tasks.out_of_distribution(results.load(study, folder))))
+    """Method x attack, macro accuracy in percent: what `mmcoa book` prints."""
+    study = results.load(study, folder)
+    return levels(study, tasks.macro_sets(study))[0]
 
 
-def short(table):
-    """`methods_table` without intervals, seeds and training data."""
-    table = table.drop(columns=["trained on", "seeds"])
-    return table.assign(
-        **{column: table[column].str.split(" (", regex=False).str[0] for column in table.columns.drop("method")}
-    )
+def percent(value):
+    """`61.3`."""
+    return f"{value:.1f}"
 
 
-def macro(study, against=None):
-    """Macro mean over data sets of each method and attack.
+def points(value):
+    """`+3.2`, `−0.4`; what rounds to nothing has no sign."""
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
 
-    Returns columns method, attack, accuracy, low, high, n (samples, over all data sets), seeds. Accuracy is the mean over
-    training seeds, sample by sample; the interval is `macro_interval`'s. With `against`, the name of a method, accuracy is
-    the difference from it on the same samples, in points, and the interval a paired one.
 
-    Raises `ValueError` where the methods were judged on different data sets: choose some with tasks.py.
-    """
-    judged = tasks.judged(study)
-    if len(set(map(frozenset, judged.values()))) > 1:
-        raise ValueError(f"no common mean: {', '.join(f'{name} has {len(sets)} data sets' for name, sets in judged.items())}")
-    rows = []
-    for method in ordered(study.methods, METHODS):
-        seeds = study.outcomes[study.outcomes.method == method].model.nunique()
-        for attack in ordered_attacks(study.attacks):
-            sets = correct_by_sample(study, method, attack)
-            if against is not None:
-                others = correct_by_sample(study, against, attack)
-                sets = difference(sets, others)
-            mean, low, high = macro_interval(sets)
-            n = sum(len(label) for _, label in sets)
-            rows.append(dict(method=method, attack=attack, accuracy=mean, low=low, high=high, n=n, seeds=seeds))
+def level(row):
+    """`61.3 ±2.1`."""
+    return f"{percent(row.value)} ±{row.half:.1f}"
+
+
+def gain(row):
+    """`+3.2 ±1.4`."""
+    return f"{points(row.value)} ±{row.half:.1f}"
+
+
+def spread(frame, text, index="method", label=method_label):
+    """A long frame (index, attack, value, low, high, n) as one row an index and one column an attack."""
+    frame, attacks, rows = frame.assign(half=(frame.high - frame.low) / 2), ordered_attacks(frame.attack), []
+    for name, part in frame.groupby(index, sort=False):
+        own = {row.attack: text(row) for row in part.itertuples()}
+        row = {index: label(name), "n": f"{int(part.n.max()):,}"}
+        rows.append(row | {attack_label(attack): own.get(attack, DASH) for attack in attacks})
     return pd.DataFrame(rows)
 
 
-def correct_by_sample(study, method, attack, like=None):
-    """For each data set, in alphabetical order: (correct, mean over seeds, in [0,1]; label), arrays by sample id.
-
-    like: another study; only the samples on which it has evaluated that method count.
-    """
-    sets = study.by_sample[method]
-    if like is not None:
-        keys = ["dataset", "sample_id", "label"]
-        shared = like.outcomes.loc[like.outcomes.method == method, keys].drop_duplicates()
-        sets = results.means_by_sample(study.outcomes[study.outcomes.method == method].merge(shared, on=keys))
-    return [(part[f"{attack}_correct"].to_numpy(), label) for part, label in sets]
+def levels(study, sets=None, attacks=None, values=statistics.right):
+    """Methods x attacks: macro accuracy."""
+    numbers = statistics.levels(study, sets, attacks, values)
+    return spread(numbers, level), numbers
 
 
-def difference(ours, theirs):
-    """Paired differences of two lists of (outcomes, labels), one a data set."""
-    return [(a - b, label) for (a, label), (b, _) in zip(ours, theirs, strict=True)]
+def gains(study, sets=None, against="none", attacks=None, methods=None):
+    """Methods x attacks: points that a method has over another one on the same pictures."""
+    numbers = statistics.gains(study, sets, against, attacks, methods)
+    return spread(numbers, gain), numbers
 
 
-def by_dataset(study):
-    """Accuracy of each method on each data set under each attack, mean over training seeds.
+def datasets(study, method="none"):
+    """Data sets x attacks: accuracy of one method."""
+    rows = study.rows[(study.rows.method == method)]
+    if rows.empty:
+        raise UserError(f"study '{study.name}' has no method '{method}'; it has: {', '.join(study.methods)}")
+    numbers = per_set(rows)
+    wide = numbers.pivot(index="dataset", columns="attack", values="accuracy")[ordered_attacks(numbers.attack)]
+    n, classes = (numbers.groupby("dataset")[name].max() for name in ("n", "classes"))
+    shown = pd.DataFrame({"data set": wide.index.map(dataset_label), "classes": classes.astype(str), "n": n.astype(str)})
+    for attack in wide:
+        shown[attack_label(attack)] = [text(value) for value in wide[attack]]
+    return shown.reset_index(drop=True), numbers
 
-    Returns columns method, dataset, attack, task, classes, n, accuracy, low, high (Wilson at n samples).
-    """
+
+def methods_by_set(study, attack, sets):
+    """Methods x data sets under one attack; the last column is the macro mean over `sets`, those that enter it."""
+    numbers = per_set(study.rows[study.rows.attack == attack])
+    wide = numbers.pivot(index="method", columns="dataset", values="accuracy")
+    names = [name for name in dict.fromkeys(study.rows.dataset) if name in wide]
+    means = statistics.levels(study, sets, [attack]).set_index("method")
+    shown = []
+    for method in ordered(wide.index, METHODS):
+        row = {"method": method_label(method)} | {dataset_label(name): text(wide.loc[method, name]) for name in names}
+        found = means.loc[method] if method in means.index else None
+        half = "" if found is None else f" ±{(found.high - found.low) / 2:.1f}"
+        shown.append(row | {MACRO: DASH if found is None else percent(found.value) + half})
+    return pd.DataFrame(shown), numbers
+
+
+def per_set(rows):
+    """Result rows, seeds taken together: method, dataset, classes, attack, accuracy, n, low, high (Wilson, per sample)."""
     keys = ["method", "dataset", "attack"]
-    frame = study.rows.groupby(keys, sort=False).agg(
-        correct=("correct", "mean"), n=("n", "first"), classes=("classes", "first"), task=("task", "first")
+    found = rows.groupby(keys, sort=False).agg(
+        classes=("classes", "first"), seeds=("n", "size"), n=("n", "first"), accuracy=("accuracy", "mean")
     )
-    frame = frame.reset_index()
-    frame["accuracy"] = 100 * frame.correct / frame.n
-    intervals = [wilson(correct, n) for correct, n in zip(frame.correct, frame.n, strict=True)]
-    frame["low"], frame["high"] = zip(*intervals, strict=True)
-    return frame
+    bounds = [wilson(row.accuracy / 100 * row.n, row.n) for row in found.itertuples()]
+    found["low"], found["high"] = zip(*bounds, strict=True)
+    return found.reset_index()
 
 
-NARROW = "\u00a0"  # a space at which no line breaks
-JOINER = "\u2060"  # of no width; keeps a narrow column from breaking an interval at its dash
+def text(value):
+    """`61.3`, a dash for what is missing."""
+    return DASH if pd.isna(value) else percent(value)
 
 
-def number(accuracy, low, high):
-    """`61.3 (58.2–64.1)`."""
-    return f"{accuracy:.1f} ({low:.1f}{JOINER}–{JOINER}{high:.1f})"
+def sweep_numbers(study, name, sets=None):
+    """Levels at each value of a sweep: `setting`, and `x`, its number; an epsilon in 255ths."""
+    parts = []
+    for value, part in study.sweep(name).items():
+        parts.append(statistics.levels(part, sets).assign(setting=value or name, x=number(value)))
+    return pd.concat(parts, ignore_index=True)
 
 
-def signed(points, digits=1):
-    """`+3.1`, `−3.1`, `0.0`: a difference in points, with a true minus sign."""
-    text = f"{points:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
+def number(value):
+    """`2/255` -> 2, `10` -> 10; not a number for text."""
+    over, slash, under = str(value).partition("/")
+    try:
+        return 255 * float(over) / float(under) if slash else float(over)
+    except ValueError:
+        return float("nan")
 
 
-def signed_interval(mean, low, high):
-    """`−3.1 (−5.0 to −1.2)`, kept on one line inside the brackets."""
-    return f"{signed(mean)} ({signed(low)}{NARROW}to{NARROW}{signed(high)})"
+def sweep(study, name, sets=None):
+    """Methods x values of a sweep: macro accuracy, one row a method and attack."""
+    numbers, shown = sweep_numbers(study, name, sets), []
+    for (method, attack), part in numbers.assign(half=(numbers.high - numbers.low) / 2).groupby(
+        ["method", "attack"], sort=False
+    ):
+        row = {"method": method_label(method), "attack": attack_label(attack), "n": f"{int(part.n.max()):,}"}
+        shown.append(row | {each.setting: level(each) for each in part.itertuples()})
+    return pd.DataFrame(shown).fillna(DASH), numbers
 
 
-def impact_table(study):
-    """Data set x attack for the undefended model, macro mean last."""
-    require(study, ["none"], ["clean"])
-    frame = by_dataset(study)
-    frame = frame[frame.method == "none"]
-    table = _wide(frame, ["dataset"]).rename(columns={"dataset": "data set"})
-    table["data set"] = table["data set"].map(dataset_label)
-    means = macro(study)
-    means = means[means.method == "none"]
-    last = {"data set": MACRO, "classes": "", "n": str(means.n.iloc[0])}
-    last |= {attack_label(row.attack): number(row.accuracy, row.low, row.high) for row in means.itertuples()}
-    return pd.concat([table, pd.DataFrame([last])], ignore_index=True)
+def trainings(study):
+    """Fine-tuned models: settings, minutes, loss at the beginning and at the end, accuracy on held-out training pictures."""
+    frame, rows = study.training, []
+    ends = loss_ends(study)
+    for row in frame.itertuples():
+        made = {"method": method_label(row.method), "seed": str(int(row.seed)), "trained on": dataset_label(row.dataset)}
+        made |= {label: setting(getattr(row, name)) for name, label in TRAINING.items()}
+        first, last = ends.get(row.model, (None, None))
+        made |= {"loss": DASH if first is None else f"{first:.3g} to {last:.3g}", "minutes": f"{row.seconds / 60:.0f}"}
+        held = {name: getattr(row, f"final_{name}", None) for name in ("clean", "image", "text")}
+        rows.append(made | {f"held-out {name}": DASH if pd.isna(value) else percent(value) for name, value in held.items()})
+    return pd.DataFrame(rows), frame
 
 
-def methods_table(study):
-    """Method x attack: macro mean, with what the method was trained on and the number of training seeds."""
-    frame, rows = macro(study), []
-    for method, part in frame.groupby("method", sort=False):
-        trained = dict.fromkeys(study.rows.trained_on[study.rows.method == method])
-        row = {"method": method_label(method)}
-        row |= {"trained on": ", ".join(dataset_label(name) for name in trained if name) or "–"}
-        row |= {"seeds": "–" if method == "none" else str(part.seeds.iloc[0]), "n": str(part.n.iloc[0])}
-        rows.append(row | {attack_label(r.attack): number(r.accuracy, r.low, r.high) for r in part.itertuples()})
-    return pd.DataFrame(rows)
+def loss_ends(study):
+    """{model: (loss at its first, mean loss of its last three logged steps)}."""
+    if not len(study.logs):
+        return {}
+    return {model: (part.loss.iloc[0], part.loss.iloc[-3:].mean()) for model, part in study.logs.groupby("model", sort=False)}
 
 
-def gains_table(study):
-    """Method x attack: points of macro accuracy gained on the undefended model, with paired intervals."""
-    require(study, ["none"], ["clean"])
-    frame, rows = macro(study, against="none"), []
-    for method, part in frame[frame.method != "none"].groupby("method", sort=False):
-        row = {"method": method_label(method), "n": str(part.n.iloc[0])}
-        for r in part.itertuples():
-            row[attack_label(r.attack)] = signed_interval(r.accuracy, r.low, r.high)
-        rows.append(row)
-    return pd.DataFrame(rows)
+def setting(value):
+    """A setting as text; a dash: the model's or the loop's default."""
+    if isinstance(value, float):
+        return DASH if pd.isna(value) else f"{value:g}"
+    return DASH if value is None else str(value)
 
 
-def dataset_table(study):
-    """Data set x method x attack."""
-    frame = by_dataset(study)
-    table = _wide(frame, ["dataset", "method"]).drop(columns="classes")
-    table["order"] = table.method.map({name: i for i, name in enumerate(ordered(study.methods, METHODS))})
-    table = table.sort_values(["dataset", "order"]).drop(columns="order")
-    table["method"] = table.method.map(method_label)
-    table["data set"] = table.dataset.map(dataset_label)
-    front = ["data set", "method", "n"]
-    return table[[*front, *[c for c in table.columns if c not in (*front, "dataset", "method")]]].reset_index(drop=True)
-
-
-def _wide(frame, keys):
-    """One row for each value of `keys`, one column of text for each attack, data sets in alphabetical order."""
-    frame = frame.assign(text=[number(r.accuracy, r.low, r.high) for r in frame.itertuples()])
-    wide = frame.pivot(index=[*keys, "classes", "n"], columns="attack", values="text").reset_index()
-    columns = ordered_attacks(frame.attack)
-    wide = wide[[*keys, "classes", "n", *columns]].rename(columns={name: attack_label(name) for name in columns})
-    wide.columns.name = None
-    return wide.fillna("–").astype(str).sort_values(keys, ignore_index=True)
-
-
-def all_rows(study):
-    """Result rows of the main evaluation and of all sweeps."""
-    parts = [study, *(part for values in study.sweeps.values() for part in values.values())]
-    return pd.concat([part.rows for part in parts], ignore_index=True)
-
-
-def require(study, methods, attacks):
-    """`UserError` unless the study has these methods and attacks."""
-    for kind, wanted, found in (("method", methods, study.methods), ("attack", attacks, study.attacks)):
-        if missing := [name for name in wanted if name not in found]:
-            raise UserError(
-                f"the report needs {kind} '{missing[0]}', which study '{study.name}' lacks (it has {', '.join(found)}); "
-                f"add it to the profile and run: mmcoa run {study.name}"
-            )
-
-
-def write(table, path, numbers=None):
-    """Write a table as CSV and return the path.
-
-    numbers: the same as a frame of numbers, written beside it as NAME_numbers.csv; the page then offers that file.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(path, index=False)
-    if numbers is not None:
-        numbers.to_csv(path.with_name(f"{path.stem}_numbers.csv"), index=False)
-    return path
+def checks(study):
+    """Self-checks of the attacks: how often each was made, how often it held."""
+    numbers, rows = study.checks, []
+    if len(numbers):
+        for (attack, check), part in numbers.groupby(["attack", "check"], sort=False):
+            rows.append({"attack": attack_label(attack), "check": typeset(check), "made": str(len(part))})
+            rows[-1]["passed"] = str(int(part.passed.astype(bool).sum()))
+    return pd.DataFrame(rows, columns=["attack", "check", "made", "passed"]), numbers

@@ -96,3 +96,9 @@ def of_rows(study, rows):
         frame = getattr(study, name)
         parts[name] = frame[frame.model.isin(set(rows.model))].reset_index(drop=True) if len(frame) else frame
     return replace(study, rows=rows.reset_index(drop=True), sweeps={}, **parts)
+
+
+def base_set(study):
+    """The data set that most models of a study were fine-tuned on; an empty text where none was."""
+    trained = study.rows.trained_on[study.rows.trained_on != ""]
+    return trained.mode().iloc[0] if len(trained) else ""

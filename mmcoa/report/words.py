@@ -1,157 +1,154 @@
-"""Which words the text attack changes: examples for the gallery, and counts of template words and of class names."""
+"""Which modality breaks a picture, and which words break a prompt.
+
+Text attacks come at levels: `any` word of the source, `synonym`, `meaning` (the changed prompt must stay similar), each with
+words that no defence was trained on; and `any` with the words that they were trained on (`seen`). See the threat model.
+"""
 
 from collections import Counter
 
+import numpy as np
 import pandas as pd
 
-from mmcoa.attacks.words import class_name_positions, split_words
+from mmcoa.attacks.words import class_name_positions
 from mmcoa.errors import UserError
-from mmcoa.report.names import METHODS, dataset_label, listed, method_label, ordered
-from mmcoa.report.tables import require
+from mmcoa.evaluation.statistics import by_relation
+from mmcoa.report import statistics, style, tables
+from mmcoa.report.names import METHODS, dataset_label, method_label, ordered
+
+LEVELS = {"any": ("meaning", "any"), "synonym": ("meaning", "synonym"), "meaning kept": ("meaning", "meaning")}
+SEEN = ("seen", "")  # sweep and value of the words that defences were trained on
+KINDS = {
+    "withstands both": ("#d9d9d9", ""),
+    "only together": (style.PINK, "xxx"),
+    "either alone": (style.RED, ""),
+    "text alone": (style.ORANGE, "///"),
+    "image alone": (style.BLUE, "..."),
+    "wrong before": (style.BLACK, ""),
+}  # what a picture falls to, with its look in figures
+CASES = ["wrong before", "either alone", "image alone", "text alone", "only together"]  # as `shares` asks for them
 
 
-def prompts_table(study, edits=1, clean=None):
-    """For each data set the class whose pictures lose most under the text attack, undefended model.
+def shares(study, sets=None, combined=("independent", "sequential")):
+    """Macro share (%) of the pictures that fall to each of KINDS: one row a method.
 
-    edits: only prompts with at least that many changed words; a data set without one is left out.
-    clean: study that has the clean accuracy of the same pictures, where `study` is a sweep without it.
-    Changed words are marked for MyST: `[word]{.was}` and `[word]{.now}`; `right before` and `right after` count pictures.
+    combined: attacks on both inputs; a picture falls to them together where one breaks what neither input alone does.
     """
-    require(study, ["none"], ["text"])
-    outcomes = study.outcomes[study.outcomes.method == "none"]
-    if "clean_correct" not in outcomes and clean is not None:
-        keys = ["model", "dataset", "sample_id"]
-        outcomes = outcomes.merge(clean.outcomes[[*keys, "clean_correct"]], on=keys)
-    rows = []
-    for dataset, changes in text_changes(study).groupby("dataset"):
-        counts = lost(outcomes[outcomes.dataset == dataset])
-        enough = [
-            label for label, change in enumerate(changes.itertuples()) if len(change.edits) >= edits and label in counts.index
-        ]
-        if not enough:
+    made = {}
+    for method in ordered(study.methods, METHODS):
+        by = {name: statistics.right(study, method, name, sets) for name in ("clean", "image", "text", *combined)}
+        if not all(by.values()):
             continue
-        label = counts.loc[enough, "lost"].idxmax()
-        change, count = changes.iloc[label], counts.loc[label]
-        row = {"data set": dataset_label(dataset), "prompt": marked(change.prompt, change.edits, ".was")}
-        row |= {"adversarial prompt": marked(change.adversarial_prompt, change.edits, ".now")}
-        if "clean" in count:
-            row |= {"right before": f"{count.clean:.0f} of {count.n:.0f}"}
-        rows.append(row | {"right after": f"{count.text:.0f} of {count.n:.0f}"})
-    return pd.DataFrame(rows)
+        rows = []
+        for name in by["clean"]:
+            clean, image, text, *both = (part[name].to_numpy() > 0.5 for part in by.values())
+            together = ~np.all(both, axis=0)
+            kind = np.select([~clean, ~image & ~text, ~image, ~text, together], CASES, "withstands both")
+            rows.append([np.mean(kind == each) for each in KINDS])
+        made[method] = 100 * np.mean(rows, axis=0)
+    return pd.DataFrame.from_dict(made, orient="index", columns=list(KINDS))
 
 
-def text_changes(study, method="none"):
-    """What the text attack did to each prompt, one method; without those of the joint attack."""
-    changes = study.changes
-    return changes[(changes.method == method) & (changes.attack == "text")] if len(changes) else changes
+def shares_table(frame):
+    """`shares` to print."""
+    rows = [
+        {"method": method_label(name)} | {kind: tables.percent(frame.loc[name, kind]) for kind in frame} for name in frame.index
+    ]
+    return pd.DataFrame(rows), frame.rename_axis("method").reset_index()
 
 
-def lost(outcomes):
-    """Per label of one data set: n, right pictures `clean` (where known) and `text`, and `lost`, by which the worst is
-    found."""
-    names = {name: f"{name}_correct" for name in ("clean", "text") if f"{name}_correct" in outcomes}
-    counts = outcomes.groupby("label").agg(n=("label", "size"), **{name: (column, "sum") for name, column in names.items()})
-    counts["lost"] = counts.get("clean", counts.n) - counts.text
-    return counts
+def at_levels(study, sets=None):
+    """{level: frame (method, value, low, high, n ...)} of the accuracy without a text attack and at each level that was run."""
+    found = {}
+    for name, (sweep, value) in (LEVELS | {"any, seen words": SEEN}).items():
+        part = study.sweeps.get(sweep, {}).get(value)
+        if part is not None:
+            found[name] = statistics.levels(part, sets, ["text"])
+            sets_there = set(part.rows.dataset)
+            sets = sets_there if sets is None else sets_there & set(sets)
+    pictures = same_pictures(study, sets)
+    return {"no attack": pictures, **found} if len(pictures) else found
 
 
-def marked(prompt, edits, style):
-    """The prompt with the letters of its edited words (records of one change) in a styled span."""
-    positions, words = {edit["position"] for edit in edits}, []
-    for index, word in enumerate(split_words(prompt)):
-        core = word.core.translate({ord(sign): "\\" + sign for sign in "*_[]`$<"})
-        words.append(word.prefix + (f"[{core}]{{{style}}}" if index in positions and core else core) + word.suffix)
-    return " ".join(words)
+def same_pictures(study, sets):
+    """Clean levels on the very pictures of the sweep `meaning`, from the main evaluation."""
+    parts = study.sweeps.get("meaning", {})
+    if not parts:
+        return pd.DataFrame()
+    part, rows = next(iter(parts.values())), []
+    for method in ordered(part.methods, METHODS):
+        attacked, clean = statistics.right(part, method, "text", sets), statistics.right(study, method, "clean", sets)
+        kept = {name: clean[name].reindex(attacked[name].index).dropna() for name in attacked if name in clean}
+        if kept:
+            rows.append((method, "clean", statistics.estimate(statistics.parts_of(kept))))
+    return statistics.frame(rows)
 
 
-def hits(study, method="none"):
-    """Every change of a word that the text attack makes on the models of a method.
+def levels_table(found):
+    """`at_levels` to print: one row a method, one column a level."""
+    methods = ordered((name for frame in found.values() for name in frame.method), METHODS)
+    numbers = pd.concat([frame.assign(level=name) for name, frame in found.items()], ignore_index=True)
+    numbers["half"] = (numbers.high - numbers.low) / 2
+    cells = {(row.method, row.level): tables.level(row) for row in numbers.itertuples()}
+    n = numbers.groupby("method").n.max()
+    rows = [
+        {"method": method_label(name), "n": f"{n[name]:,}"} | {level: cells.get((name, level), tables.DASH) for level in found}
+        for name in methods
+    ]
+    return pd.DataFrame(rows), numbers.drop(columns="half")
 
-    Returns columns model, dataset, where (`class name` or `template`), old_word, new_word; one row an edit.
+
+def relations(study, method="none", sets=None):
+    """Text attack of the main evaluation by the relation of the new word to the old one, data sets pooled.
+
+    Columns relation, prompts, n (pictures of these classes), clean, attacked (percent), damage (points).
     """
-    require(study, [method], ["text"])
-    rows = []
-    for (model, dataset), changes in text_changes(study, method).groupby(["model", "dataset"]):
-        for change, name in zip(changes.itertuples(), name_positions(changes), strict=True):
+    changes = study.changes[(study.changes.method == method) & (study.changes.attack == "text")]
+    clean, attacked = statistics.right(study, method, "clean", sets), statistics.right(study, method, "text", sets)
+    parts = []
+    for dataset, own in changes.groupby("dataset", sort=False):
+        if dataset in attacked and "relation" in own:
+            label = attacked[dataset].index.get_level_values("label").to_numpy()
+            right = clean[dataset].to_numpy(), attacked[dataset].to_numpy()
+            parts.append(by_relation(label, *right, list(own.relation.fillna(""))))
+    if not parts:
+        return pd.DataFrame(columns=["relation", "prompts", "n", "clean", "attacked", "damage"])
+    frame = pd.concat([part.fillna({"clean": 0, "attacked": 0}) for part in parts])
+    for name in ("clean", "attacked"):
+        frame[name] = frame[name] * frame.n
+    frame = frame.groupby("relation")[["prompts", "n", "clean", "attacked"]].sum()
+    for name in ("clean", "attacked"):
+        frame[name] = frame[name] / frame.n
+    frame["damage"] = frame.clean - frame.attacked
+    return frame.sort_values("prompts", ascending=False).reset_index()
+
+
+def relations_table(frame):
+    """`relations` to print."""
+    shown = frame.assign(**{name: frame[name].map("{:,.0f}".format) for name in ("prompts", "n")})
+    return shown.assign(**{name: frame[name].map(tables.text) for name in ("clean", "attacked", "damage")}), frame
+
+
+def edits(study, method="none"):
+    """Every word that the text attack changes: dataset, where (`class name` or `template`), old, new; one row an edit."""
+    changes, rows = study.changes[(study.changes.method == method) & (study.changes.attack == "text")], []
+    for dataset, own in changes.groupby("dataset", sort=False):
+        try:
+            places = class_name_positions(list(own.prompt), list(own.class_name))
+        except UserError:  # prompts and class names share no word
+            places = [[] for _ in range(len(own))]
+        for change, name in zip(own.itertuples(), places, strict=True):
             for edit in change.edits:
                 where = "class name" if edit["position"] in name else "template"
-                words = {"old_word": edit["old_word"].lower(), "new_word": edit["new_word"].lower()}
-                rows.append({"model": model, "dataset": dataset, "where": where, **words})
-    return pd.DataFrame(rows, columns=["model", "dataset", "where", "old_word", "new_word"])
+                rows.append((dataset, where, edit["old_word"].lower(), edit["new_word"].lower()))
+    return pd.DataFrame(rows, columns=["dataset", "where", "old", "new"])
 
 
-def name_positions(changes):
-    """Positions of the class name in each prompt of one data set; none where prompts and class names share no word."""
-    try:
-        return class_name_positions(list(changes.prompt), list(changes.class_name))
-    except UserError:
-        return [[] for _ in changes.prompt]
-
-
-def hits_table(study):
-    """For each data set: prompts, how many of them lose a word of the template or of the class name, and the favourite word.
-
-    With a budget of one word the three counts add up to the prompts.
-    """
-    found, rows = hits(study), []
-    changes = text_changes(study)
-    for dataset, part in changes.groupby("dataset"):
-        own = found[found.dataset == dataset]
-        where = own["where"].value_counts()
-        row = {"data set": dataset_label(dataset), "prompts": len(part)}
-        row |= {"template word": int(where.get("template", 0)), "class name": int(where.get("class name", 0))}
-        row["unchanged"] = int((~part.changed.astype(bool)).sum())
-        word, count = next(iter(Counter(own.old_word).most_common(1)), ("", 0))
-        rows.append(row | {"most often replaced": f"{word} ({count})" if count > 1 else "none twice"})
-    return pd.DataFrame(rows)
-
-
-def methods_table(study):
-    """For each method the share of its prompts that lose a template word, a word of the class name, or none; mean over
-    seeds."""
-    rows = []
-    for method in ordered(study.methods, METHODS):
-        changes, found = text_changes(study, method), hits(study, method)
-        if changes.empty:
-            continue
-        models, where = changes.model.nunique(), found["where"].value_counts()
-        row = {
-            "method": method_label(method),
-            "seeds": "–" if method == "none" else str(models),
-            "n prompts": str(len(changes) // models),
-        }
-        for kind, label in (("template", "template word (%)"), ("class name", "class name (%)")):
-            row[label] = f"{100 * where.get(kind, 0) / len(changes):.1f}"
-        row["unchanged (%)"] = f"{100 * float((~changes.changed.astype(bool)).mean()):.1f}"
-        word, count = next(iter(Counter(found.old_word).most_common(1)), ("none", 0))
-        rows.append(
-            row | {"most often replaced": f"{word} ({100 * count / len(changes):.0f}\u00a0% of the prompts)" if count else word}
-        )
-    return pd.DataFrame(rows)
-
-
-def favourites(study, count=12):
-    """Words that the text attack on the undefended model replaces most, over all data sets, one row a word.
-
-    `has it`: prompts that hold the word; `replaced`: those in which it is replaced; `mostly by`: the commonest replacements.
-    """
-    found, changes = hits(study), text_changes(study)
-    holds = Counter(word for prompt in changes.prompt for word in {word.core.lower() for word in split_words(prompt)})
-    rows = []
-    for word, times in Counter(found.old_word).most_common(count):
-        own = found[found.old_word == word]
-        news = ", ".join(f"{new} ({n})" for new, n in Counter(own.new_word).most_common(3))
-        row = {
-            "word": word,
-            "part of": listed(dict.fromkeys(own["where"])),
-            "has it (n)": str(holds[word]),
-            "replaced": str(times),
-        }
-        rows.append(row | {"mostly by": news})
-    return pd.DataFrame(rows)
-
-
-def template_share(study):
-    """Percent of the undefended model's changed words that belong to a template, not to a class name."""
-    found = hits(study)
-    return 100 * float((found["where"] == "template").mean()) if len(found) else 0.0
+def favourites(study, count=10):
+    """Words that the text attack on the undefended model replaces most: one row a word."""
+    found, rows = edits(study), []
+    for (word, where), own in sorted(found.groupby(["old", "where"]), key=lambda pair: -len(pair[1]))[:count]:
+        news = ", ".join(f"{new} ({times})" for new, times in Counter(own.new).most_common(3))
+        sets = ", ".join(dict.fromkeys(map(dataset_label, own.dataset)))
+        rows.append({"word": word, "part of": where, "replaced": len(own), "mostly by": news, "data sets": sets})
+    shown = pd.DataFrame(rows, columns=["word", "part of", "replaced", "mostly by", "data sets"])
+    return shown, shown

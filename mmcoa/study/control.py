@@ -1,9 +1,8 @@
 """The positive control: does a bed (model, base, data) show what is known, before it is asked what is not?
 
 Known: an undefended model falls to a few percent under the image attack, and TeCoA (Mao et al., ICLR 2023), fine-tuned on a
-base set, wins much of it back, in distribution and out of it. A bed passes where the undefended macro mean is at most
-`UNDEFENDED` percent and TeCoA gains at least `GAIN` points with an interval above zero. Where it fails, verdicts on other
-defences say nothing.
+base set, wins much of it back, in distribution and out of it. `evaluation.statistics.control_holds` is the rule for macro
+means. Where it fails, verdicts on other defences say nothing.
 """
 
 from dataclasses import dataclass
@@ -15,14 +14,12 @@ from mmcoa.datasets.records import records
 from mmcoa.datasets.roles import out_of_distribution, role
 from mmcoa.errors import UserError
 from mmcoa.evaluation.loop import evaluate
-from mmcoa.evaluation.statistics import macro_interval
+from mmcoa.evaluation.statistics import CONTROL_GAIN, CONTROL_LEVEL, control_holds, macro_interval
 from mmcoa.model.loading import load_model
 from mmcoa.threat import default_threat
 from mmcoa.training.config import TrainConfig
 from mmcoa.training.finetune import fine_tune
 
-UNDEFENDED = 15.0  # percent right under the image attack at most
-GAIN = 5.0  # points of TeCoA at least
 ATTACKS = ("clean", "image")
 
 
@@ -40,14 +37,13 @@ class Verdict:
 
     @property
     def passes(self):
-        """The rule of this module."""
-        return self.undefended <= UNDEFENDED and self.gain >= GAIN and self.low > 0
+        return control_holds(self.undefended, self.gain, self.low)
 
     def __str__(self):
         return (
-            f"{self.task}: undefended {self.undefended:.1f} % (at most {UNDEFENDED:g}), TeCoA {self.gain:+.1f} points "
-            f"({self.low:+.1f} to {self.high:+.1f}; at least {GAIN:g}, interval above 0), {len(self.datasets)} data sets: "
-            f"{'passes' if self.passes else 'fails'}"
+            f"{self.task}: undefended {self.undefended:.1f} % (at most {CONTROL_LEVEL:g}), TeCoA {self.gain:+.1f} points "
+            f"({self.low:+.1f} to {self.high:+.1f}; at least {CONTROL_GAIN:g}, interval above 0), {len(self.datasets)} data "
+            f"sets: {'passes' if self.passes else 'fails'}"
         )
 
 

@@ -26,9 +26,9 @@ def value(cell):
 
 
 def test_a_click_on_a_header_sorts_the_table(site, open_page):
-    for name in pages_with(site, "dataTable") or pages_with(site, "sortable"):
+    for name in pages_with(site, "sortable"):
         page = open_page(name)
-        table = page.query_selector("table.dataTable, table.sortable")
+        table = page.query_selector("table.sortable")
         if table is None:
             continue
         for column, header in enumerate(table.query_selector_all("thead th")):
@@ -46,22 +46,6 @@ def test_a_click_on_a_header_sorts_the_table(site, open_page):
     pytest.skip("the book has no sortable table")
 
 
-def test_the_explorer_answers_a_choice(site, open_page):
-    if not (site / "explorer.html").is_file():
-        pytest.skip("the book has no page explorer.html")
-    page = open_page("explorer.html")
-    pictures = "[...document.querySelectorAll('article img, article svg')].map(e => e.src || e.outerHTML).join()"
-    state = f"document.querySelector('article').innerText + {pictures}"
-    before = page.evaluate(state)
-    select = page.query_selector("article select:not([disabled])")
-    if select:
-        values = select.evaluate("select => [...select.options].filter(o => !o.selected && !o.disabled).map(o => o.value)")
-        select.select_option(values[0])
-    else:
-        page.query_selector("article input:not(:checked), article button").click()
-    page.wait_for_function(f"before => ({state}) !== before", arg=before, timeout=5000)
-
-
 def test_the_gallery_shows_pictures(site, open_page):
     names = [path.name for path in site.glob("*gallery*.html")]
     if not names:
@@ -73,10 +57,16 @@ def test_the_gallery_shows_pictures(site, open_page):
     assert shown >= 2
 
 
-def test_a_table_that_scrolls_takes_the_focus(open_page):
+def test_a_table_that_scrolls_takes_the_focus(site, open_page):
     """In a narrow window; in a wide one, where it fits, it does not stop who walks through the page with the keyboard."""
-    page = open_page("report_finetuning.html", viewport={"width": 375, "height": 900})
-    box = page.locator("[data-scrolls]:has(#tab-datasets)")
+    for name in pages_with(site, "csv-table") or pages_with(site, "<caption>"):
+        page = open_page(name, viewport={"width": 375, "height": 900})
+        page.wait_for_timeout(200)
+        box = page.locator("[data-scrolls]").first
+        if box.count():
+            break
+    else:
+        pytest.skip("no table of the book is wider than a telephone")
     assert box.get_attribute("tabindex") == "0" and "Table" in box.get_attribute("aria-label")
     page.set_viewport_size({"width": 1400, "height": 900})
     page.wait_for_function("document.querySelectorAll('[data-scrolls]').length === 0 || innerWidth === 1400")
@@ -84,15 +74,7 @@ def test_a_table_that_scrolls_takes_the_focus(open_page):
     assert fits
 
 
-def test_code_opens_where_it_says_so(open_page):
-    page = open_page("report_impact.html")
-    code = page.locator("details.hide").first
-    assert not code.locator("pre").is_visible()
-    code.locator("summary").click()
-    assert code.locator("pre").is_visible()
-
-
 def test_search_finds_a_page(open_page):
     page = open_page("search.html?q=epsilon")
     page.wait_for_selector("#search-results li a", timeout=10_000)
-    assert page.locator("#search-results li").count() >= 2
+    assert page.locator("#search-results li").count() >= 1

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mmcoa.defenses.at_test import record
-from mmcoa.report import at_test, sections
+from mmcoa.report import at_test
 
 RIGHT = {"clean": 9, "image@transfer": 6, "image@adaptive": 4, "image": 3}  # of 10
 
@@ -21,32 +21,36 @@ def defended(plain):
             row = dict(method="none", model="tiny", dataset=dataset, attack=attack, n=10, accuracy=10.0 * right, check="ok")
             row |= dict(defense_at_test="ttc", adversary=adversary, masked=False, threat_text="made up")
             rows.append(row | {"dead_gradients": 4.0 if adversary in ("adaptive", "worst") else None})
+        own = plain.outcomes[(plain.outcomes.method == "none") & (plain.outcomes.dataset == dataset)].head(10)
         samples += [
-            dict(method="none", dataset=dataset, sample_id=i, label=i % 5) | {f"{a}_correct": i < n for a, n in RIGHT.items()}
-            for i in range(10)
+            dict(method="none", dataset=dataset, sample_id=row.sample_id, label=row.label)
+            | {f"{a}_correct": i < n for a, n in RIGHT.items()}
+            for i, row in enumerate(own.itertuples())
         ]
     part = replace(plain, rows=pd.DataFrame(rows), outcomes=pd.DataFrame(samples), sweeps={})
     return replace(plain, sweeps={"at-test": {"ttc": part}})
 
 
-def test_one_line_a_defence_with_all_three_adversaries(defended):
-    (line,) = at_test.table(defended).to_dict("records")
+def test_one_line_a_defence_with_all_three_adversaries(defended, plain):
+    shown, numbers = at_test.table(defended)
+    (line,) = shown.to_dict("records")
     assert line["at test"] == record("ttc").label and line["n"] == "20" and line["unusable gradients"] == "4 %"
-    found = [line[side].split(" (")[0] for side in ("clean", *at_test.SIDES)]
-    assert found == ["90.0", "60.0", "40.0", "30.0"] and line["signs"] == "none"
-    assert at_test.facts(defended)["at_test_masked"] == "0"
+    assert [line[side].split(" ±")[0] for side in ("clean", *at_test.SIDES)] == ["90.0", "60.0", "40.0", "30.0"]
+    first = plain.outcomes[
+        (plain.outcomes.method == "none") & plain.outcomes.dataset.isin(("openmoji/birds", "openmoji/tools"))
+    ]
+    same = first.groupby("dataset").head(10)  # the very pictures that the defended model has seen
+    without = numbers.set_index("side").value
+    assert without["no defence"] == pytest.approx(100 * same.image_correct.mean())
+    assert without["no defence, clean"] == pytest.approx(100 * same.clean_correct.mean())
 
 
-def test_no_mean_uses_a_masked_number(defended):
+def test_a_masked_number_is_not_printed(defended):
     part = defended.sweeps["at-test"]["ttc"]
-    hidden = (part.rows.dataset == "openmoji/birds") & part.rows.attack.isin(["image", "image@adaptive"])
-    part.rows.loc[hidden, "masked"] = True
-    part.rows.loc[part.rows.attack == "image@transfer", "check"] = "suspicious: more right under the attack (95 %) than without"
-    (line,) = at_test.table(defended).to_dict("records")
+    part.rows.loc[(part.rows.dataset == "openmoji/birds") & part.rows.attack.isin(["image", "image@adaptive"]), "masked"] = True
+    (line,) = at_test.table(defended)[0].to_dict("records")
     assert line["adaptive"] == line["worst"] == "masked" and line["transfer"].startswith("60.0")
-    assert line["signs"].startswith("suspicious: more right") and at_test.facts(defended)["at_test_masked"] == "1"
 
 
-def test_a_study_without_a_defence_has_no_such_part(plain, defended, tmp_path):
-    assert "at-test" not in sections.available(plain, tmp_path) and not at_test.there(plain)
-    assert at_test.there(defended)
+def test_a_study_without_a_defence_has_no_line(plain):
+    assert at_test.table(plain)[0].empty

@@ -1,143 +1,87 @@
-"""Tables of the data sets, and the page that shows them."""
+"""Tables of models and data sets: what they state is what checkpoints, recipe and records say."""
 
-from pathlib import Path
+import json
+import math
+import struct
+from importlib.resources import files
 from types import SimpleNamespace
 
-import nbformat
 import pandas as pd
 import pytest
+import timm
 
-from mmcoa.datasets.records import Ensemble, PromptRule, Record, paper_names, records
+from mmcoa.datasets.overlaps import overlaps
+from mmcoa.datasets.records import paper_names
+from mmcoa.model.lite.align import Recipe, hidden_units
+from mmcoa.model.lite.towers import IMAGE_MODEL
 from mmcoa.report import data
-
-NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "report_data.ipynb"
-
-
-def record(name, **changes):
-    about = dict(
-        title=name, reader="imagefolder", classes=10, splits={"train": 1200, "test": 30}, licence="free", source="https://x.org"
-    )
-    return Record(**(about | dict(name=name, prompt=PromptRule(template="a {}"), names="cifar10") | changes))
+from mmcoa.study.profiles import load_profile, shipped_profiles
 
 
-def small():
-    """Four data sets: plain, without a split, two of a family with one licence."""
-    return {
-        "plain": record("plain", size=32, prompt=PromptRule(template="a {}", lower=False, keep="-", rewrite=[("^x$", "")])),
-        "hashed": record("hashed", splits={"train": None, "test": None}, total=1000, reference_split="all samples (no split)"),
-        "set/a": record("set/a"),
-        "set/b": record("set/b", openclip=Ensemble(templates="cifar10")),
-    }
+@pytest.mark.parametrize("name", [name for name in data.CARDS if name != "lite-clip"])
+def test_a_card_says_what_the_checkpoint_holds(name):
+    folder, card = files("mmcoa.assets") / name, data.CARDS[name]
+    weights = (folder / "model.safetensors").read_bytes()
+    header = json.loads(weights[8 : 8 + struct.unpack("<Q", weights[:8])[0]])
+    sizes = {key: math.prod(entry["shape"]) for key, entry in header.items() if key not in ("__metadata__", "logit_scale")}
+    assert card["image parameters"] == sum(size for key, size in sizes.items() if key.startswith("visual."))
+    assert card["text parameters"] == sum(size for key, size in sizes.items() if not key.startswith("visual."))
+    config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    assert (card["pixels"], card["dimensions"]) == (config["vision_cfg"]["image_size"], config["embed_dim"])
+    made = json.loads((folder / "mmcoa.json").read_text())["pretraining"]
+    assert (made["steps"], made["batch_size"]) == (card["steps"], 128)
+    assert "of 1282 OpenMoji glyphs" in (folder / "README.md").read_text()
 
 
-def test_every_data_set_is_a_row():
-    table = data.table()
-    assert (
-        list(table["data set"]) == list(records()) and not table[["title", "classes", "licence", "source"]].isna().any().any()
-    )
-    assert set(table[table.family == "the paper's"]["data set"]) == set(paper_names())
-    by_name = table.set_index("data set")
-    assert by_name.loc["cifar10", ["train", "test", "pixels"]].tolist() == [50000, 10000, 32]
-    assert pd.isna(by_name.loc["cifar10", "val"]) and by_name.loc["caltech101", "all"] == 8677
+def test_the_card_of_lite_clip_follows_from_its_recipe():
+    card, trunk = data.CARDS["lite-clip"], timm.create_model(IMAGE_MODEL, num_classes=0)
+    classes, width, own = card["dimensions"], trunk.num_features, sum(value.numel() for value in trunk.state_dict().values())
+    assert card["image parameters"] == own + 2 * classes * (width + 1) + classes * (2 * classes + 1)
+    heads = hidden_units(384, classes) * (384 + classes)
+    assert card["text parameters"] == 22_565_376 + heads and card["pixels"] == Recipe().image_size
+    assert f"{Recipe().epochs} epochs" in data.JOINED
 
 
-def test_overview():
-    rows = data.overview(small()).set_index("data set")
-    assert rows.loc["plain"].tolist() == ["10", "1,200", "–", "30", "32", "`a {}`", "case kept, `-` kept, `^x$` → nothing"]
-    assert rows.loc["set/a", "class names"] == ""  # lower case goes without saying
-    assert rows.loc["hashed", ["train", "test", "pixels"]].tolist() == ["80 % of 1,000", "20 % of 1,000", "vary"]
+def test_models_are_columns():
+    shown, numbers = data.models()
+    assert list(shown.columns[1:]) == list(numbers.model) == list(data.CARDS) and not shown.isna().any().any()
+    assert shown.set_index("").loc["parameters", "lite-clip"] == "31.5 M (8.0 image, 23.5 text)"
 
 
-def test_splits_that_differ():
-    rows = data.splits(small())
-    assert rows.values.tolist() == [["hashed", "all samples (no split)", "test: 20 % by a hash of the path"]]
-    everything = set(data.splits()["data set"])
-    assert {"caltech101", "caltech256", "sun397", "eurosat"} <= everything and "cifar10" not in everything
-    assert data.splits({}).empty
-
-
-def test_provenance_is_complete_and_joins_a_family():
-    rows = data.provenance(small())
-    assert rows["data set"].tolist() == ["plain", "hashed", "set/a, set/b"] and set(rows.source) == {"<https://x.org>"}
-    everything = data.provenance()
-    assert everything.licence.str.len().min() > 0 and "openmoji/… (17 sets)" in set(everything["data set"])
-
-
-def test_duplicates_are_found_with_their_labels():
-    rows = data.duplicates()
-    cars = rows[rows["data set"] == "cars"]
-    assert set(cars.preset) == {"reference"} and "Audi S4 Sedan 2012 (22), Audi S4 Sedan 2007 (23)" in set(cars.classes)
-    assert "`This is a photo of a crane`" in set(rows[rows["data set"] == "imagenet"].prompt)
-    one = data.duplicates({"x": record("x", prompt=PromptRule(template="a {}", rewrite=[("^(cat|dog)$", "pet")]))})
-    assert one.values.tolist() == [["x", "reference", "`a pet`", "cat (3), dog (5)"]]
-    assert data.duplicates(small()).empty
-
-
-def test_presets():
-    assert data.presets(small()).values.tolist() == [["set/b", "`a {}`", 18, "`a photo of a {}.`", "none"]]
-    rows = data.presets().set_index("data set")
-    assert set(paper_names()) <= set(rows.index) and rows.loc["imagenet", "openclip templates"] == 80
-    assert rows.loc["pcam", "other class names"] == "2 of 2"
-
-
-def test_derived_classes_have_names():
-    rows = data.derived()
-    shift = rows[rows["data set"] == "photos/cifar10-shift"].set_index("class")
-    assert shift.loc["cat", "they are"] == "tiger cat, Siamese cat" and shift.loc["deer", "classes there"] == 0
-    assert len(shift) == 10 and not rows["they are"].str.contains(r"n\d{8}").any()
-
-
-def test_roles_are_rows_of_families_that_agree():
-    rows = data.roles().set_index("data sets")
-    by_set = {name: row for names, row in rows.iterrows() for name in names.replace(" and ", ", ").split(", ")}
-    assert set(by_set) == set(records())
-    assert by_set["openmoji/birds"]["openmoji-clip"] == "pre-training pictures"
-    assert by_set["photos/pets3"]["lite-clip"] == "unseen" and by_set["photos/imagenette"]["lite-clip"] == "pre-training names"
-
-
-def test_twins_say_where_training_and_test_pictures_meet():
-    rows = data.twins().set_index(["pictures of", "are also in"])
-    pacs = rows.loc["photos/caltech101, test", "photos/pacs-photo, train"]
-    assert pacs["train meets test"] == "yes" and int(pacs["pictures"]) > 40
-    assert rows.loc[("photos/caltech101, train", "photos/pacs-photo, train"), "train meets test"] == "no"
-
-
-@pytest.fixture
 def study():
-    """What the page needs of one."""
-    rows = pd.DataFrame({"dataset": ["openmoji/birds", "cifar10"], "trained_on": ["", "openmoji/tools"]})
-    return SimpleNamespace(name="tiny", rows=rows)
+    """A made-up study of three data sets, fine-tuned on Tiny-ImageNet."""
+    sets = {"photos/tiny-imagenet": (200, 42.0), "photos/cifar10": (10, 51.0), "photos/flowers102": (89, 2.3)}
+    rows = [
+        {"method": method, "dataset": name, "classes": classes, "n": 200, "attack": "clean", "accuracy": clean}
+        | {"base_model": "lite-clip", "trained_on": base, "task": "in_distribution" if name == base else "out_of_distribution"}
+        for method, base in (("none", ""), ("mmcoa", "photos/tiny-imagenet"))
+        for name, (classes, clean) in sets.items()
+    ]
+    return SimpleNamespace(rows=pd.DataFrame(rows))
 
 
-def test_facts_and_what_a_study_uses(study):
-    facts = data.facts(small()) | data.used(study)
-    assert facts["data_sets"] == "4" and facts["data_hashed"] == "hashed" and facts["data_shared_says"] == "none"
-    assert all(isinstance(text, str) and text for text in data.facts().values())
-    assert (facts["profile"], facts["data_used"], facts["data_trained"]) == (
-        "tiny",
-        "openmoji/birds and cifar10",
-        "openmoji/tools",
+def test_data_sets_say_their_role_and_what_enters_the_mean():
+    shown, numbers = data.datasets(study())
+    assert numbers.role.tolist() == ["base", "unseen", "unseen"] and numbers["in the mean"].tolist() == [False, True, False]
+    assert numbers.pixels.tolist() == [64, 32, 96] and shown["clean (chance)"].iloc[2] == "2.3 (1.1)"
+    assert set(shown.columns) >= {"data set", "classes", "n", "role", "licence"} and len(shown) == 3
+
+
+def test_no_test_picture_of_the_study_is_in_its_base_set():
+    profile = load_profile(shipped_profiles()["main"])
+    sets = profile.evaluate.datasets
+    assert data.shared_with(profile.train.dataset, [name for name in sets if name != profile.train.dataset]) == "none"
+    assert data.shared_with("photos/caltech101", sets) == "caltech101 and pacs photo"
+    found = data.twins(sets)[1]
+    assert found.pictures.is_monotonic_decreasing and len(found) == 9
+    assert len(data.twins([one.dataset for one in overlaps()] + [one.other for one in overlaps()])[1]) > len(found)
+
+
+def test_the_papers_sets():
+    shown, numbers = data.by_name()
+    rows = shown.set_index("data set")
+    assert list(rows.index) == list(numbers["data set"]) == paper_names() and not numbers.licence.isna().any()
+    assert rows.loc["cifar10", ["test pictures", "pixels", "comes by"]].tolist() == ["10,000", "32", "mmcoa data get"]
+    assert (
+        rows.loc["caltech101", "test pictures"] == "a fifth of 8,677" and rows.loc["imagenet", "met by lite-clip"] == "pictures"
     )
-
-
-def test_the_page_runs_and_shows_every_table(study, tmp_path, monkeypatch):
-    """Its cells in this process; each table that it writes has a caption, a name and a download, and each fact exists."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    glued = {}
-    monkeypatch.setattr("mmcoa.report.facts.glue", glued.update)
-    monkeypatch.setattr("mmcoa.report.results.load", lambda name, results: study)
-    variables = {}
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            exec(compile(cell.source, "report_data.ipynb", "exec"), variables)
-            if "parameters" in cell.metadata.tags:
-                variables |= {"output": tmp_path}
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    written = sorted(path.name for path in (tmp_path / "tables").glob("*.csv"))
-    assert written
-    for name in written:
-        assert (f"<tables/{name}>`" if name == "datasets_all.csv" else f":file: tables/{name}\n") in text
-        assert len(pd.read_csv(tmp_path / "tables" / name)) > 0
-    assert text.count(":name: tab-") == text.count(":::{csv-table}") == len(written) - 1
-    mentioned = {part.partition("`")[0] for part in text.split("{glue:text}`")[1:]}
-    assert mentioned <= glued.keys()

@@ -1,75 +1,51 @@
-import dataclasses
+"""Which modality breaks a picture, which words a prompt."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
+import pytest
 
-from mmcoa.report import sweeps, words
-
-
-def test_prompts_table_marks_the_changed_word(study):
-    table = words.prompts_table(study).set_index("data set")
-    assert len(table) == 3 and list(table) == ["prompt", "adversarial prompt", "right before", "right after"]
-    for prompt, adversarial in zip(table.prompt, table["adversarial prompt"], strict=True):
-        assert prompt.count("]{.was}") == adversarial.count("]{.now}") == 1
-        assert "[snapshot]{.now}" in adversarial or "[thing]{.now}" in adversarial
+from mmcoa.report import statistics, words
 
 
-def test_prompts_with_two_changed_words(study):
-    table = words.prompts_table(sweeps.most_edited(study), edits=2)
-    assert len(table) == 3 and "right before" not in table  # that sweep has no clean accuracy: the main evaluation has
-    whole = words.prompts_table(sweeps.most_edited(study), edits=2, clean=study)
-    own = study.outcomes.query("method == 'none' and dataset == 'openmoji/birds' and sample_id < 12")
-    counts = [f"{part.clean_correct.sum()} of {len(part)}" for _, part in own.groupby("label")]
-    assert whole.set_index("data set").loc["birds", "right before"] in counts
-    assert table.prompt.str.startswith("This is a [photo]{.was} of a [").all()
-    assert table["adversarial prompt"].str.match(r"This is a \[snapshot\]\{\.now\} of a \[thing\]\{\.now\}").all()
-    assert words.prompts_table(study, edits=2).empty
+def test_shares_are_those_of_a_plain_count(plain):
+    combined = ("sequential",)
+    frame = words.shares(plain, combined=combined)
+    assert frame.sum(axis=1).to_numpy() == pytest.approx(100) and list(frame) == list(words.KINDS)
+    own = plain.outcomes[plain.outcomes.method == "none"]
+    text_alone = own.clean_correct & own.image_correct & ~own.text_correct
+    assert frame.loc["none", "text alone"] == pytest.approx(100 * text_alone.groupby(own.dataset).mean().mean())
+    together = own.clean_correct & own.image_correct & own.text_correct & ~own.sequential_correct
+    assert frame.loc["none", "only together"] == pytest.approx(100 * together.groupby(own.dataset).mean().mean())
 
 
-def test_the_worst_class_is_shown(study):
-    outcomes = study.outcomes[(study.outcomes.method == "none") & (study.outcomes.dataset == "openmoji/tools")]
-    counts = words.lost(outcomes)
-    label = counts.lost.idxmax()
-    own = outcomes[outcomes.label == label]
-    row = words.prompts_table(study).set_index("data set").loc["tools"]
-    assert row["right before"] == f"{own.clean_correct.sum()} of {len(own)}"
-    assert row["right after"] == f"{own.text_correct.sum()} of {len(own)}"
+def test_levels_share_their_pictures_with_the_clean_ones(study):
+    kept = study.outcomes[study.outcomes.sample_id < 10]
+    part = replace(study, outcomes=kept, rows=study.rows[study.rows.attack == "text"], sweeps={})
+    seen = replace(study, sweeps={"meaning": {"any": part, "synonym": part}, "seen": {"": part}})
+    found = words.at_levels(seen)
+    assert list(found) == ["no attack", "any", "synonym", "any, seen words"]
+    assert found["no attack"].set_index("method").n["none"] == 3 * 10
+    clean = statistics.levels(replace(study, outcomes=kept), attacks=["clean"])
+    assert found["no attack"].value.tolist() == pytest.approx(clean.value.tolist())
+    shown, numbers = words.levels_table(found)
+    assert list(shown)[2:] == list(found) and len(numbers) == 4 * len(shown)
 
 
-def test_marked_escapes_what_markdown_would_read():
-    edits = [{"position": 0}, {"position": 2}]
-    assert words.marked("a_b $c (dog).", edits, ".was") == r"[a\_b]{.was} $c ([dog]{.was})."
-    assert words.marked("no *change*", [], ".was") == "no *change*"
+def test_relations_are_pooled_over_data_sets(plain):
+    changes = plain.changes.assign(relation=np.where(plain.changes.index % 2, "sister", "synonym"))
+    frame = words.relations(replace(plain, changes=changes))
+    own = changes[(changes.method == "none") & (changes.attack == "text")]
+    assert frame.set_index("relation").prompts.to_dict() == own.relation.value_counts().to_dict()
+    none = plain.outcomes[plain.outcomes.method == "none"]
+    assert frame.n.sum() == len(none)
+    assert (frame.clean * frame.n).sum() / frame.n.sum() == pytest.approx(100 * none.clean_correct.mean())
+    assert words.relations_table(frame)[0].damage.str.fullmatch(r"-?\d+\.\d").all()
 
 
-def test_hits_tell_template_from_class_name(study):
-    found = words.hits(study)
-    assert set(found["where"]) == {"template", "class name"}
-    assert set(found.old_word[found["where"] == "template"]) == {"photo"}
-    table = words.hits_table(study).set_index("data set")
-    assert (table["template word"] + table["class name"] + table.unchanged == table.prompts).all()
-    assert table.loc["birds", "prompts"] == 21 and table.loc["birds", "template word"] == 11
-    assert table.loc["birds", "most often replaced"] == "photo (11)"
-    assert 45 < words.template_share(study) < 55
-
-
-def test_joint_attack_is_not_counted(study):
-    other = study.changes.assign(attack="joint")
-    both = dataclasses.replace(study, changes=pd.concat([study.changes, other], ignore_index=True))
-    pd.testing.assert_frame_equal(words.hits_table(both), words.hits_table(study))
-
-
-def test_unchanged_prompts_are_counted(study):
-    changes = study.changes.copy()
-    first = changes.index[(changes.method == "none") & (changes.dataset == "openmoji/birds")][0]
-    changes.at[first, "edits"], changes.at[first, "changed"] = [], False
-    table = words.hits_table(dataclasses.replace(study, changes=changes)).set_index("data set")
-    assert table.loc["birds", "unchanged"] == 1 and table.loc["birds", "template word"] == 10
-    for row in changes.index:
-        changes.at[row, "edits"] = []
-    table = words.hits_table(dataclasses.replace(study, changes=changes))
-    assert set(table["most often replaced"]) == {"none twice"}
-
-
-def test_prompts_without_class_names():
-    changes = pd.DataFrame({"prompt": ["healthy tissue", "healthy tissue"], "class_name": ["x", "y"]})
-    assert words.name_positions(changes) == [[], []]
+def test_favourites_count_edits(plain):
+    shown, _ = words.favourites(plain, count=3)
+    found = words.edits(plain)
+    assert shown.replaced.iloc[0] == found.groupby(["old", "where"]).size().max()
+    assert set(found["where"]) == {"template", "class name"} and isinstance(shown, pd.DataFrame)

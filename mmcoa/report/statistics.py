@@ -1,0 +1,173 @@
+"""The one engine behind every mean, difference and interval of the report.
+
+    levels(study, sets)           accuracy of each method under each attack, macro mean over data sets
+    gains(study, sets, "none")    what each method has over another one, on the same pictures
+
+A level speaks of the very data sets in its mean. What comes by chance is which classes a set has and which pictures: pictures
+of one class share a prompt, and so are no independent draws. Its interval is the cluster-robust one, classes as clusters
+(Liang and Zeger, Biometrika 1986). A gain over `SETS_FOR_T` or more data sets speaks of data sets like these: its interval is
+Student's t over the differences of the data sets. With fewer it is the cluster-robust one. All are 95 % intervals.
+Training seeds are averaged first: the chance of training is not in the interval.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from mmcoa.report.names import METHODS, ordered, ordered_attacks
+
+SETS_FOR_T = 5  # data sets from which on they are what is drawn
+LEVEL = 0.95
+DATA_SETS, CLASSES = "data sets", "classes"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean in percent or a difference in points, with its interval.
+
+    low, high: 95 %; p: two-sided, against zero; n: pictures; sets: data sets; draws: what the interval draws, `data sets` or
+    `classes`.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    n: int
+    sets: int
+    draws: str
+
+    @property
+    def half(self):
+        """Half the interval's width."""
+        return (self.high - self.low) / 2
+
+
+def estimate(parts, over_sets=False):
+    """The `Estimate` of a macro mean.
+
+    Arguments:
+        parts: one (values [N], classes [N]) a data set; values are right or wrong as 1 and 0, or differences of such.
+        over_sets: whether data sets are drawn, where there are enough (see the head of this file).
+    """
+    if not parts:
+        raise ValueError("a mean needs at least one data set")
+    means, errors, freedom = np.array([clustered(*part) for part in parts]).T
+    count = len(parts)
+    if over_sets and count >= SETS_FOR_T:
+        error, degrees, draws = means.std(ddof=1) / np.sqrt(count), count - 1, DATA_SETS
+    else:
+        error, degrees, draws = np.sqrt((errors**2).sum()) / count, freedom.sum(), CLASSES
+    value, error = 100 * means.mean(), 100 * error
+    half = stats.t.ppf((1 + LEVEL) / 2, degrees) * error
+    p = float(2 * stats.t.sf(abs(value) / error, degrees)) if error > 0 else float(value == 0)
+    n = sum(len(values) for values, _ in parts)
+    return Estimate(float(value), float(value - half), float(value + half), p, n, count, draws)
+
+
+def clustered(values, classes):
+    """(mean, its cluster-robust standard error, degrees of freedom) of one data set's values, in [-1, 1]."""
+    values = np.asarray(values, float)
+    _, index = np.unique(np.asarray(classes), return_inverse=True)
+    count = index.max() + 1
+    sums = np.bincount(index, weights=values - values.mean(), minlength=count)
+    error = np.sqrt(count / max(count - 1, 1) * (sums**2).sum()) / len(values)
+    return values.mean(), error, max(count - 1, 1)
+
+
+def right(study, method, attack, sets=None):
+    """{data set: Series} of a method's pictures: share of its seeds that are right, indexed by sample id and label.
+
+    sets: data sets to keep, None: all. Data sets that were not attacked so are left out.
+    """
+    column, found = f"{attack}_correct", {}
+    for part, _ in study.by_sample.get(method, ()):
+        name = part.index.get_level_values("dataset")[0]
+        if (sets is None or name in sets) and column in part and part[column].notna().all():
+            found[name] = part[column].droplevel("dataset")
+    return found
+
+
+def parts_of(series):
+    """What `estimate` takes, of a {data set: Series} as `right` gives it."""
+    return [(each.to_numpy(float), each.index.get_level_values("label").to_numpy()) for each in series.values()]
+
+
+def difference(ours, theirs):
+    """Two results of `right`, subtracted on the pictures that both have; data sets that one lacks are left out."""
+    both = {name: ours[name].sub(theirs[name]).dropna() for name in ours if name in theirs}
+    return {name: each for name, each in both.items() if len(each)}
+
+
+def among_right(study, method, attack, sets=None):
+    """As `right`, for those pictures alone that are right without attack under every seed."""
+    clean, attacked = right(study, method, "clean", sets), right(study, method, attack, sets)
+    kept = {name: attacked[name][clean[name] == 1] for name in attacked if name in clean}
+    return {name: each for name, each in kept.items() if len(each)}
+
+
+def frame(rows):
+    """Rows of (method, attack, Estimate) as a data frame of numbers."""
+    made = [{"method": method, "attack": attack} | vars(found) for method, attack, found in rows]
+    return pd.DataFrame(made, columns=["method", "attack", *Estimate.__dataclass_fields__])
+
+
+def levels(study, sets=None, attacks=None, values=right):
+    """Accuracy in percent: one row a method and attack, columns of `Estimate`.
+
+    values: `right`, or `among_right` for accuracy among the pictures that are right without attack.
+    """
+    rows = []
+    for method in ordered(study.methods, METHODS):
+        for attack in attacks or ordered_attacks(study.attacks):
+            if parts := parts_of(values(study, method, attack, sets)):
+                rows.append((method, attack, estimate(parts)))
+    return frame(rows)
+
+
+def gains(study, sets=None, against="none", attacks=None, methods=None):
+    """Points of accuracy that each method has over another on the same pictures: one row a method and attack."""
+    rows = []
+    for method in ordered(methods or study.methods, METHODS):
+        for attack in attacks or ordered_attacks(study.attacks):
+            pair = difference(right(study, method, attack, sets), right(study, against, attack, sets))
+            if method != against and pair:
+                rows.append((method, attack, estimate(parts_of(pair), over_sets=True)))
+    return frame(rows)
+
+
+def lost_to(study, method, attack, sets=None):
+    """`Estimate` of what an attack takes from a method, in points: accuracy without it minus accuracy under it."""
+    pair = difference(right(study, method, "clean", sets), right(study, method, attack, sets))
+    return estimate(parts_of(pair), over_sets=True)
+
+
+def holm(p_values):
+    """p-values adjusted for looking at all of them (Holm, Scandinavian Journal of Statistics 1979)."""
+    return multipletests(list(p_values), method="holm")[1] if len(p_values) else np.array([])
+
+
+def coverage(sets=8, classes=20, pictures=10, spread=0.08, repeats=2000, seed=0):
+    """Share of simulated studies whose interval of a gain holds the true value, in percent.
+
+    The true value is that of all data sets where these are drawn, else that of the data sets of the study.
+
+    Arguments:
+        sets, classes, pictures: data sets of a study, classes of each, pictures of each class.
+        spread: standard deviation of the true gain between data sets, and between the classes of one.
+        repeats: studies.
+    """
+    rng, truth, hits = np.random.default_rng(seed), 0.1, 0
+    label = np.repeat(np.arange(classes), pictures)
+    for _ in range(repeats):
+        own = truth + spread * rng.standard_normal((sets, 1))
+        gain = own + spread * rng.standard_normal((sets, classes))
+        before = rng.random((sets, classes, pictures)) < 0.3
+        after = rng.random((sets, classes, pictures)) < np.clip(0.3 + gain, 0, 1)[:, :, None]
+        parts = [(a.ravel().astype(float) - b.ravel(), label) for a, b in zip(after, before, strict=True)]
+        found = estimate(parts, over_sets=True)
+        hits += found.low <= 100 * (truth if found.draws == DATA_SETS else own.mean()) <= found.high
+    return 100 * hits / repeats

@@ -1,0 +1,156 @@
+"""Every number in the text of the published pages, computed again by a second program: pandas on the packed files alone."""
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mmcoa.datasets.roles import role
+
+RESULTS = Path(__file__).parents[2] / "results"
+WORDS = {"any": "any", "synonym": "synonym", "meaning_kept": "meaning", "kept": "meaning"}
+ELSEWHERE = {"claims", "method", "models", "reproduce", "limits", "question", "threat"}  # tests of their own, or texts
+
+
+@pytest.fixture(scope="module")
+def numbers(published):
+    """{page: {name: value}} of all that the text of the pages is given."""
+    folder = published / "_build" / "numbers"
+    said = {path.stem: json.loads(path.read_text(encoding="utf8")) for path in folder.glob("*.json")}
+    return {page: {name: one["value"] for name, one in own.items()} for page, own in said.items()}
+
+
+@cache
+def outcomes(study):
+    return pd.concat([pd.read_parquet(path) for path in sorted((RESULTS / study / "outcomes").glob("*.parquet"))])
+
+
+@cache
+def by_set(study, entry, attack, sweep="", value=""):
+    """{data set: Series of right pictures, seeds taken together}, in percent."""
+    frame = outcomes(study)
+    for column, wanted in (("entry", entry), ("attack", attack), ("sweep", sweep), ("sweep_value", value)):
+        frame = frame[frame[column].astype(object) == wanted]
+    found = frame.astype({"dataset": object}).groupby(["dataset", "sample_id"]).correct.mean()
+    return {name: 100 * part.droplevel(0) for name, part in found.groupby(level=0)}
+
+
+@cache
+def sets():
+    """Data sets of "out of distribution, macro": unseen, and over three times chance undefended."""
+    rows = pd.read_csv(RESULTS / "main" / "rows.csv", keep_default_na=False)
+    rows = rows[(rows.model == "none") & (rows.sweep == "") & (rows.attack == "clean")]
+    rows = rows[[role(name, "lite-clip") == "unseen" for name in rows.dataset]]
+    return tuple(rows.dataset[rows.accuracy.astype(float) > 300 / rows.classes.astype(int)])
+
+
+def level(entry, attack, over=None, study="main", sweep="", value=""):
+    found = by_set(study, entry, attack, sweep, value)
+    kept = [part.mean() for name, part in found.items() if over is None or name in over]
+    return sum(kept) / len(kept)
+
+
+def same(value, own):
+    assert float(value) == pytest.approx(own, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page, over", [("in", ("photos/tiny-imagenet",)), ("out", None)])
+def test_levels_of_all_methods(numbers, page, over):
+    checked = 0
+    for name, value in numbers[page].items():
+        found = re.fullmatch(r"(.+)_(clean|image|text|independent|sequential|multimodal)", name)
+        if found:
+            same(value, level(*found.groups(), over or sets()))
+            checked += 1
+    assert checked >= 24 and numbers[page]["n"] == sum(len(by_set("main", "none", "clean")[each]) for each in over or sets())
+
+
+@pytest.mark.slow
+def test_the_first_page(numbers):
+    said = dict(numbers["index"])
+    for name in ("clean", "image", "text"):
+        same(said.pop(f"none_{name}"), level("none", name, sets()))
+    for method, attack in (("tecoa", "image"), ("mmcoa", "image"), ("mmcoa", "text"), ("image_only", "image")):
+        same(said.pop(f"{method}_{attack}"), level(method, attack, sets()))
+    for attack in ("image", "text"):
+        same(said.pop(f"c4_{attack}"), level("mmcoa", attack, sets()) - level("image_only", attack, sets()))
+    part = by_set("main", "none", "text", "meaning", "any")
+    clean = by_set("main", "none", "clean")
+    own = [clean[name][part[name].index].mean() for name in part if name in sets()]
+    same(said.pop("meaning_clean"), sum(own) / len(own))
+    for name in ("any", "kept"):
+        same(said.pop(f"meaning_{name}"), level("none", "text", sets(), sweep="meaning", value=WORDS[name]))
+    assert said.pop("sets") == len(sets()) and said.pop("n") == numbers["out"]["n"] and set(said) <= {"version"}
+
+
+@pytest.mark.slow
+def test_impact_and_words(numbers):
+    said = dict(numbers["impact"])
+    assert said.pop("sets") == len(sets())
+    for name, value in said.items():
+        same(value, level("none", name, sets()))
+    said, shares = numbers["words"], {"text_alone": [], "image_alone": [], "either": []}
+    clean, image, text = (by_set("main", "none", name) for name in ("clean", "image", "text"))
+    for name in sets():
+        right, falls, breaks = clean[name] > 50, image[name] < 50, text[name] < 50
+        shares["text_alone"].append((right & breaks & ~falls).mean())
+        shares["image_alone"].append((right & falls & ~breaks).mean())
+        shares["either"].append((right & falls & breaks).mean())
+    for name, own in shares.items():
+        same(said[name], 100 * sum(own) / len(own))
+    for name in ("any", "synonym", "meaning_kept"):
+        same(said[f"level_{name}"], level("none", "text", sets(), sweep="meaning", value=WORDS[name]))
+    same(said["level_any_seen_words"], level("none", "text", sets(), sweep="seen"))
+
+
+@pytest.mark.slow
+def test_ablations_faults_and_comparisons(numbers):
+    def against(entry, attack):
+        return level(entry, attack, study="ablations") - level("mmcoa", attack, study="ablations")
+
+    said = numbers["ablations"]
+    for name, of in {
+        "heavy": ("mmcoa-lambda90", "image"),
+        "light": ("mmcoa-lambda10", "image"),
+        "lora": ("mmcoa-lora8", "clean"),
+    }.items():
+        same(said[name], against(*of))
+    for name, entry in {"decay": "coupled-decay", "leak": "gradient-leak", "all": "all-faults"}.items():
+        same(numbers["faults"][name], against(entry, "image"))
+    beside = pd.read_csv(RESULTS / "strength" / "image.csv")
+    assert numbers["trust"]["compared"] == len(beside) and numbers["trust"]["worst"] == beside.difference_points.max()
+
+
+@pytest.mark.slow
+def test_test_time_defences(numbers):
+    said, checked = dict(numbers["ttc"]), 0
+    for name, value in said.items():
+        found = re.fullmatch(r"(\w+?)_(clean|transfer|adaptive|worst|no_defence|no_defence_clean)", name)
+        if not found:
+            continue
+        entry, side = found.groups()
+        if not side.startswith("no_defence"):
+            attack = {"clean": "clean", "worst": "image"}.get(side, f"image@{side}")
+            same(value, level(entry, attack, sweep="ttc"))
+            checked += 1
+    assert checked == 3 * 4
+
+
+@pytest.mark.slow
+def test_no_page_has_numbers_that_nobody_checks(numbers):
+    assert set(numbers) - ELSEWHERE == {
+        "index",
+        "impact",
+        "in",
+        "out",
+        "words",
+        "ttc",
+        "ablations",
+        "faults",
+        "trust",
+        "gallery",
+    }
