@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from mmcoa.threat import ThreatModel, parse_epsilon
     from mmcoa.training.loop import TrainConfig, train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Loaded at first use: `mmcoa status` and the lists must not wait for torch.
 _EXPORTS = {

@@ -12,7 +12,7 @@ from mmcoa import defenses
 from mmcoa.attacks.catalog import ATTACKS
 
 BOOK = Path(__file__).parents[2] / "book"
-PAGES = [*BOOK.glob("*.md"), *BOOK.parent.glob("notebooks/report_*.ipynb")]
+PAGES = [*BOOK.glob("*.md")]
 
 
 @pytest.fixture(scope="module")
