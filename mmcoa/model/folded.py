@@ -82,12 +82,15 @@ class FoldedTower:
 
     @torch.no_grad()
     def fold(self):
-        """Write the tower's present weights and statistics into the copy's convolutions."""
+        """Write the tower's present weights and statistics into the copy's convolutions, where they differ: a gradient that
+        is still to be taken through the copy, as one through a test-time defence, forbids to write the same once more."""
         for (conv, norm), folded in zip(self.pairs, self.convolutions, strict=True):
             scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            folded.weight.copy_(conv.weight * scale.view(-1, 1, 1, 1))
             bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
-            folded.bias.copy_(bias * scale + norm.bias)
+            wanted = conv.weight * scale.view(-1, 1, 1, 1), bias * scale + norm.bias
+            for own, value in zip((folded.weight, folded.bias), wanted, strict=True):
+                if not torch.equal(own, value):
+                    own.copy_(value)
 
     def __call__(self, pixels):
         return self.tower(pixels.contiguous(memory_format=torch.channels_last))

@@ -115,3 +115,17 @@ def test_the_attack_inside_training_follows_every_kind_of_update():
             assert folded(plain) is found and close([found(pictures()).detach()], [plain(pictures()).detach()]), settings
         plain.load_state_dict(tower("resnet18").state_dict())
         assert close([folded(plain)(pictures()).detach()], [plain(pictures()).detach()]), settings
+
+
+def test_a_gradient_through_two_encodings_is_the_towers():
+    """As through a test-time defence, which encodes a picture, moves it, and encodes it again."""
+    plain, x = tower().double().requires_grad_(False), pictures().double()
+
+    def twice(encode):
+        def made(x):
+            step = torch.autograd.grad(encode(x).square().sum(), x, create_graph=True)[0]
+            return encode(x + 0.01 * step)
+
+        return made
+
+    assert close(value_and_gradient(twice(lambda x: folded(plain)(x)), x), value_and_gradient(twice(plain), x))
