@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from mmcoa.datasets.roles import role
 
@@ -66,18 +67,19 @@ def test_levels_of_all_methods(numbers, page, over):
         if found:
             same(value, level(*found.groups(), over or sets()))
             checked += 1
+    if "mmcoa_less" in numbers[page]:
+        same(numbers[page]["mmcoa_less"], level("tecoa", "image", over or sets()) - level("mmcoa", "image", over or sets()))
     assert checked >= 24 and numbers[page]["n"] == sum(len(by_set("main", "none", "clean")[each]) for each in over or sets())
 
 
 @pytest.mark.slow
 def test_the_first_page(numbers):
     said = dict(numbers["index"])
-    for name in ("clean", "image", "text"):
-        same(said.pop(f"none_{name}"), level("none", name, sets()))
-    for method, attack in (("tecoa", "image"), ("mmcoa", "image"), ("mmcoa", "text"), ("image_only", "image")):
-        same(said.pop(f"{method}_{attack}"), level(method, attack, sets()))
-    for attack in ("image", "text"):
-        same(said.pop(f"c4_{attack}"), level("mmcoa", attack, sets()) - level("image_only", attack, sets()))
+    for prefix, over in (("", sets()), ("in_", ("photos/tiny-imagenet",))):
+        for attack in ("image", "text"):
+            same(said.pop(f"{prefix}c4_{attack}"), level("mmcoa", attack, over) - level("image_only", attack, over))
+    each = pd.Series({name: level("mmcoa", "text", (name,)) - level("image_only", "text", (name,)) for name in sets()})
+    same(said.pop("c4_half"), stats.t.ppf(0.975, len(each) - 1) * each.std() / len(each) ** 0.5)
     part = by_set("main", "none", "text", "meaning", "any")
     clean = by_set("main", "none", "clean")
     own = [clean[name][part[name].index].mean() for name in part if name in sets()]
@@ -104,6 +106,12 @@ def test_impact_and_words(numbers):
         same(said[name], 100 * sum(own) / len(own))
     for name in ("any", "synonym", "meaning_kept"):
         same(said[f"level_{name}"], level("none", "text", sets(), sweep="meaning", value=WORDS[name]))
+    clean = by_set("main", "none", "clean")
+    kept = by_set("main", "none", "text", "meaning", "any")
+    own = [clean[name][kept[name].index].mean() for name in kept if name in sets()]
+    for name in ("any", "synonym", "kept"):
+        attacked = level("none", "text", sets(), sweep="meaning", value=WORDS[name])
+        same(said[f"damage_{name}"], sum(own) / len(own) - attacked)
     same(said["level_any_seen_words"], level("none", "text", sets(), sweep="seen"))
 
 
