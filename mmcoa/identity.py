@@ -92,9 +92,12 @@ def candidates(source):
     return digest({path.name: content(path) for path in sorted(folder.iterdir()) if path.is_file()})
 
 
-def similarity_encoder(level, asked=None):
-    """{"similarity_encoder": name} where a level of the text threat takes what is installed; nothing elsewhere."""
-    return {"similarity_encoder": lite.similarity_encoder(level)} if level == "meaning" and asked is None else {}
+def similarity_encoder(level, asked=None, floor=None):
+    """{"similarity_encoder": name}, what was asked for or what the level `meaning` takes of what is installed; nothing where
+    no floor uses it."""
+    if level == "meaning":
+        return {"similarity_encoder": asked or lite.similarity_encoder(level)}
+    return {"similarity_encoder": asked} if floor is not None and asked is not None else {}
 
 
 def evaluation_versions(attacks, checks=False, defense_at_test="none"):

@@ -27,6 +27,7 @@ FLAGS = (  # no profile of the user, no network, no header with the file's path;
 )
 PATIENCE = 600  # seconds
 HERE = Path(__file__).parent
+WEB_ONLY = ("explorer", "add_a_defence", "architecture", "api", "glossary")  # pages to look things up in, not to read on paper
 
 
 def find_browser():
@@ -54,7 +55,9 @@ def write_pdf(folder, output):
 def for_paper(page, title):
     """The single page of a book as a page for paper: title, contents, article, and nothing of the web site around them."""
     article = re.search(r'<article class="bd-article">.*?</article>', page, re.S)[0]
-    article = re.sub(r"<script\b.*?</script>", "", article, flags=re.S)  # of the explorer
+    article = re.sub(r"<script\b.*?</script>", "", article, flags=re.S)
+    for name in WEB_ONLY:  # each from its mark to the next page's
+        article = re.sub(rf'<span id="document-{name}"></span>.*?(?=<span id="document-)', "", article, flags=re.S)
     first = re.search(r'id="([^"]+)">\s*<h1>(.*?)</?[ah]', article, re.S)
     others = re.search(r'<nav class="bd-toc-nav page-toc">(.*?)</nav>', page, re.S)  # none where one page follows the first
     body = f"""<header class="title"><h1>{html.escape(title)}</h1>
@@ -87,7 +90,11 @@ def within(body):
     have beside it, stands the name of that file."""
     body = re.sub(r'href="index\.html#', 'href="#', body)
     body = re.sub(r'<a\b[^>]*\bhref="_downloads/[^"]*/([^"/]+)"[^>]*>.*?</a>', r"<code>\1</code>", body, flags=re.S)
-    return re.sub(r'<a\b[^>]*\bhref="(?!#|https?:|mailto:)[^"]*"[^>]*>(.*?)</a>', r"\1", body, flags=re.S)
+    body = re.sub(r'<a\b[^>]*\bhref="(?!#|https?:|mailto:)[^"]*"[^>]*>(.*?)</a>', r"\1", body, flags=re.S)
+    for name in WEB_ONLY:
+        body = re.sub(rf'<li\b[^>]*><a\b[^>]*\bhref="#document-{name}".*?</li>', "", body, flags=re.S)
+    there = set(re.findall(r'\bid="([^"]+)"', body))
+    return re.sub(r'<a\b[^>]*\bhref="#([^"]*)"[^>]*>(.*?)</a>', lambda a: a[0] if a[1] in there else a[2], body, flags=re.S)
 
 
 def print_page(browser, page, output):

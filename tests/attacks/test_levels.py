@@ -232,7 +232,8 @@ def test_other_weights_are_refused(stand_in, monkeypatch):
 
 def test_what_is_installed_is_part_of_the_identity_of_meaning_alone(absent, monkeypatch):
     assert identity.similarity_encoder("any") == identity.similarity_encoder("synonym") == {}
-    assert identity.similarity_encoder("meaning", "minilm") == {}  # a parameter already
+    assert identity.similarity_encoder("any", "minilm") == {} != identity.similarity_encoder("any", "minilm", 0.5)
+    assert identity.similarity_encoder("meaning", "minilm") == {"similarity_encoder": "minilm"}
     assert identity.similarity_encoder("meaning") == {"similarity_encoder": "own"}
     monkeypatch.setattr(lite, "MINILM", "json")
     assert identity.similarity_encoder("meaning") == {"similarity_encoder": "minilm"}

@@ -33,7 +33,7 @@ def test_a_click_on_a_header_sorts_the_table(site, open_page):
             continue
         for column, header in enumerate(table.query_selector_all("thead th")):
             before = cells(table, column)
-            if len(set(map(value, before))) < 3 or not header.is_visible():
+            if len(set(map(value, before))) < 3 or len({value(cell)[0] for cell in before}) > 1 or not header.is_visible():
                 continue
             header.click()
             page.wait_for_timeout(200)  # it may sort in its own time
@@ -62,7 +62,7 @@ def test_a_table_that_scrolls_takes_the_focus(site, open_page):
     for name in pages_with(site, "csv-table") or pages_with(site, "<caption>"):
         page = open_page(name, viewport={"width": 375, "height": 900})
         page.wait_for_timeout(200)
-        box = page.locator("[data-scrolls]").first
+        box = page.locator("[data-scrolls][aria-label*=Table]").first
         if box.count():
             break
     else:

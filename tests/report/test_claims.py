@@ -191,4 +191,6 @@ def test_the_page_finds_what_it_shows(name, folder, monkeypatch):
     (code,) = re.findall(r"```\{code-cell\}[^\n]*\n:tags: [^\n]*\n(.*?)```", text, flags=re.S)
     exec(code, {})
     assert set(re.findall(r"(?:tables|figures)/\w+\.\w+", text)) == set(made) and all(len(shown) for shown in made.values())
-    assert set(re.findall(r"\{glue:text\}`claims_(\w+)`", text)) == set(said) and all(isinstance(one, str) for one in said.values())
+    assert set(re.findall(r"\{glue:text\}`claims_(\w+)`", text)) == set(said) and all(
+        isinstance(one, str) for one in said.values()
+    )

@@ -78,8 +78,18 @@ def test_the_first_page(numbers):
     for prefix, over in (("", sets()), ("in_", ("photos/tiny-imagenet",))):
         for attack in ("image", "text"):
             same(said.pop(f"{prefix}c4_{attack}"), level("mmcoa", attack, over) - level("image_only", attack, over))
-    each = pd.Series({name: level("mmcoa", "text", (name,)) - level("image_only", "text", (name,)) for name in sets()})
-    same(said.pop("c4_half"), stats.t.ppf(0.975, len(each) - 1) * each.std() / len(each) ** 0.5)
+    for attack in ("image", "text"):
+        each = pd.Series({name: level("mmcoa", attack, (name,)) - level("image_only", attack, (name,)) for name in sets()})
+        same(said.pop(f"c4_{attack}_half"), stats.t.ppf(0.975, len(each) - 1) * each.std() / len(each) ** 0.5)
+        base = (
+            by_set("main", "mmcoa", attack)["photos/tiny-imagenet"]
+            - by_set("main", "image_only", attack)["photos/tiny-imagenet"]
+        )
+        frame = outcomes("main").drop_duplicates(["dataset", "sample_id"]).astype({"dataset": object})
+        label = frame[frame.dataset == "photos/tiny-imagenet"].set_index("sample_id").label[base.index]
+        sums = (base - base.mean()).groupby(label.to_numpy()).sum()
+        error = (len(sums) / (len(sums) - 1) * (sums**2).sum()) ** 0.5 / len(base)
+        same(said.pop(f"in_c4_{attack}_half"), stats.t.ppf(0.975, len(sums) - 1) * error)
     part = by_set("main", "none", "text", "meaning", "any")
     clean = by_set("main", "none", "clean")
     own = [clean[name][part[name].index].mean() for name in part if name in sets()]

@@ -82,9 +82,10 @@ def test_every_setting_of_a_training_is_part_of_its_cell():
 def test_every_setting_of_an_evaluation_is_part_of_its_cell():
     plain = {**EVALUATE_DEFAULTS, "attacks": ["clean"]}
     told = [plain, {**plain, "attacks": ["clean", "image"]}]
-    for key in EVALUATE_DEFAULTS:  # those of a test-time defence count where there is one
-        defended = {"defense_at_test": "ttc"} if key in ("with_at_test", "adversary", "draws") else {}
-        told.append({**plain, **defended, key: ANOTHER.get(key, "another")})
+    for key in EVALUATE_DEFAULTS:  # some count only beside another
+        needed = {"defense_at_test": "ttc"} if key in ("with_at_test", "adversary", "draws") else {}
+        needed |= {"min_similarity": 0.5} if key == "similarity_encoder" else {}  # which needs a floor
+        told.append({**plain, **needed, key: ANOTHER.get(key, "another")})
     points = [Point("", "", ["openmoji/birds"], one) for one in told]
     cells = [evaluate_cell("x", "x", "weights", "openmoji/birds", point) for point in points]
     cells += [evaluate_cell("x", "x", "others", "openmoji/birds", points[0])]
