@@ -61,14 +61,19 @@ def test_the_page_for_paper_is_title_contents_and_article():
 <a class="x" href="index.html#id9">Zhou</a>
 <a class="reference download internal" download="" href="_downloads/0a/impact.csv"><span>this table</span></a>
 <a href="genindex.html">Index</a>
-<a href="https://example.org">out</a></section></article>
-<nav class="bd-toc-nav page-toc"><ul><li><a href="#document-question">The question</a></li></ul></nav></html>"""
+<a href="https://example.org">out</a></section>
+<span id="document-question"></span><section><p id="id9">Asked: <a href="#term-cell">cell</a></p></section>
+<span id="document-glossary"></span><section><p id="term-cell">A cell.</p></section>
+<span id="document-references"></span><section>Read.</section></article>
+<nav class="bd-toc-nav page-toc"><ul><li><a href="#document-question">The question</a></li>
+<li><a href="#document-glossary">Glossary</a></li></ul></nav></html>"""
     page = pdf.for_paper(single, 'A "study" of <x>')
     assert "Menu" not in page and page.count("<article") == 1 and '<a href="#document-question">' in page
     assert '<a class="x" href="#id9">Zhou</a>' in page and "<code>impact.csv</code>" in page
     assert "\nIndex\n" in page and '<a href="https://example.org">out</a>' in page
     assert "<h1>A &quot;study&quot; of &lt;x&gt;</h1>" in page and '--running-title: "A study of <x>"' in page
     assert f"mmcoa {pdf.__version__}" in page
+    assert "A cell." not in page and "Glossary" not in page and "Asked: cell<" in page and "Read." in page  # for the web alone
 
 
 def test_a_browser_that_prints_nothing_is_one_line(tmp_path):
