@@ -35,7 +35,7 @@ def fine_tune(defense, model, dataset, output, config=None, *, device="auto", na
         config = replace(config, steps=-(-config.epochs * len(data) // source.batch_size), epochs=None)
     metadata = {
         "name": name or str(output).rstrip("/").rsplit("/", 1)[-1],
-        "base_model": base.metadata.get("base_model", base.name),
+        "base_model": base.metadata.get("base_model", base.source or base.name),
         "trained_on": data.name,
         "train_samples": len(data),
         "train_seed": config.seed,
