@@ -24,12 +24,11 @@ from mmcoa.model import architectures, transformers_folder
 from mmcoa.model.build import build
 from mmcoa.model.clip import ImageTextModel
 from mmcoa.model.fitting import fit
-from mmcoa.model.paths import folder_files, parted
-from mmcoa.model.weights_file import Weights, read_all, stem
+from mmcoa.model.paths import called, folder_files, parted
+from mmcoa.model.weights_file import Weights, read_all
 
 messages = logging.getLogger(__name__)
 CONFIG = "open_clip_config.json"
-PLAIN = {"model", "checkpoint", "pytorch_model", "model_best", "best", "last", "final", "open_clip_model"}  # many have such
 
 
 @dataclass
@@ -59,7 +58,7 @@ def load_path(name: str, load: Callable[[str], ImageTextModel], resize: str, pre
     for note in notes:
         messages.warning("%s: %s", path.name, note)
     metadata = json.loads((home / "mmcoa.json").read_text()) if path.is_dir() and (home / "mmcoa.json").is_file() else {}
-    model = ImageTextModel(clip, design.tokenizer, metadata.get("name") or _called(path), config, resize, metadata, precision)
+    model = ImageTextModel(clip, design.tokenizer, metadata.get("name") or called(path), config, resize, metadata, precision)
     model.source, model.read_as = _absolute(path, arch), config
     return model.eval()
 
@@ -148,14 +147,6 @@ def _why(weights, design, arch):
         ", open_clip's for this architecture: the file does not say. Weights that go back to OpenAI's need QuickGELU: then say "
         "--arch ARCH/openai"
     )
-
-
-def _called(path):
-    """What results call the model: the file's or folder's name; with its folder's where it is one that many have."""
-    if path.is_dir():
-        return path.resolve().name
-    name = stem(path)
-    return f"{path.resolve().parent.name}-{name}" if name in PLAIN else name
 
 
 def _absolute(path, arch):

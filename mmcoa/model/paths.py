@@ -10,6 +10,7 @@ FIRST = (  # of several files in a folder, as open_clip and transformers choose
     *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin"),
     *("model.safetensors", "pytorch_model.bin"),
 )
+PLAIN = {"model", "checkpoint", "pytorch_model", "model_best", "best", "last", "final", "open_clip_model"}  # many have such
 INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 
@@ -57,3 +58,19 @@ def folder_files(folder):
     if len(found) > 1:
         raise UserError(f"{folder} holds {len(found)} files of weights; name one: {', '.join(path.name for path in found[:4])}")
     return found
+
+
+def stem(path):
+    """Name of a file without its endings: `model_best.pth.tar` -> `model_best`."""
+    name = Path(path).name
+    while (end := Path(name).suffix) in SUFFIXES:
+        name = name.removesuffix(end)
+    return name
+
+
+def called(path):
+    """What results call a model by path: its file's or folder's name; with the folder's where many files have that name."""
+    path = Path(path).resolve()
+    if path.is_dir():
+        return path.name
+    return f"{path.parent.name}-{stem(path)}" if stem(path) in PLAIN else stem(path)

@@ -6,6 +6,7 @@
 wrappers put before all others are taken off; a training checkpoint's weights are found in it.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 
 from mmcoa.errors import UserError
 from mmcoa.model import transformers_names
-from mmcoa.model.paths import SUFFIXES
+from mmcoa.model.paths import stem
 
 WRAPPERS = ("vision_encoder_state_dict", "state_dict", "model_state_dict", "model", "net", "module")  # the first: TeCoA's
 PREFIXES = ("module.", "_orig_mod.", "model.", "clip_model.", "clip.", "net.")
@@ -88,18 +89,29 @@ def _tensors(path):
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise UserError(f"cannot read {path}: {_reason(error)}; half a download? Fetch the file again") from error
+    if _is_program(path):
+        raise _refusal(path, "is a TorchScript program, not plain weights", "program")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         text = str(error)
-        if "TorchScript" in text:
-            raise _refusal(path, "is a TorchScript program, not plain weights", "program") from error
         if "Unsupported" in text or "WeightsUnpickler" in text or "GLOBAL" in text:
             raise _refusal(path, f"must be unpickled, which runs whatever the file says ({_global(text)})", "pickle") from error
         raise UserError(f"cannot read {path}: {_reason(error)}; half a download? Fetch the file again") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds a {type(found).__name__}, not a state dict")
     return found
+
+
+def _is_program(path):
+    """Whether torch.jit.save wrote the file, as OpenAI did."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:  # what torch says of it is told
+        return False
 
 
 def _refusal(path, what, kind):
@@ -135,11 +147,3 @@ def _named(state):
     if bare and any(name.startswith(("conv1.", "class_embedding", "trunk.", "stem.")) for name in state):
         return {f"visual.{name}": value for name, value in state.items()}
     return state
-
-
-def stem(path):
-    """Name of a file without its endings: `model_best.pth.tar` -> `model_best`."""
-    name = Path(path).name
-    while (end := Path(name).suffix) in SUFFIXES:
-        name = name.removesuffix(end)
-    return name
