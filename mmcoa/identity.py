@@ -6,16 +6,19 @@ work was made of. Equal identity, equal result.
 
 import functools
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 
 from mmcoa import defenses, versions
 from mmcoa.attacks import catalog
-from mmcoa.datasets.records import records
+from mmcoa.datasets.listing import list_table
+from mmcoa.datasets.records import is_path, records
 from mmcoa.defenses import at_test
-from mmcoa.model import lite
+from mmcoa.model import lite, paths
 from mmcoa.store.files import digest, file_digest
 
+HASHED_WHOLE = 256e6  # bytes of a data set by path up to which its content counts
 MARKER = "cell.json"  # in a study's checkpoint folder: which cell made it
 SOURCES = ("characters", "wordnet", "mlm")  # candidate sources that take an argument behind a colon
 
@@ -45,11 +48,22 @@ def model(name):
         return f"name:{name} {lite.VERSION}"  # built anywhere from the same packages
     folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
     if folder is None:
-        return f"name:{name}"
+        return _by_path(name) or f"name:{name}"
     if made_by := checkpoint_cell(folder):
         return made_by
-    parts = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".json") and path.is_file())
+    kinds = (".json", *paths.SUFFIXES)
+    parts = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
     return digest({path.name: content(path) for path in parts})
+
+
+def _by_path(name):
+    """Identity of a model by path (by_path.py): of the weights, and of what they are read as; None for other names."""
+    if (found := paths.parted(name)) is None:
+        return None
+    path, arch = found
+    beside = [] if path.is_dir() else [path.parent / "config.json"]  # transformers', which counts for a file too
+    known = {one.name: content(one) for one in beside if one.is_file()}
+    return digest({"weights": model(str(path)) if path.is_dir() else content(path), "arch": arch and model(arch), **known})
 
 
 def checkpoint_cell(folder):
@@ -68,6 +82,8 @@ def dataset(name):
     if name.startswith("wds:"):
         folder = Path(name.removeprefix("wds:"))
         return digest({str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()})
+    if is_path(name):
+        return _pictures(Path(name))
     record = records().get(name)
     if record is None:  # the evaluation itself says so
         return f"unknown:{name}"
@@ -75,6 +91,22 @@ def dataset(name):
     origin = dataset(record.options["of"]) if record.reader == "merged" else None
     embedded = {path.name: content(path) for path in sheets if path.is_file()}
     return digest({"record": record.identity(), "origin": origin, **embedded})
+
+
+def _pictures(path):
+    """Identity of a data set by path: of its files by content, beyond `HASHED_WHOLE` in all by size and time of change."""
+    base = path if path.is_dir() else path.parent
+    listed = sorted(base.rglob("*")) if path.is_dir() else [path, *(base / key for key in _keys(path))]
+    stats = {one: one.stat() for one in listed if one.is_file()}
+    whole = sum(info.st_size for info in stats.values()) <= HASHED_WHOLE
+    return digest(
+        {os.path.relpath(one, base): content(one) if whole else [i.st_size, i.st_mtime_ns] for one, i in stats.items()}
+    )
+
+
+def _keys(path):
+    """Files that a list names."""
+    return sorted({key for samples in list_table(path).samples.values() for key, _ in samples})
 
 
 def candidates(source):

@@ -34,7 +34,10 @@ MAY_IMPORT = {
     "attacks": (*LEAVES, "model"),
     "datasets": (*LEAVES, "attacks.words", "attacks.wordnet", "attacks.candidates"),  # captions vary by candidate words
     "defenses": (*LEAVES, "attacks", "model"),
-    "identity": (*LEAVES, "attacks.catalog", "defenses", "datasets.records", "model.lite"),
+    "identity": (
+        *LEAVES,
+        *("attacks.catalog", "defenses", "datasets.records", "datasets.listing", "model.lite", "model.paths"),
+    ),
     "training": (*LEAVES, "attacks", "datasets", "defenses", "model"),
     "evaluation": (*LEAVES, "attacks", "datasets", "model", "defenses.at_test"),
     "study": (*LEAVES, *LIBRARY, "console", "identity"),

@@ -188,6 +188,7 @@ def datasets_table(root=None):
 
     columns = ["data set", "classes", "    train", "     test", "pixels", "prompt", "evaluated split", "licence", "here"]
     rows = [_row(record, root) for record in records().values()]
+    rows.append(["FOLDER, FILE.csv", "", "", "", "", "This is a photo of a {}", "test", "its own", ""])
     rows.append(["wds:FOLDER", "", "", "", "", "the folder's own first template", "test", "its own", ""])
     rows.append(["wds:URL", "", "", "", "", "the same; files are fetched", "test", "its own", ""])
     return columns, rows

@@ -12,6 +12,7 @@ from mmcoa.cli import data as cli_data
 from mmcoa.cli import study as cli_study
 from mmcoa.cli import training as cli_training
 from mmcoa.cli.building import built
+from mmcoa.cli.options import Arch, Classnames, Data, Model, Templates
 from mmcoa.console import console, fail, print_rows, print_table, progress_bar
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.store.files import write_json
@@ -22,10 +23,6 @@ app.add_typer(cli_candidates.app, name="candidates")
 app.add_typer(cli_data.app, name="data")
 UsageError = typer.BadParameter.__base__  # typer may bring its own copy of click: take the class from there
 
-Model = Annotated[
-    str, typer.Option(help="openmoji-clip, a checkpoint folder, ARCH/PRETRAINED of open_clip, or hf-hub:OWNER/NAME")
-]
-Data = Annotated[str, typer.Option(help="name of a data set (`mmcoa datasets`) or wds:FOLDER")]
 Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $MMCOA_DATA, else the user's cache")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 Seed = Annotated[int, typer.Option(help="seed of everything random")]
@@ -42,6 +39,10 @@ def models():
             *([name, f"embedded; {summary(name)}"] for name in embedded_names()),
             ["lite-clip", "ImageNet's EfficientNet-Lite0 and MiniLM, 128 px; built once into the cache (extra `lite`)"],
             ["DIR", "a checkpoint folder written by `mmcoa train`"],
+            [
+                "PATH [--arch ARCH]",
+                "anyone's weights: open_clip, OpenAI, transformers, FARE, TeCoA; .pt, .safetensors, a folder",
+            ],
             ["ARCH/PRETRAINED", "any pair of open_clip, such as ViT-B-32/openai (downloads the weights)"],
             ["hf-hub:OWNER/NAME", "an open_clip model on the Hugging Face hub (downloads the weights)"],
         ],
@@ -91,6 +92,7 @@ def defenses_at_test():
 @app.command()
 def evaluate(
     model: Model = "openmoji-clip",
+    arch: Arch = None,
     dataset: Data = "openmoji/birds",
     split: Annotated[str, typer.Option(help="split to evaluate")] = "test",
     samples: Annotated[int | None, typer.Option(help="at most so many samples, balanced over classes")] = None,
@@ -135,6 +137,8 @@ def evaluate(
         typer.Option(help="minilm, or own: the model's frozen text tower; default: for meaning minilm if installed, else own"),
     ] = None,
     template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
+    templates: Templates = None,
+    classnames: Classnames = None,
     prompts: Annotated[
         str, typer.Option(help="reference: the paper's rule, or openclip: the ensemble CLIP was published with")
     ] = "reference",
@@ -194,9 +198,9 @@ def evaluate(
     tune_allocator()
     use_root(root)
     check_split(find_dataset(dataset), split)
-    loaded = load_model(built(model), device, resize, precision)
+    loaded = load_model(built(model), device, resize, precision, arch=arch)
     reading = dict(template=template, prompts=prompts, transform=transform, image_size=loaded.image_size[0])
-    reading |= dict(skip_unreadable=skip_unreadable)
+    reading |= dict(skip_unreadable=skip_unreadable, classnames=classnames, templates=templates)
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
     settings = dict(
         steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries,

@@ -6,17 +6,13 @@ from typing import Annotated
 import typer
 
 from mmcoa.cli.building import built
+from mmcoa.cli.options import Arch, Classnames, Data, Model, Templates
 from mmcoa.console import console
 from mmcoa.datasets.place import use_root
 from mmcoa.defenses import choose, no_such_setting, record
 from mmcoa.errors import UserError
+from mmcoa.model.paths import joined
 from mmcoa.training.config import COMMON, HELP, KINDS, TrainConfig, parsed
-
-Model = Annotated[
-    str, typer.Option(help="openmoji-clip, a checkpoint folder, ARCH/PRETRAINED of open_clip, or hf-hub:OWNER/NAME")
-]
-Data = Annotated[str, typer.Option(help="name of a data set (`mmcoa datasets`) or wds:FOLDER")]
-
 
 OTHERS = ", ".join(name for name in KINDS if name not in COMMON)
 Set = Annotated[
@@ -40,6 +36,7 @@ def train(
     defense: Annotated[str, typer.Option(help="see `mmcoa defenses`")],
     output: Annotated[Path, typer.Option(help="checkpoint folder; an unfinished run in it goes on")],
     model: Model = "openmoji-clip",
+    arch: Arch = None,
     dataset: Data = "openmoji/land-vehicles",
     split: Annotated[str | None, flag("split")] = None,
     samples: Annotated[int | None, flag("samples")] = None,
@@ -56,6 +53,8 @@ def train(
     precision: Annotated[str | None, flag("precision")] = None,
     seed: Annotated[int | None, flag("seed")] = None,
     settings: Set = None,
+    classnames: Classnames = None,
+    templates: Templates = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     root: Annotated[
         Path | None, typer.Option(help="folder of the data sets; default: $MMCOA_DATA, else the user's cache")
@@ -81,7 +80,10 @@ def train(
         left = row["seconds"] / (step + 1) * (total - step - 1)
         console.print(f"step {step + 1}/{total}  {numbers}  {left:.0f} s left", highlight=False, soft_wrap=True)
 
-    folder = fine_tune(choose(defense, own), built(model), dataset, output, config, device=device, progress=report)
+    folder = fine_tune(
+        choose(defense, own), joined(built(model), arch), dataset, output, config, device=device, progress=report,
+        classnames=classnames, templates=templates,
+    )  # fmt: skip
     console.print(f"checkpoint in {folder}", soft_wrap=True)
 
 
@@ -122,12 +124,13 @@ def interpolate(
 def export(
     model: Model,
     output: Annotated[Path, typer.Argument(help="folder to write")],
+    arch: Arch = None,
 ):
     """A folder for transformers: CLIPModel.from_pretrained(FOLDER). Example: mmcoa export --model runs/mmcoa runs/mmcoa-hf"""
     from mmcoa.model.export import export as write
     from mmcoa.model.loading import load_model
 
-    console.print(f"transformers model in {write(load_model(model), output)}", soft_wrap=True)
+    console.print(f"transformers model in {write(load_model(model, arch=arch), output)}", soft_wrap=True)
 
 
 COMMANDS = (train, interpolate, export)

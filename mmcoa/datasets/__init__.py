@@ -3,6 +3,7 @@
 dataset = mmcoa.load_dataset("openmoji/birds", split="test", samples=120)
 dataset = mmcoa.load_dataset("cifar10")           # under --root or MMCOA_DATA; `mmcoa data get cifar10`
 dataset = mmcoa.load_dataset("wds:FOLDER")        # any folder in the clip-benchmark WebDataset layout, or wds:URL
+dataset = mmcoa.load_dataset("pictures/")         # one sub-folder a class, a CSV, or Hugging Face's save_to_disk: by_path.py
 """
 
 import importlib
@@ -10,10 +11,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmcoa.datasets.own_words import chosen_prompts
 from mmcoa.datasets.reading import check_split, find, load_source
 from mmcoa.datasets.records import openmoji_names, paper_names, records
 from mmcoa.errors import UserError
-from mmcoa.prompts import duplicate_prompts, record_prompts
+from mmcoa.prompts import duplicate_prompts
 from mmcoa.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -52,11 +54,13 @@ def load_dataset(
     root: str | Path | None = None,
     skip_unreadable: bool = False,
     strict: bool = False,
+    classnames: str | Path | None = None,
+    templates: str | Path | None = None,
 ) -> "Dataset":
     """Load one split of a data set.
 
     Arguments:
-        name: a record's name, or `wds:FOLDER`, `wds:URL`.
+        name: a record's name, `wds:FOLDER`, `wds:URL`, or a path (by_path.py).
         samples: at most so many; default all.
         shots: at most so many of each class (few-shot training).
         seed: of the order, and so of what `samples` and `shots` choose.
@@ -69,6 +73,8 @@ def load_dataset(
         root: folder of the data sets; default $MMCOA_DATA.
         skip_unreadable: leave out pictures that cannot be decoded, and count them; otherwise they are an error.
         strict: classes that share a prompt are an error, not a warning.
+        classnames: file of class names, which count as they stand; templates: file of templates, an ensemble, or JSON
+            {class: [prompt, ...]}: own_words.py. Default: the data folder's own classnames.txt, templates.txt or .json.
 
     Returns a `Dataset`. Raises `UserError` for an unknown name or split and for missing, damaged or other files than the record
     states: never fewer or other samples in silence.
@@ -94,7 +100,7 @@ def load_dataset(
     order = order[:samples]
     if lost:
         warnings.warn(f"{record.name}: {len(lost)} unreadable pictures left out: {', '.join(lost[:5])}", stacklevel=2)
-    sets = record_prompts(record, class_names, prompts, template)
+    sets, told = chosen_prompts(record, source.classes or class_names, class_names, prompts, template, classnames, templates)
     if duplicates := duplicate_prompts(sets[0]):
         text = f"{record.name}: {len(duplicates)} prompts name more than one class: {'; '.join(duplicates[:5])}"
         if strict:
@@ -107,11 +113,11 @@ def load_dataset(
         split,
         Streamed(pictures, order) if stream else pictures(order),
         source.labels[order],
-        list(class_names),
+        told.names,
         sets[0],
         order,
         tuple(tuple(one) for one in sets) if len(sets) > 1 else (),
-        f"template: {template}" if template else prompts,
+        told.preset,
         str(pictures.transform),
         len(lost),
     )

@@ -27,6 +27,8 @@ def locate(record, root=None):
     """
     if record.reader == "openmoji":
         return record.reader, None
+    if record.reader == "by_path":
+        return record.reader, Path(record.options["path"])
     root, mend = data_root(root), record.manual or f"say: mmcoa data get {record.name}"
     if record.reader == "webdataset":
         folder = Path(record.options["folder"]).expanduser()

@@ -1,18 +1,23 @@
 """From a name to the samples of a split, complete and in the record's order, or an error. Imports torch only to read."""
 
 import importlib
+from pathlib import Path
 
 from mmcoa.datasets.place import locate
-from mmcoa.datasets.records import class_list, find_record
+from mmcoa.datasets.records import class_list, find_record, is_path
 from mmcoa.errors import UserError, unknown
 from mmcoa.prompts import clean_name
 
 
 def find(name):
-    """The record of a data set's name, or one made for `wds:FOLDER` and `wds:URL`."""
-    if not name.startswith("wds:"):
+    """The record of a data set's name, or one made for `wds:FOLDER`, `wds:URL` and for a path (by_path.py)."""
+    if name.startswith("wds:"):
+        return _module("webdataset").folder_record(name.removeprefix("wds:"))
+    if not is_path(name):
         return find_record(name)
-    return _module("webdataset").folder_record(name.removeprefix("wds:"))
+    if any(Path(name).glob("*/nshards.txt")):
+        return _module("webdataset").folder_record(name)
+    return _module("by_path").record_of(name)
 
 
 def _module(reader):
@@ -64,7 +69,7 @@ def load_source(record, split, root=None):
 
 def remedy(record):
     """How to find out more, at the end of a message."""
-    return "" if record.name.startswith("wds:") else f"; see: mmcoa data check {record.name}"
+    return "" if record.name.startswith("wds:") or record.reader == "by_path" else f"; see: mmcoa data check {record.name}"
 
 
 def check_classes(record, source, known, names):

@@ -2,12 +2,13 @@
 
 import functools
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmcoa.errors import unknown
+from mmcoa.errors import UserError, unknown
 
 FOLDER = files("mmcoa.datasets")
 
@@ -131,8 +132,15 @@ def records() -> dict[str, Record]:
 def find_record(name: str) -> Record:
     """The record of a name; `UserError` with the nearest ones where there is none."""
     if name not in records():
-        raise unknown("data set", name, [*records(), "wds:FOLDER"])
+        if name.endswith((".csv", ".tsv")) or name.startswith(("/", "./", "../", "~")):
+            raise UserError(f"no folder or list '{name}'")
+        raise unknown("data set", name, [*records(), "wds:FOLDER", "FOLDER", "FILE.csv"])
     return records()[name]
+
+
+def is_path(name: str) -> bool:
+    """Whether a data set is meant by its path: no record has the name, and it is there."""
+    return name not in records() and Path(name).exists()
 
 
 @functools.cache

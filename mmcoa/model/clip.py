@@ -7,6 +7,7 @@ Architectures and weights come from open_clip; a checkpoint written here loads t
 import contextlib
 import functools
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -68,6 +69,7 @@ class ImageTextModel(nn.Module):
         self.fixed_tower = None  # see `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
+        self.source, self.read_as = "", {}  # of a model by path (by_path.py): where it lies, and the configuration chosen
         preprocess = config["preprocess_cfg"]
         size = preprocess["size"]
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)[-2:]
@@ -167,8 +169,11 @@ class ImageTextModel(nn.Module):
 
     @torch.no_grad()
     def fingerprint(self) -> str:
-        """First 16 hex digits of a hash over the weights: equal weights, equal fingerprint."""
-        digest = hashlib.sha256()
+        """First 16 hex digits of a hash over the weights: equal weights, equal fingerprint.
+
+        Of a model by path also over what was chosen to read them: activation, mean and std are not in the weights.
+        """
+        digest = hashlib.sha256(json.dumps(self.read_as, sort_keys=True, default=str).encode() if self.read_as else b"")
         for key, value in sorted(plain_state(self.clip).items()):
             digest.update(key.encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())

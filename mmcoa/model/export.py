@@ -12,6 +12,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from mmcoa.errors import UserError
+from mmcoa.model import transformers_names
 from mmcoa.model.clip import plain_state
 
 
@@ -48,52 +49,11 @@ def to_transformers(model):
         )
     ).eval()  # fmt: skip
     state = {name: value.float().cpu() for name, value in plain_state(clip).items()}
-    missing = converted.load_state_dict(renamed(state), strict=False).missing_keys
+    missing = converted.load_state_dict(transformers_names.to_transformers(state), strict=False).missing_keys
     missing = [name for name in missing if not name.endswith("position_ids")]
     if missing:
         raise UserError(f"'{model.name}' has no weights for {missing[0]}; it does not convert to transformers")
     return converted
-
-
-def renamed(state):
-    """State dict of open_clip -> that of transformers."""
-    found = {
-        "logit_scale": state["logit_scale"],
-        "text_model.embeddings.token_embedding.weight": state["token_embedding.weight"],
-        "text_model.embeddings.position_embedding.weight": state["positional_embedding"],
-        "text_projection.weight": state["text_projection"].T.contiguous(),
-        "vision_model.embeddings.class_embedding": state["visual.class_embedding"],
-        "vision_model.embeddings.patch_embedding.weight": state["visual.conv1.weight"],
-        "vision_model.embeddings.position_embedding.weight": state["visual.positional_embedding"],
-        "visual_projection.weight": state["visual.proj"].T.contiguous(),
-    }
-    norms = {
-        "ln_final": "text_model.final_layer_norm",
-        "visual.ln_pre": "vision_model.pre_layrnorm",
-        "visual.ln_post": "vision_model.post_layernorm",
-    }
-    inside = {
-        "ln_1": "layer_norm1",
-        "ln_2": "layer_norm2",
-        "attn.out_proj": "self_attn.out_proj",
-        "mlp.c_fc": "mlp.fc1",
-        "mlp.c_proj": "mlp.fc2",
-    }
-    for name, value in state.items():
-        module, _, kind = name.rpartition(".")
-        if module in norms:
-            found[f"{norms[module]}.{kind}"] = value
-        tower, block, rest = name.partition("transformer.resblocks.")
-        if not block:
-            continue
-        number, _, part = rest.partition(".")
-        target = f"{'vision' if tower else 'text'}_model.encoder.layers.{number}"
-        if part.startswith("attn.in_proj"):
-            for which, third in zip("qkv", value.chunk(3), strict=True):
-                found[f"{target}.self_attn.{which}_proj.{kind.removeprefix('in_proj_')}"] = third.contiguous()
-        else:
-            found[f"{target}.{inside[part.rpartition('.')[0]]}.{kind}"] = value
-    return found
 
 
 @torch.no_grad()

@@ -13,25 +13,36 @@ import torch
 from safetensors.torch import load_file
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.model import hf_text, lite
+from mmcoa.model import hf_text, lite, paths
+from mmcoa.model.build import build
+from mmcoa.model.by_path import load_path
 from mmcoa.model.clip import ImageTextModel
 from mmcoa.model.embedded import embedded_folder, embedded_names
 
 
 def load_model(
-    name: str, device: str | torch.device = "cpu", resize: str = "openclip", precision: str = "fp32"
+    name: str,
+    device: str | torch.device = "cpu",
+    resize: str = "openclip",
+    precision: str = "fp32",
+    *,
+    arch: str | None = None,
 ) -> ImageTextModel:
-    """Load a model by name.
+    """Load a model by name or by path.
 
     Arguments:
         name: an embedded model, such as `openmoji-clip`; `lite-clip` (extra `lite`; built at first use); a checkpoint folder;
-            `ARCH/PRETRAINED` of open_clip, such as `ViT-B-32/openai`; or `hf-hub:OWNER/NAME`.
+            `ARCH/PRETRAINED` of open_clip, such as `ViT-B-32/openai`; `hf-hub:OWNER/NAME`; or a file or folder of anyone's
+            weights, see by_path.py.
         device: `cpu`, `cuda`, ... or `auto`.
         resize, precision: see `ImageTextModel`.
+        arch: of a path: `ARCH`, `ARCH/TAG`, or another model, which also give the tower that the file lacks; `PATH@ARCH` says
+            the same in one string. None: as the folder's configuration says, or by the shapes.
 
     Returns an `ImageTextModel` in evaluation mode. Raises `UserError` for an unknown name, a missing or damaged file, or
     when open_clip would go on with random weights.
     """
+    name = paths.joined(str(name), arch)
     device = resolve_device(device)
     if name in embedded_names():
         return _load_folder(embedded_folder(name), name, device, resize, precision)
@@ -39,8 +50,12 @@ def load_model(
         from mmcoa.model.lite.build import lite_folder  # for those who ask for it
 
         return _load_folder(lite_folder(), name, device, resize, precision)
-    if Path(name).is_dir():
+    if Path(name).is_dir() and not _is_foreign(Path(name)):
         return _load_folder(Path(name), None, device, resize, precision)
+    if paths.parted(name):
+        return load_path(name, load_model, resize, precision).to(device)
+    if paths.is_path(name):
+        raise UserError(f"no file '{name}'")
     architecture, _, pretrained = name.rpartition("/")
     if name.startswith("hf-hub:"):
         architecture, pretrained = name, None
@@ -49,7 +64,7 @@ def load_model(
         if "/" in name and Path(name).parent.is_dir():
             raise UserError(f"no checkpoint folder '{name}' (expected model.safetensors and open_clip_config.json in it)")
         raise unknown("model", name, known)
-    elif not Path(pretrained).is_file() and pretrained not in open_clip.list_pretrained_tags_by_model(architecture):
+    elif pretrained not in open_clip.list_pretrained_tags_by_model(architecture):
         raise unknown("model", name, [f"{architecture}/{t}" for t in open_clip.list_pretrained_tags_by_model(architecture)])
     tag = open_clip.get_pretrained_cfg(architecture, pretrained) if pretrained else {}
     quick_gelu = bool(tag and tag.get("quick_gelu"))  # OpenAI's weights need QuickGELU (trap E5)
@@ -75,7 +90,9 @@ def frozen_model(model: ImageTextModel) -> ImageTextModel:
         return model
     try:
         return load_model(base, model.device)
-    except UserError:
+    except UserError as error:
+        if Path(base).is_absolute():  # a model by path
+            raise UserError(f"the frozen base of '{model.name}' does not load: {error}") from error
         return model
 
 
@@ -108,7 +125,7 @@ def _load_folder(folder: Path, name: str | None, device: torch.device, resize: s
     try:
         config = hf_text.located(json.loads((folder / "open_clip_config.json").read_text()), folder)
         weights = load_file(folder / "model.safetensors")
-        clip = _build(config["model_cfg"])
+        clip = build(config["model_cfg"])
         clip.load_state_dict({key: value.float() for key, value in weights.items()})
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
@@ -119,14 +136,10 @@ def _load_folder(folder: Path, name: str | None, device: torch.device, resize: s
     return ImageTextModel(clip, tokenizer, called, config, resize, metadata, precision).to(device).eval()
 
 
-def _build(model_cfg: dict[str, Any]) -> open_clip.CLIP | open_clip.CustomTextCLIP:
-    """open_clip model of a `model_cfg`, random weights."""
-    model_cfg = json.loads(json.dumps(model_cfg))
-    custom = model_cfg.pop("custom_text", False) or "hf_model_name" in model_cfg["text_cfg"]
-    clip = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**model_cfg)
-    if "timm_model_name" in model_cfg["vision_cfg"]:  # convolutions are faster so, and carry the layout on from their weights
-        clip.visual.to(memory_format=torch.channels_last)
-    return clip
+def _is_foreign(folder: Path) -> bool:
+    """Whether a folder holds weights, but is none of our checkpoints."""
+    ours = all((folder / file).is_file() for file in ("model.safetensors", "open_clip_config.json"))
+    return not ours and bool(paths.folder_files(folder))
 
 
 def create_model(folder: str | Path, seed: int = 0, name: str | None = None) -> ImageTextModel:
@@ -135,6 +148,6 @@ def create_model(folder: str | Path, seed: int = 0, name: str | None = None) -> 
     config = hf_text.located(json.loads((folder / "open_clip_config.json").read_text()), folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        clip = _build(config["model_cfg"])
+        clip = build(config["model_cfg"])
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     return ImageTextModel(clip, tokenizer, name or folder.name, config)

@@ -23,6 +23,7 @@ from mmcoa.distributed import join
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation.loop import evaluate
 from mmcoa.model.loading import load_model, resolve_device
+from mmcoa.model.paths import called, parted
 from mmcoa.runtime import tune_allocator
 from mmcoa.store import base_models
 from mmcoa.store.files import write_json
@@ -125,7 +126,8 @@ def evaluate_by_hand(
         if parameter not in EVALUATE_DEFAULTS:
             raise unknown("parameter", parameter, EVALUATE_DEFAULTS)
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
-    name = name or safe_name(Path(model).name)
+    by_path = parted(model)
+    name = name or safe_name(called(by_path[0]) if by_path else Path(model).name)
     main = {**EVALUATE_DEFAULTS, **settings, "datasets": datasets, "attacks": list(attacks)}
     cells = evaluate_cells(name, name, identity.model(model), points(main, read_sweeps(sweeps)), resize)
     return compute_cells(model, cells, output, device, progress)

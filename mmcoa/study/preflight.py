@@ -11,10 +11,11 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from mmcoa.datasets.place import NO_ROOT, data_root, locate
-from mmcoa.datasets.records import records
+from mmcoa.datasets.records import is_path, records
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.identity import asset
 from mmcoa.model import lite
+from mmcoa.model.paths import folder_files, parted
 
 ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the least
 
@@ -52,6 +53,8 @@ def missing_data(name):
         return (
             "" if place.startswith(("http://", "https://")) or Path(place).is_dir() else f"data set '{name}': no folder {place}"
         )
+    if is_path(name):
+        return ""
     record = records()[name]
     try:
         if record.reader == "merged":
@@ -64,7 +67,7 @@ def missing_data(name):
 
 def weights(name):
     """What the first use of a base model fetches, empty where nothing is."""
-    if asset(name).is_dir() or Path(name).is_dir():
+    if asset(name).is_dir() or parted(name) is not None:
         return ""
     if name.startswith("hf-hub:"):
         return f"weights of {name}, from the hub"
@@ -94,6 +97,8 @@ def missing_model(name):
     if name == lite.NAME:
         return ""
     folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
+    if _foreign(name, folder):
+        return ""  # read whole, to be judged
     if folder is not None:
         lacks = [file for file in ("model.safetensors", "open_clip_config.json") if not (folder / file).is_file()]
         return f"model '{name}': {folder} lacks {' and '.join(lacks)}" if lacks else damaged(name, folder)
@@ -109,6 +114,14 @@ def missing_model(name):
     tag = name.rpartition("/")[2]
     tags = list_pretrained_tags_by_model(architecture)
     return "" if tag in tags else f"model '{name}': {unknown('weights', tag, tags)}"
+
+
+def _foreign(name, folder):
+    """Whether a model is by path, and no checkpoint folder of ours."""
+    if folder is None:
+        return parted(name) is not None
+    ours = all((folder / file).is_file() for file in ("model.safetensors", "open_clip_config.json"))
+    return not ours and bool(folder_files(folder))
 
 
 def damaged(name, folder):

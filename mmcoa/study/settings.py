@@ -7,7 +7,6 @@ import functools
 import re
 from dataclasses import fields
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,12 +20,13 @@ from pydantic import (
 
 from mmcoa import defenses
 from mmcoa.attacks import catalog
-from mmcoa.datasets.records import Strict
+from mmcoa.datasets.records import Strict, is_path
 from mmcoa.datasets.records import records as dataset_records
 from mmcoa.defenses import at_test
 from mmcoa.errors import UserError, unknown
 from mmcoa.model import lite
 from mmcoa.model.embedded import embedded_names
+from mmcoa.model.paths import parted
 from mmcoa.prompts import PRESETS as PROMPT_PRESETS
 from mmcoa.threat import PRESETS, ThreatModel, format_epsilon, parse_epsilon
 from mmcoa.training import config as training
@@ -59,12 +59,12 @@ def _whole(value):
     return value
 
 
-def _known(kind, names, prefix=(), suffix=()):
-    """Validator: one of `names`, or anything that starts with one of `prefix` or ends with one of `suffix`."""
+def _known(kind, names, prefix=(), suffix=(), there=lambda value: False):
+    """Validator: one of `names`, or anything that starts with one of `prefix`, ends with one of `suffix`, or is `there`."""
 
     def check(value):
         valid = list(names())
-        if value not in valid and not value.startswith(prefix) and not value.endswith(suffix):
+        if value not in valid and not value.startswith(prefix) and not value.endswith(suffix) and not there(value):
             raise unknown(kind, value, valid)
         return value
 
@@ -72,9 +72,9 @@ def _known(kind, names, prefix=(), suffix=()):
 
 
 def base_model(name):
-    """Embedded, a folder on disk, open_clip's ARCH/TAG or a hub name: the last two are checked when they are loaded."""
+    """Embedded, a path (or PATH@ARCH), open_clip's ARCH/TAG or a hub name: the last two are checked when they are loaded."""
     embedded = [*embedded_names(), lite.NAME]
-    if name not in embedded and "/" not in name and not Path(name).is_dir():
+    if name not in embedded and "/" not in name and parted(name) is None:
         raise unknown("model", name, embedded)
     return name
 
@@ -112,7 +112,7 @@ def _epsilon(norm):
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Epsilon = Annotated[str, _epsilon("linf")]
-DatasetName = Annotated[str, _checked(_known("data set", dataset_records, prefix="wds:"))]
+DatasetName = Annotated[str, _checked(_known("data set", dataset_records, prefix="wds:", there=is_path))]
 AttackName = Annotated[str, _checked(_known("attack", lambda: catalog.ATTACKS))]
 Datasets = Annotated[list[DatasetName], Field(min_length=1), AfterValidator(distinct)]
 Attacks = Annotated[list[AttackName], Field(min_length=1), AfterValidator(distinct)]

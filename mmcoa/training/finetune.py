@@ -12,7 +12,20 @@ from mmcoa.training.config import TrainConfig
 from mmcoa.training.loop import train
 
 
-def fine_tune(defense, model, dataset, output, config=None, *, device="auto", name=None, progress=None, change=None):
+def fine_tune(
+    defense,
+    model,
+    dataset,
+    output,
+    config=None,
+    *,
+    device="auto",
+    name=None,
+    progress=None,
+    change=None,
+    classnames=None,
+    templates=None,
+):
     """Train a defence from model `model` on data set `dataset`; write the checkpoint folder `output`.
 
     Arguments:
@@ -21,6 +34,7 @@ def fine_tune(defense, model, dataset, output, config=None, *, device="auto", na
             others the paper's public ones). Results are judged on another candidate table than its `candidate_source`.
         name: what results call the new model (default: the folder's name).
         progress: called with (step, steps, logs) at each logged step.
+        classnames, templates: files of the user's own, see `load_dataset`; of several templates the first is trained with.
         change: function from the keyword arguments of `train` to other ones: a fault of the released code (faults.py).
 
     Returns the folder; raises `UserError` for what the caller got wrong. Killed runs go on where they were.
@@ -28,14 +42,14 @@ def fine_tune(defense, model, dataset, output, config=None, *, device="auto", na
     defense = defenses.choose(defense) if isinstance(defense, str) else defense
     base = load_model(model, device)
     config = (config or TrainConfig()).for_model(base.metadata)
-    whole = load_dataset(dataset, config.split, seed=config.seed)
+    whole = load_dataset(dataset, config.split, seed=config.seed, classnames=classnames, templates=templates)
     data, slice_ = heldout.split(whole, config.held_out, config.shots, config.samples, config.seed)
     source = ShuffledDataset(data, config.batch_size, config.seed, base.device)
     if config.epochs is not None:
         config = replace(config, steps=-(-config.epochs * len(data) // source.batch_size), epochs=None)
     metadata = {
         "name": name or str(output).rstrip("/").rsplit("/", 1)[-1],
-        "base_model": base.metadata.get("base_model", base.name),
+        "base_model": base.metadata.get("base_model", base.source or base.name),
         "trained_on": data.name,
         "train_samples": len(data),
         "train_seed": config.seed,
