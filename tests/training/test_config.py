@@ -85,7 +85,8 @@ def test_a_study_s_defaults_are_those_of_the_dataclass():
 
 def test_flags_of_the_command_line_are_the_common_settings():
     given = set(inspect.signature(command).parameters)
-    assert given - {"defense", "output", "model", "dataset", "settings", "device", "root"} == set(COMMON)
+    inputs = {"defense", "output", "model", "arch", "dataset", "classnames", "templates", "settings", "device", "root"}
+    assert given - inputs == set(COMMON)
 
 
 def test_the_notebook_s_parameters_are_settings_with_equal_defaults():
