@@ -139,12 +139,6 @@ def gains(study, sets=None, against="none", attacks=None, methods=None):
     return frame(rows)
 
 
-def lost_to(study, method, attack, sets=None):
-    """`Estimate` of what an attack takes from a method, in points: accuracy without it minus accuracy under it."""
-    pair = difference(right(study, method, "clean", sets), right(study, method, attack, sets))
-    return estimate(parts_of(pair), over_sets=True)
-
-
 def holm(p_values):
     """p-values adjusted for looking at all of them (Holm, Scandinavian Journal of Statistics 1979)."""
     return multipletests(list(p_values), method="holm")[1] if len(p_values) else np.array([])

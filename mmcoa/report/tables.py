@@ -10,8 +10,9 @@ from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.report import results, statistics, tasks
 from mmcoa.report.names import MACRO, METHODS, attack_label, dataset_label, method_label, ordered, ordered_attacks, typeset
+from mmcoa.report.said import points
 
-MINUS, DASH = "−", "–"
+DASH = "–"
 TRAINING = {"steps": "steps", "batch_size": "batch", "lr": "rate", "inner_steps": "PGD steps", "trains": "trains"}
 
 
@@ -24,12 +25,6 @@ def summary(study, folder="results"):
 def percent(value):
     """`61.3`."""
     return f"{value:.1f}"
-
-
-def points(value):
-    """`+3.2`, `−0.4`; what rounds to nothing has no sign."""
-    text = f"{value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
 
 
 def level(row):

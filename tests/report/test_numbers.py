@@ -3,6 +3,7 @@
 import json
 import re
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from scipy import stats
 
 from mmcoa.datasets.roles import role
 
+BASE = ("photos/tiny-imagenet",)
 RESULTS = Path(__file__).parents[2] / "results"
 WORDS = {"any": "any", "synonym": "synonym", "meaning_kept": "meaning", "kept": "meaning"}
 ELSEWHERE = {"claims", "method", "models", "reproduce", "limits", "question", "threat"}  # tests of their own, or texts
@@ -54,12 +56,31 @@ def level(entry, attack, over=None, study="main", sweep="", value=""):
     return sum(kept) / len(kept)
 
 
+def gain(method, attack, over):
+    return level(method, attack, over) - level("none", attack, over)
+
+
+def half_of_sets(method, attack):
+    """Half the t interval over the data sets."""
+    each = pd.Series([gain(method, attack, (name,)) for name in sets()])
+    return stats.t.ppf(0.975, len(each) - 1) * each.std() / len(each) ** 0.5
+
+
+def half_of_base(method, attack):
+    """Half the cluster-robust interval of the base set, classes as clusters."""
+    base = by_set("main", method, attack)[BASE[0]] - by_set("main", "none", attack)[BASE[0]]
+    frame = outcomes("main").drop_duplicates(["dataset", "sample_id"]).astype({"dataset": object})
+    label = frame[frame.dataset == BASE[0]].set_index("sample_id").label[base.index]
+    sums = (base - base.mean()).groupby(label.to_numpy()).sum()
+    return stats.t.ppf(0.975, len(sums) - 1) * (len(sums) / (len(sums) - 1) * (sums**2).sum()) ** 0.5 / len(base)
+
+
 def same(value, own):
     assert float(value) == pytest.approx(own, abs=1e-6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page, over", [("in", ("photos/tiny-imagenet",)), ("out", None)])
+@pytest.mark.parametrize("page, over", [("in", BASE), ("out", None)])
 def test_levels_of_all_methods(numbers, page, over):
     checked = 0
     for name, value in numbers[page].items():
@@ -75,21 +96,11 @@ def test_levels_of_all_methods(numbers, page, over):
 @pytest.mark.slow
 def test_the_first_page(numbers):
     said = dict(numbers["index"])
-    for prefix, over in (("", sets()), ("in_", ("photos/tiny-imagenet",))):
-        for attack in ("image", "text"):
-            same(said.pop(f"{prefix}c4_{attack}"), level("mmcoa", attack, over) - level("image_only", attack, over))
-    for attack in ("image", "text"):
-        each = pd.Series({name: level("mmcoa", attack, (name,)) - level("image_only", attack, (name,)) for name in sets()})
-        same(said.pop(f"c4_{attack}_half"), stats.t.ppf(0.975, len(each) - 1) * each.std() / len(each) ** 0.5)
-        base = (
-            by_set("main", "mmcoa", attack)["photos/tiny-imagenet"]
-            - by_set("main", "image_only", attack)["photos/tiny-imagenet"]
-        )
-        frame = outcomes("main").drop_duplicates(["dataset", "sample_id"]).astype({"dataset": object})
-        label = frame[frame.dataset == "photos/tiny-imagenet"].set_index("sample_id").label[base.index]
-        sums = (base - base.mean()).groupby(label.to_numpy()).sum()
-        error = (len(sums) / (len(sums) - 1) * (sums**2).sum()) ** 0.5 / len(base)
-        same(said.pop(f"in_c4_{attack}_half"), stats.t.ppf(0.975, len(sums) - 1) * error)
+    for method, attack in product(("mmcoa", "tecoa"), ("image", "text")):
+        same(said.pop(f"in_{method}_{attack}"), gain(method, attack, BASE))
+        same(said.pop(f"out_{method}_{attack}"), gain(method, attack, sets()))
+        same(said.pop(f"in_{method}_{attack}_half"), half_of_base(method, attack))
+        same(said.pop(f"out_{method}_{attack}_half"), half_of_sets(method, attack))
     part = by_set("main", "none", "text", "meaning", "any")
     clean = by_set("main", "none", "clean")
     own = [clean[name][part[name].index].mean() for name in part if name in sets()]
@@ -156,6 +167,30 @@ def test_test_time_defences(numbers):
             same(value, level(entry, attack, sweep="ttc"))
             checked += 1
     assert checked == 3 * 4
+
+
+def test_what_the_pages_say_without_a_number():
+    """Sentences of the first page, of the pages on the two tasks, and of trust."""
+    trained = ("tecoa", "fare", "image_only", "mmcoa")  # on attacked pictures
+    assert all(gain(one, "image", sets()) > half_of_sets(one, "image") for one in trained)
+    assert max(trained, key=lambda one: gain(one, "image", sets())) == "tecoa"
+    assert not any(gain(one, "text", sets()) > half_of_sets(one, "text") for one in (*trained, "text_only"))
+    assert all(gain(one, "clean", sets()) < 0 for one in (*trained, "text_only"))
+    assert min(trained, key=lambda one: gain(one, "clean", sets())) == "image_only"
+    both = [
+        one
+        for one in (*trained, "text_only")
+        if all(gain(one, name, BASE) > half_of_base(one, name) for name in ("image", "text"))
+    ]
+    assert both == ["mmcoa"] and max(trained, key=lambda one: gain(one, "sequential", BASE)) == "mmcoa"
+    assert gain("text_only", "text", BASE) > gain("mmcoa", "text", BASE) > half_of_base("mmcoa", "text")
+    assert all(gain(one, "text", BASE) < -half_of_base(one, "text") for one in ("tecoa", "image_only"))
+    assert all(gain(one, "clean", BASE) > half_of_base(one, "clean") for one in ("tecoa", "mmcoa"))
+    part = {name: level("none", name, sweep="auto") for name in ("image", "auto")}
+    assert part["auto"] < part["image"] - 5
+    assert all(level(one, "image", sweep="auto") - level(one, "auto", sweep="auto") < 3 for one in ("tecoa", "mmcoa"))
+    rows = pd.read_csv(RESULTS / "main" / "rows.csv", keep_default_na=False)
+    assert set(rows[rows.sweep == "ttc"].masked) <= {"", "False"}
 
 
 @pytest.mark.slow
