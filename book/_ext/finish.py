@@ -2,13 +2,16 @@
 
 The theme draws its icons with a web font and loads a script of 1.5 MB that would draw them again; it also asks for fonts
 ahead of need, those for trademarks too. MathJax is only for pages with equations. Templates of the theme are no pages; its
-source maps and catalogues of translations, 1.8 MB, serve who develops it. The bibliography is marked as a list, whose
-entries must then be marked as its items.
+source maps and catalogues of translations, 1.8 MB, serve who develops it. A page with a chart gets Plotly's script. The
+bibliography is marked as a list, whose entries must then be marked as its items.
 """
 
 import re
 import shutil
+from importlib.resources import files
 from pathlib import Path
+
+from mmcoa.report import chart
 
 ICON_SCRIPT = re.compile(r'[ \t]*<script src="[^"]*/fontawesome/[^"]*\.js[^"]*"></script>\n?')
 FONT_AHEAD = re.compile(r'[ \t]*<link rel="preload" as="font"[^>]*>\n?')
@@ -29,6 +32,8 @@ def finish(app, exception):
         finished = without_unused(html).replace('role="doc-biblioentry"', 'role="listitem"')
         if finished != html:
             page.write_text(finished, encoding="utf8")
+        if chart.SCRIPT in finished:
+            shutil.copyfile(files("plotly") / "package_data" / "plotly.min.js", Path(app.outdir, chart.SCRIPT))
     static = Path(app.outdir, "_static")
     for folder in (*static.glob("vendor/fontawesome/*/js"), *static.glob("locales")):
         shutil.rmtree(folder)

@@ -68,3 +68,13 @@ def test_the_keyboard_reaches_every_control(page):
         reached.add(page.evaluate("document.activeElement.placeholder || document.activeElement.className"))
     assert {"model", "data set", "attack", "accuracy", "interval"} <= reached
     assert any("dt-paging-button" in name for name in reached)
+
+
+def test_the_chart_shows_the_data_set_that_is_chosen(page):
+    place = "document.querySelector('#chart').data[0].x"
+    mean = page.evaluate(place)
+    page.select_option("#chart-set", label="cifar10")
+    page.wait_for_function(f"{place}[0] !== {mean[0]}")
+    rows = results.load(build.MAIN).rows
+    clean = rows[(rows.dataset == "photos/cifar10") & (rows.attack == "clean") & (rows.method == "none")]
+    assert page.evaluate(place)[0] == clean.accuracy.item()

@@ -1,6 +1,9 @@
 """Rows of the explorer; what a reader can do with them is in tests/browser."""
 
-from mmcoa.report import explorer
+import json
+
+from mmcoa.report import chart, explorer
+from mmcoa.report.names import MACRO
 
 
 def test_every_row_of_the_evaluation_and_the_sweeps_is_there(study):
@@ -21,3 +24,15 @@ def test_every_row_of_the_evaluation_and_the_sweeps_is_there(study):
 def test_levels_of_text_attacks_have_names(study):
     rows = study.rows.assign(text_threat="synonym", words="seen")
     assert {explorer.level(row) for row in rows.itertuples()} == {"synonym, seen"}
+
+
+def test_the_chart_has_every_method_attack_and_data_set(study):
+    found = chart.levels(study)
+    assert list(found) == [MACRO, "birds", "land vehicles", "tools"]
+    drawn = chart.draw(study, found)
+    assert [trace.name for trace in drawn.data] == ["clean", "image", "text", "sequential"]
+    sets = json.loads(chart.choices(study, found))
+    rows = study.rows[(study.rows.dataset == "openmoji/tools") & (study.rows.attack == "text")]
+    shown = sets[3]["x"][2]
+    assert dict(zip(drawn.data[2].y, shown, strict=True))["undefended"] == rows[rows.method == "none"].accuracy.item()
+    assert all(len(values) == len(study.methods) for one in sets for values in one["x"])
