@@ -69,6 +69,23 @@ def guess(weights):
     raise UserError(f"these weights fit more than one architecture; say --arch with one of: {', '.join(found[:SHOWN])}")
 
 
+def of_openai(weights):
+    """model_cfg of a file in OpenAI's own format, whose shapes say all where the image tower is a ViT; None for another.
+
+    All of its towers have heads of 64 (Radford et al. 2021), which shapes do not tell.
+    """
+    shapes = {name: tuple(value.shape) for name, value in plain_names(weights.state).items()}
+    if not weights.openai or "visual.class_embedding" not in shapes:
+        return None
+    width, _, patch, _ = shapes["visual.conv1.weight"]
+    side = round((shapes["visual.positional_embedding"][0] - 1) ** 0.5) * patch
+    vision = {"image_size": side, "layers": _blocks(shapes, "visual."), "width": width, "head_width": 64, "patch_size": patch}
+    vocabulary, words = shapes["token_embedding.weight"]
+    text = {"context_length": shapes["positional_embedding"][0], "vocab_size": vocabulary}
+    text |= {"width": words, "heads": words // 64, "layers": _blocks(shapes, "")}
+    return {"embed_dim": shapes["text_projection"][1], "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+
+
 def towers_like(shapes):
     """Names of architectures whose image tower has just these shapes, to advise with."""
     found = []

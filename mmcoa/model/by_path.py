@@ -72,7 +72,14 @@ def _design(path, home, weights, arch, load):
             return _of_config(home)
         if (path.is_dir() or weights.transformers) and (home / "config.json").is_file():
             return Design(*transformers_folder.design(home))
-        name = architectures.guess(weights)
+        try:
+            name = architectures.guess(weights)
+        except UserError:
+            if (model_cfg := architectures.of_openai(weights)) is None:
+                raise
+            preprocess = architectures.expected("ViT-B-32", "openai")[1]
+            tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=model_cfg["text_cfg"]["context_length"])
+            return Design(model_cfg, preprocess, tokenizer, None, ["sizes as OpenAI's format has them, with heads of 64"])
         design = _of_registry(name, None, weights)
         design.notes.insert(0, f"architecture {name}, by the shapes of its tensors")
         return design

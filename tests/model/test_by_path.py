@@ -301,3 +301,19 @@ def test_fine_tuning_remembers_where_its_base_lies(tiny_folder, tmp_path, monkey
     (tmp_path / "base.pt").unlink()
     with pytest.raises(UserError, match="the frozen base of 'tuned' does not load"):
         frozen_model(tuned)
+
+
+def test_openais_format_says_its_own_sizes(tmp_path):
+    """As open_clip builds OpenAI's models, for sizes that none of its architectures has."""
+    from open_clip.openai import build_model_from_openai_state_dict
+
+    torch.manual_seed(0)
+    heads = {
+        "vision_cfg": SMALL["vision_cfg"] | {"head_width": 64, "layers": 3},
+        "text_cfg": SMALL["text_cfg"] | {"width": 64, "heads": 1},
+    }
+    state = {name: value.half() for name, value in open_clip.CLIP(**(SMALL | heads)).state_dict().items()}
+    extra = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(77), "vocab_size": torch.tensor(49408)}
+    theirs = build_model_from_openai_state_dict(dict(state), cast_dtype=torch.float32).float().eval()
+    theirs.visual.preprocess_cfg = architectures.expected("ViT-B-32", "openai")[1]
+    assert_equal(mmcoa.load_model(written(state | extra, tmp_path / "small.pt")), theirs)
