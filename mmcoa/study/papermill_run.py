@@ -28,8 +28,8 @@ from jupyter_client.manager import AsyncKernelManager
 
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.store.files import write_json
-from mmcoa.study import gpus, preflight
-from mmcoa.study.processes import alive, claim, kill_tree
+from mmcoa.study import machine, preflight
+from mmcoa.study.machine import alive, claim, kill_tree
 
 RUNNER = "MMCOA_RUNNER"  # environment: the runner's claim; a run whose runner was killed ends itself
 
@@ -254,7 +254,7 @@ def main(path, processes=1, hold=0, share=1, attempt=1):
     try:
         if full := preflight.crowded(spec["results"], spec["runs"]):  # those after the one that filled the disk end at once
             raise UserError("; ".join(full))
-        with last_words(running, failed, spec["notebook"]), gpus.hold(hold, share=share):
+        with last_words(running, failed, spec["notebook"]), machine.hold(hold, share=share):
             write_json(running, claim())
             if processes > 1:
                 log = Path(spec["runs"]) / "logs" / f"{spec['name']}.training.log"

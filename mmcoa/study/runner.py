@@ -15,9 +15,9 @@ import filelock
 
 from mmcoa.errors import UserError
 from mmcoa.store.files import write_json
-from mmcoa.study import cost, preflight, workflow
+from mmcoa.study import preflight, workflow
+from mmcoa.study.machine import alive, claim, kill_tree
 from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, notebook, papermill_command, write_specs
-from mmcoa.study.processes import alive, claim, kill_tree
 from mmcoa.study.status import failures
 
 INTERRUPTED = 130
@@ -117,7 +117,7 @@ def describe(plan, jobs=1):
         yield f"  data on disk when all is here: about {size:,.1f} GB"
     if fetched := preflight.weights(plan.profile.base_model) if waiting and plan.profile.pretrain is None else "":
         yield f"  fetched at first use, if it is not in the cache: {fetched}"
-    for text in cost.estimate(plan):
+    for text in preflight.estimate(plan):
         yield f"  {text}"
     if waiting:
         yield f"  time left, from the cells that were run here: {duration(plan.seconds_left(plan.todo, jobs))}"

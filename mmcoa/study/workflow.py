@@ -18,10 +18,10 @@ import yaml
 
 from mmcoa.errors import UserError, unknown
 from mmcoa.store.files import write_atomic, write_json
-from mmcoa.study import gpus
+from mmcoa.study import machine
+from mmcoa.study.machine import claim, kill_tree
 from mmcoa.study.plan import write_specs
-from mmcoa.study.processes import claim, kill_tree
-from mmcoa.study.view import show_progress
+from mmcoa.study.status import show_progress
 
 EXECUTORS = ("local", "slurm")
 CLUSTER_JOBS = 50  # Slurm jobs at once where nobody says how many
@@ -147,7 +147,7 @@ def settings(plan, jobs, executor, per_gpu=1):
     """
     local = executor == "local"
     threads = max(1, (os.cpu_count() or 1) // jobs) if local else CLUSTER_THREADS
-    there = gpus.visible() if local else []
+    there = machine.visible() if local else []
     processes = {}
     for process in plan.pending:
         several = plan.profile.gpus_per_training if process.kind == "train" else 1

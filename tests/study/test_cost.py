@@ -8,7 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import mmcoa
-from mmcoa.study import cost, preflight
+from mmcoa.study import preflight
+from mmcoa.study import preflight as cost
 from mmcoa.study.plan import make_plan
 
 ROOT = Path(__file__).parents[2]

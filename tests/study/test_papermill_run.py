@@ -13,8 +13,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from mmcoa.errors import UserError
+from mmcoa.study.machine import kill_tree
 from mmcoa.study.papermill_run import NotebookFailed, check_parameters, main, one_line, run_notebook
-from mmcoa.study.processes import kill_tree
 
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 

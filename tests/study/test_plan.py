@@ -9,8 +9,8 @@ import pytest
 from mmcoa.errors import UserError
 from mmcoa.identity import MARKER
 from mmcoa.store.finished import write_record
+from mmcoa.study.machine import claim
 from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, notebook, papermill_command, read_spec, write_specs
-from mmcoa.study.processes import claim
 from mmcoa.study.status import summary
 
 PROVENANCE = {"seconds": 2.0}

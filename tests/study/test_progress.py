@@ -6,7 +6,7 @@ from pathlib import Path
 from mmcoa.store.finished import write_record
 from mmcoa.study.compute import claim_folder
 from mmcoa.study.plan import make_plan
-from mmcoa.study.view import Watch
+from mmcoa.study.status import Watch
 
 
 def finish(plan, cell, seconds, tick):

@@ -16,8 +16,8 @@ import pytest
 
 from mmcoa.errors import UserError
 from mmcoa.store.finished import read_record, write_outcomes, write_record
+from mmcoa.study.machine import alive, claim, kill_tree
 from mmcoa.study.plan import make_plan
-from mmcoa.study.processes import alive, claim, kill_tree
 from mmcoa.study.runner import run
 
 RUN = [sys.executable, "-c", "import sys; from mmcoa.study.runner import run; sys.exit(run('mini.yaml'))"]

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from mmcoa.store.finished import read_record
-from mmcoa.study.processes import kill_tree
+from mmcoa.study.machine import kill_tree
 
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "sinfo", "scontrol", "scancel", "squeue")
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"  # where the daemons are; not always on a user's PATH

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from mmcoa.identity import MARKER
 from mmcoa.store.finished import record_path, write_record
-from mmcoa.study import status, stored
-from mmcoa.study import view as terminal
+from mmcoa.study import plan as stored
+from mmcoa.study import status
+from mmcoa.study import status as terminal
+from mmcoa.study.machine import claim
 from mmcoa.study.plan import make_plan
-from mmcoa.study.processes import claim
 from mmcoa.study.status import Standing, summary
 
 RUNS, RESULTS = Path("runs/mini"), Path("results/mini")

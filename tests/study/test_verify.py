@@ -8,9 +8,8 @@ import pytest
 from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
 from mmcoa.study import compute as study
-from mmcoa.study.pack import pack, rows, shown
+from mmcoa.study.pack import candidates, pack, rows, shown, verify
 from mmcoa.study.plan import make_plan, write_specs
-from mmcoa.study.verify import candidates, verify
 
 CELLS = Path("runs/mini/cells")
 

@@ -17,7 +17,8 @@ import pytest
 from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
 from mmcoa.store.finished import read_record
-from mmcoa.study import compute, gpus, papermill_run, workflow
+from mmcoa.study import compute, papermill_run, workflow
+from mmcoa.study import machine as gpus
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.study.runner import run
 
@@ -78,9 +79,7 @@ def test_a_gpu_that_is_held_is_given_to_nobody_else(tmp_path, monkeypatch):
     monkeypatch.delenv(gpus.VARIABLE, raising=False)
     monkeypatch.setattr(gpus, "POLL", 0.01)
     names = ["a", "b", "MIG-1/2/3"]
-    held = (
-        f"from mmcoa.study.gpus import hold\nwith hold(1, {names}, {str(tmp_path)!r}) as got: print(*got, flush=True); input()"
-    )
+    held = f"from mmcoa.study.machine import hold\nwith hold(1, {names}, {str(tmp_path)!r}) as got: print(*got, flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "a\n"
     with gpus.hold(1, names, tmp_path) as got:
