@@ -8,7 +8,6 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import mmcoa
-from mmcoa.study import preflight
 from mmcoa.study import preflight as cost
 from mmcoa.study.plan import make_plan
 
@@ -28,8 +27,8 @@ def test_published_models_by_their_configuration():
     image, text = cost.towers("ViT-B-32/openai")
     assert image == pytest.approx(8.8e9, rel=0.05)  # 4.4 G multiply-adds, as published
     assert cost.towers("RN50/openai") is None and cost.towers("hf-hub:somebody/model") is None
-    assert preflight.weights("ViT-B-32/openai") == "weights of ViT-B-32/openai, by open_clip, about 0.6 GB"
-    assert preflight.weights("openmoji-clip") == ""
+    assert cost.weights("ViT-B-32/openai") == "weights of ViT-B-32/openai, by open_clip, about 0.6 GB"
+    assert cost.weights("openmoji-clip") == ""
 
 
 def test_a_training_by_hand(write_profile):
@@ -101,10 +100,3 @@ def test_studies_of_their_own_base_model(tmp_path):
 @pytest.mark.parametrize("count, said", [(1.5e18, "1.5 EFLOP"), (2e15, "2.0 PFLOP"), (3e12, "3.0 TFLOP"), (4e9, "4.0 GFLOP")])
 def test_operations_said(count, said):
     assert cost.operations_said(count) == said
-
-
-@pytest.mark.parametrize(
-    "seconds, said", [(60, "1.0 minutes"), (3600, "1.0 hours"), (360_000, "100 hours"), (3.6e7, "10,000 hours")]
-)
-def test_hours(seconds, said):
-    assert cost.hours(seconds) == said
