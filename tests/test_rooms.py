@@ -53,7 +53,7 @@ MAY_IMPORT = {
             "datasets.archives",
             "training.faults",
         ),
-        *("study.profiles", "study.papermill_run"),
+        "study.profiles",
     ),
     "cli": (*LEAVES, *LIBRARY, "console", "identity", "study", "gallery", "report"),
     "assets": (*LEAVES, *LIBRARY),  # the scripts that built them

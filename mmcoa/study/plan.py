@@ -5,7 +5,9 @@ is stored now.
 """
 
 import csv
+import functools
 import json
+import math
 import shlex
 import sys
 from dataclasses import dataclass, field, replace
@@ -25,14 +27,6 @@ KINDS = {"pretrain": "pretrain", "train": "finetune", "evaluate": "evaluate"}  #
 PACKAGE = Path(__file__).parent.parent
 
 
-# What is stored of a study's cells: the records of its runs, and the packed results that came with the repository.
-#
-#     stored = Stored("runs/quick", "results/quick")
-#     stored.look(cell)      # `Seen`, None where nothing is stored
-#
-# Imports neither torch nor pandas: a status must answer at once. A file that has not changed is not read again.
-
-
 @dataclass(frozen=True)
 class Seen:
     """One stored cell. `packed`: in results/STUDY, not in a record; `gpus`: 0 for a CPU; `finished`: POSIX seconds."""
@@ -45,53 +39,47 @@ class Seen:
     damage: str | None = None  # why it cannot be read
 
 
+@dataclass(frozen=True)
 class Stored:
-    """Records under `runs` (runs/STUDY) and lines of cells.csv under `results` (results/STUDY); current ones go first."""
+    """What is stored of a study's cells: records under `runs` (runs/STUDY), lines of cells.csv under `results` (results/STUDY).
 
-    def __init__(self, runs, results):
-        self.runs, self.results = Path(runs), Path(results)
-        self._records, self._lines, self._stamp = {}, {}, None
+    Imports neither torch nor pandas: a status must answer at once. A file that has not changed is not read again.
+    """
+
+    runs: Path
+    results: Path
 
     def look(self, cell):
-        """What is stored of a cell: current where there is something current, else what is outdated; None for nothing."""
-        found = [seen for seen in (self._record(cell.id), self._packed().get(cell.id)) if seen]
-        return next((seen for seen in found if seen.identity == cell.identity), found[0] if found else None)
+        """`Seen` of a cell: current where there is something current, else what is outdated; None for nothing."""
+        record, table = record_path(self.runs, cell.id), self.results / "cells.csv"
+        found = _record(record, _stamp(record)), _lines(table, _stamp(table)).get(cell.id)
+        return next((seen for seen in found if seen and seen.identity == cell.identity), found[0] or found[1])
 
     def is_current(self, cell):
         """Whether a result of exactly this cell is stored."""
         seen = self.look(cell)
         return seen is not None and seen.identity == cell.identity
 
-    def _record(self, cell_id):
-        path = record_path(self.runs, cell_id)
-        try:
-            info = path.stat()
-        except FileNotFoundError:
-            self._records.pop(cell_id, None)
-            return None
-        stamp = info.st_mtime_ns, info.st_size, info.st_ino
-        if self._records.get(cell_id, (None,))[0] != stamp:
-            self._records[cell_id] = stamp, _seen(self.runs, cell_id, path, info.st_mtime)
-        return self._records[cell_id][1]
 
-    def _packed(self):
-        path = self.results / "cells.csv"
-        try:
-            info = path.stat()
-        except FileNotFoundError:
-            return {}
-        if self._stamp != (info.st_mtime_ns, info.st_size):
-            self._stamp = info.st_mtime_ns, info.st_size
-            with path.open(newline="", encoding="utf8") as file:
-                self._lines = {line["cell"]: _packed_line(line) for line in csv.DictReader(file)}
-        return self._lines
-
-
-def _seen(folder, cell_id, path, written):
+def _stamp(path):
+    """Differs where a file may have changed; None where there is none."""
     try:
-        record = read_record(folder, cell_id)
-        made = record["provenance"]
-        return Seen(str(record["identity"]), float(seconds_of(record)), _gpus(record), _finished(made, written))
+        info = path.stat()
+    except FileNotFoundError:
+        return None
+    return info.st_mtime_ns, info.st_size, info.st_ino
+
+
+@functools.cache
+def _record(path, stamp):
+    if stamp is None:
+        return None
+    try:
+        record = read_record(path.parent.parent, path.stem)
+        made, gpus = record["provenance"], 0
+        if str(made.get("device")).startswith("cuda"):  # of a training in several processes each had one
+            gpus = int(made.get("gpus") or (record.get("training") or {}).get("processes") or 1)
+        return Seen(str(record["identity"]), float(seconds_of(record)), gpus, _finished(made, stamp[0] / 1e9))
     except UserError as error:
         return Seen(damage=str(error))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -99,18 +87,16 @@ def _seen(folder, cell_id, path, written):
         return Seen(damage=text)
 
 
-def _packed_line(line):
-    gpus = int(line.get("device", "").startswith("cuda"))
-    seconds = float(line["seconds"] or 0)
-    return Seen(line["identity"], seconds, gpus, _finished({"started": line["started"], "seconds": seconds}, 0.0), packed=True)
-
-
-def _gpus(record):
-    """How many GPUs computed a record; of a training in several processes each had one."""
-    made = record["provenance"]
-    if not str(made.get("device")).startswith("cuda"):
-        return 0
-    return int(made.get("gpus") or (record.get("training") or {}).get("processes") or 1)
+@functools.cache
+def _lines(path, stamp):
+    found = {}
+    if stamp is not None:
+        with path.open(newline="", encoding="utf8") as file:
+            for line in csv.DictReader(file):
+                made = {"started": line["started"], "seconds": float(line["seconds"] or 0)}
+                gpus = int(line.get("device", "").startswith("cuda"))
+                found[line["cell"]] = Seen(line["identity"], made["seconds"], gpus, _finished(made, 0.0), packed=True)
+    return found
 
 
 def _finished(made, written):
@@ -148,15 +134,24 @@ class Process:
 
 @dataclass(frozen=True)
 class Plan:
-    """`processes`: all of a study, in order; `pending`: those to run; `todo`: their cells without a current result."""
+    """`processes`: all of a study, in order; `pending`: those to run; `todo`: their cells without a current result.
+
+    `asked`: how the profile was named, by a name or a file's path.
+    """
 
     profile: object
+    asked: str
     results: Path
     runs: Path
     processes: tuple
     stored: Stored
     pending: list = field(default_factory=list)
     todo: list = field(default_factory=list)
+
+    @property
+    def command(self):
+        """What starts or continues the study."""
+        return f"mmcoa run {self.asked}"
 
     @property
     def cells(self):
@@ -185,21 +180,21 @@ class Plan:
             todo=[cell for cell in self.cells if cell.id in todo],
         )
 
-    def seconds_left(self, cells, jobs=1, timed=None):
+    def seconds_left(self, cells, jobs=1, since=math.inf):
         """Estimate for the cells given, None where none of a kind has been timed yet.
 
-        `timed`: means that go before what is stored.
+        `since`: results made after it, on the machine that is at work, go before older ones.
         """
-        mean = self.mean_seconds() | (timed or {})
+        mean = self.mean_seconds() | self.mean_seconds(since)
         # A sweep of which no cell is done yet is taken for as fast as the main evaluation.
         each = [mean.get(kind_of(cell), mean.get(cell.kind)) for cell in cells]
         return None if None in each else sum(each) / jobs
 
-    def mean_seconds(self, wanted=lambda seen: True):
-        """{what `kind_of` says: mean seconds} of the stored cells that can be read and are wanted."""
+    def mean_seconds(self, since=0.0):
+        """{what `kind_of` says: mean seconds} of the stored cells that can be read and were made after `since`."""
         timed = {}
         for cell in self.cells:
-            if (seen := self.stored.look(cell)) and not seen.damage and wanted(seen):
+            if (seen := self.stored.look(cell)) and not seen.damage and seen.finished >= since:
                 timed.setdefault(kind_of(cell), []).append(seen.seconds)
         return {kind: sum(values) / len(values) for kind, values in timed.items()}
 
@@ -226,10 +221,9 @@ class Plan:
 
 def make_plan(profile, results=Path("results"), runs=Path("runs")):
     """All processes and cells of a profile, and what of them is to do."""
-    profile = load_profile(profile)
+    asked, profile = str(profile) if isinstance(profile, str | Path) else profile.name, load_profile(profile)
     results, runs = Path(results) / profile.name, Path(runs) / profile.name
-    plan = Plan(profile, results, runs, tuple(_processes(profile, results, runs)), Stored(runs, results))
-    return plan.again()
+    return Plan(profile, asked, results, runs, tuple(_processes(profile, results, runs)), Stored(runs, results)).again()
 
 
 def _processes(profile, results, runs):
@@ -265,20 +259,23 @@ def _processes(profile, results, runs):
                 yield Process(f"evaluate__{name}", "evaluate", tuple(cells), model, carries, None, made_in)
 
 
-def narrowed(plan, only):
+def narrowed(plan, only=None):
     """A plan of one process, by its name or that of one of its cells, and of those before it that are pending too.
 
     Raises `UserError` for a name that the profile does not have, and where nothing of it is to do.
     """
+    if only is None:
+        return plan
     known = [name for process in plan.processes for name in (process.name, *(cell.id for cell in process.cells))]
     if only not in known:
         raise unknown("cell", only, list(dict.fromkeys(known)))
-    wanted = {p.name for p in plan.pending if only == p.name or only in (cell.id for cell in p.cells)}
-    if not wanted:
-        raise UserError(f"'{only}' is done; nothing of it is to do")
+    pending = []
     for process in reversed(plan.pending):  # in order: what a process needs stands before it
-        wanted |= set(plan.needs(process)) if process.name in wanted else set()
-    pending = [process for process in plan.pending if process.name in wanted]
+        needed = any(process.name in plan.needs(other) for other in pending)
+        if needed or only == process.name or only in (cell.id for cell in process.cells):
+            pending.insert(0, process)
+    if not pending:
+        raise UserError(f"'{only}' is done; nothing of it is to do")
     cells = {cell.id for process in pending for cell in process.cells}
     return replace(plan, pending=pending, todo=[cell for cell in plan.todo if cell.id in cells])
 
@@ -337,9 +334,10 @@ def papermill_command(plan, process):
 
 
 def duration(seconds):
-    """Seconds as a reader says them; None: not known yet."""
+    """Seconds as a reader says them, with as many digits as they deserve; None: not known yet."""
     if seconds is None:
         return "unknown until a first cell of each kind is done"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.1f} h"

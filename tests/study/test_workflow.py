@@ -79,7 +79,8 @@ def test_a_gpu_that_is_held_is_given_to_nobody_else(tmp_path, monkeypatch):
     monkeypatch.delenv(gpus.VARIABLE, raising=False)
     monkeypatch.setattr(gpus, "POLL", 0.01)
     names = ["a", "b", "MIG-1/2/3"]
-    held = f"from mmcoa.study.machine import hold\nwith hold(1, {names}, {str(tmp_path)!r}) as got: print(*got, flush=True); input()"
+    held = "from mmcoa.study.machine import hold\n"
+    held += f"with hold(1, {names}, {str(tmp_path)!r}) as got: print(*got, flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "a\n"
     with gpus.hold(1, names, tmp_path) as got:
