@@ -62,7 +62,7 @@ def pack_plan(plan):
 
 def current(plan, cell):
     """The record of a cell where it is current, else None; a damaged one counts as none."""
-    seen = plan.stored.look(cell)
+    seen = plan.look(cell)
     if seen is None or seen.packed or seen.identity != cell.identity:
         return None
     return read_record(plan.runs, cell.id)

@@ -39,28 +39,6 @@ class Seen:
     damage: str | None = None  # why it cannot be read
 
 
-@dataclass(frozen=True)
-class Stored:
-    """What is stored of a study's cells: records under `runs` (runs/STUDY), lines of cells.csv under `results` (results/STUDY).
-
-    Imports neither torch nor pandas: a status must answer at once. A file that has not changed is not read again.
-    """
-
-    runs: Path
-    results: Path
-
-    def look(self, cell):
-        """`Seen` of a cell: current where there is something current, else what is outdated; None for nothing."""
-        record, table = record_path(self.runs, cell.id), self.results / "cells.csv"
-        found = _record(record, _stamp(record)), _lines(table, _stamp(table)).get(cell.id)
-        return next((seen for seen in found if seen and seen.identity == cell.identity), found[0] or found[1])
-
-    def is_current(self, cell):
-        """Whether a result of exactly this cell is stored."""
-        seen = self.look(cell)
-        return seen is not None and seen.identity == cell.identity
-
-
 def _stamp(path):
     """Differs where a file may have changed; None where there is none."""
     try:
@@ -144,7 +122,6 @@ class Plan:
     results: Path
     runs: Path
     processes: tuple
-    stored: Stored
     pending: list = field(default_factory=list)
     todo: list = field(default_factory=list)
 
@@ -157,8 +134,18 @@ class Plan:
     def cells(self):
         return [cell for process in self.processes for cell in process.cells]
 
+    def look(self, cell):
+        """What is stored of a cell, in a record or packed: what is current goes before what is outdated; None for nothing.
+
+        Imports neither torch nor pandas: a status must answer at once. A file that has not changed is not read again.
+        """
+        record, table = record_path(self.runs, cell.id), self.results / "cells.csv"
+        found = _record(record, _stamp(record)), _lines(table, _stamp(table)).get(cell.id)
+        return next((seen for seen in found if seen and seen.identity == cell.identity), found[0] or found[1])
+
     def is_done(self, cell):
-        return self.stored.is_current(cell)
+        """Whether a result of exactly this cell is stored."""
+        return (seen := self.look(cell)) is not None and seen.identity == cell.identity
 
     def needs(self, process):
         """Names of the pending processes that must be done before this one."""
@@ -194,7 +181,7 @@ class Plan:
         """{what `kind_of` says: mean seconds} of the stored cells that can be read and were made after `since`."""
         timed = {}
         for cell in self.cells:
-            if (seen := self.stored.look(cell)) and not seen.damage and seen.finished >= since:
+            if (seen := self.look(cell)) and not seen.damage and seen.finished >= since:
                 timed.setdefault(kind_of(cell), []).append(seen.seconds)
         return {kind: sum(values) / len(values) for kind, values in timed.items()}
 
@@ -223,7 +210,7 @@ def make_plan(profile, results=Path("results"), runs=Path("runs")):
     """All processes and cells of a profile, and what of them is to do."""
     asked, profile = str(profile) if isinstance(profile, str | Path) else profile.name, load_profile(profile)
     results, runs = Path(results) / profile.name, Path(runs) / profile.name
-    return Plan(profile, asked, results, runs, tuple(_processes(profile, results, runs)), Stored(runs, results)).again()
+    return Plan(profile, asked, results, runs, tuple(_processes(profile, results, runs))).again()
 
 
 def _processes(profile, results, runs):
@@ -331,13 +318,3 @@ def papermill_command(plan, process):
     words = [str(script), str(notebook(KINDS[process.kind])), str(plan.executed(process)), "-k", "python3"]
     words += ["-r", "plan", str(plan.spec(process))]
     return f"mkdir -p {shlex.quote(str(plan.executed(process).parent))} && {shlex.join(words)}"
-
-
-def duration(seconds):
-    """Seconds as a reader says them, with as many digits as they deserve; None: not known yet."""
-    if seconds is None:
-        return "unknown until a first cell of each kind is done"
-    if seconds < 5400:
-        return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-    hours = seconds / 3600
-    return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.1f} h"

@@ -15,13 +15,13 @@ from safetensors import SafetensorError, safe_open
 
 from mmcoa import defenses
 from mmcoa.attacks.catalog import find, usable_parts
+from mmcoa.console import duration
 from mmcoa.datasets.place import NO_ROOT, data_root, locate
 from mmcoa.datasets.records import is_path, records
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.identity import asset
 from mmcoa.model import lite
 from mmcoa.model.paths import folder_files, parted
-from mmcoa.study.plan import duration
 
 ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the least
 FILES = ("model.safetensors", "open_clip_config.json")  # of a checkpoint folder of ours

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import filelock
 
+from mmcoa.console import duration
 from mmcoa.errors import UserError
 from mmcoa.store.files import write_json
 from mmcoa.study import preflight, workflow
 from mmcoa.study.machine import alive, claim, kill_tree, on_signals
-from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, notebook, papermill_command, write_specs
+from mmcoa.study.plan import KINDS, make_plan, narrowed, notebook, papermill_command, write_specs
 from mmcoa.study.status import failures
 
 INTERRUPTED = 130

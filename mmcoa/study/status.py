@@ -10,7 +10,7 @@ import json
 import socket
 import sys
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from rich.console import Group
@@ -19,9 +19,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mmcoa.console import console, shortened
+from mmcoa.console import ago, console, duration, shortened
 from mmcoa.study.machine import alive
-from mmcoa.study.plan import KINDS, duration, make_plan
+from mmcoa.study.plan import KINDS, make_plan
 
 REFRESH = 2.0  # seconds between two views of a state
 POLL = 0.5  # seconds between two looks at a run
@@ -61,7 +61,7 @@ def state(plan):
             cells = len(process.cells)
             about = {"name": name, "host": claim["host"], "seconds": max(0.0, now - claim["started"])}
             at_work.append(about | {"done": cells - left, "cells": cells})
-    seen = {cell.id: found for cell in plan.cells if (found := plan.stored.look(cell))}
+    seen = {cell.id: found for cell in plan.cells if (found := plan.look(cell))}
     current = {cell.id: seen[cell.id] for cell in plan.cells if plan.is_done(cell)}
     last = max(current, key=lambda name: current[name].finished, default=None)
     since = runner["started"] if runner and runner["alive"] else float("inf")
@@ -200,7 +200,7 @@ class Watch:
         left = {cell.id for cell in plan.todo}
         for cell in [cell for cell in self.waiting if cell.id not in left]:
             self.waiting.remove(cell)
-            done, took = self.total - len(self.waiting), plan.stored.look(cell).seconds
+            done, took = self.total - len(self.waiting), plan.look(cell).seconds
             time_left = duration(plan.seconds_left(self.waiting, self.jobs, self.since))
             lines.append(f"[{done}/{self.total}] {cell.id}: {took:.1f} s; time left: {time_left}")
         return lines
@@ -303,9 +303,3 @@ def spent(state):
 def elapsed(seconds):
     """`h:mm:ss`."""
     return str(timedelta(seconds=int(seconds)))
-
-
-def ago(when):
-    """POSIX seconds as `3 min ago`; as a date after two days."""
-    seconds = max(0.0, time.time() - when)
-    return f"{duration(seconds)} ago" if seconds < 2 * 86400 else f"on {datetime.fromtimestamp(when):%Y-%m-%d %H:%M}"

@@ -65,7 +65,7 @@ def test_pictures_that_a_record_has():
 def test_estimates_are_within_a_factor_of_three_of_the_committed_records(profile, monkeypatch):
     monkeypatch.chdir(ROOT)
     plan = make_plan(profile)
-    measured = sum(plan.stored.look(cell).seconds for cell in plan.cells)
+    measured = sum(plan.look(cell).seconds for cell in plan.cells)
     estimated = cost.seconds(plan.profile, plan.cells)
     assert 1 / 3 < estimated / measured < 3
     assert cost.estimate(plan) == []  # nothing is to do

@@ -6,11 +6,12 @@ import shutil
 
 import pytest
 
+from mmcoa.console import duration
 from mmcoa.errors import UserError
 from mmcoa.identity import MARKER
 from mmcoa.store.finished import write_record
 from mmcoa.study.machine import claim
-from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, notebook, papermill_command, read_spec, write_specs
+from mmcoa.study.plan import KINDS, make_plan, narrowed, notebook, papermill_command, read_spec, write_specs
 from mmcoa.study.status import state as standing
 
 PROVENANCE = {"seconds": 2.0}
@@ -196,11 +197,11 @@ def test_a_record_goes_before_what_is_packed_only_where_it_is_current(finished):
     cell = finished.cells[0]
     finished.results.mkdir(parents=True)
     (finished.results / "cells.csv").write_text(f"cell,identity,device,started,seconds\n{cell.id},{cell.identity},cpu,,7.0\n")
-    assert not make_plan("mini.yaml").stored.look(cell).packed
+    assert not make_plan("mini.yaml").look(cell).packed
     path = finished.runs / "cells" / f"{cell.id}.json"
     path.write_text(path.read_text().replace(cell.identity, "0" * 64))
-    stored = make_plan("mini.yaml").stored
-    assert stored.look(cell).packed and stored.is_current(cell)
+    plan = make_plan("mini.yaml")
+    assert plan.look(cell).packed and plan.is_done(cell)
 
 
 def test_durations():
