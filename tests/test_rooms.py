@@ -40,6 +40,7 @@ MAY_IMPORT = {
     ),
     "training": (*LEAVES, "attacks", "datasets", "defenses", "model"),
     "evaluation": (*LEAVES, "attacks", "datasets", "model", "defenses.at_test"),
+    "control": (*LEAVES, *LIBRARY),
     "study": (*LEAVES, *LIBRARY, "console", "identity"),
     "gallery": (*LEAVES, *LIBRARY, "identity", "study"),
     "report": (
@@ -55,7 +56,7 @@ MAY_IMPORT = {
         ),
         "study.profiles",
     ),
-    "cli": (*LEAVES, *LIBRARY, "console", "identity", "study", "gallery", "report"),
+    "cli": (*LEAVES, *LIBRARY, "console", "identity", "control", "study", "gallery", "report"),
     "assets": (*LEAVES, *LIBRARY),  # the scripts that built them
     "__main__": ("cli",),
     "__init__": (),  # loads what it exports by name, when it is asked for

@@ -33,8 +33,8 @@ def control(
     Example: mmcoa control openmoji-clip --base openmoji/land-vehicles --epsilon 4/255 --steps 300
     """
     from mmcoa.cli.building import built
+    from mmcoa.control import control as run_control
     from mmcoa.datasets.place import use_root
-    from mmcoa.study.control import control as run_control
     from mmcoa.training.config import TrainConfig
 
     use_root(root)

@@ -30,7 +30,8 @@ from mmcoa.store.files import write_json
 from mmcoa.store.finished import provenance, read_record, write_log, write_outcomes, write_record
 from mmcoa.study.cells import evaluate_cells
 from mmcoa.study.plan import read_spec
-from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, points, read_sweeps, safe_name
+from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
+from mmcoa.study.sweeps import points, read_sweeps
 from mmcoa.threat import default_threat, preset
 from mmcoa.training import faults
 from mmcoa.training.config import TrainConfig

@@ -21,7 +21,7 @@ from mmcoa.store.files import write_json
 from mmcoa.store.finished import read_record, record_path, seconds_of
 from mmcoa.study.cells import Cell, evaluate_cells, pretrain_cell, train_cell
 from mmcoa.study.profiles import entry_name, load_profile, runs_of, start_of, sweeps_of, train_settings
-from mmcoa.study.settings import points
+from mmcoa.study.sweeps import points
 
 KINDS = {"pretrain": "pretrain", "train": "finetune", "evaluate": "evaluate"}  # kind of process -> notebook
 PACKAGE = Path(__file__).parent.parent

@@ -30,13 +30,12 @@ from mmcoa.study.settings import (
     PretrainSettings,
     Slug,
     Strict,
-    Sweep,
     TrainSettings,
     base_model,
-    points,
     safe_name,
     said,
 )
+from mmcoa.study.sweeps import Sweep, points
 from mmcoa.threat import ThreatModel
 
 

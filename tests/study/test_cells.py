@@ -13,7 +13,8 @@ from mmcoa.model import lite
 from mmcoa.study.cells import Cell, evaluate_cell, evaluate_cells, train_cell
 from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import load_profile, model_ids, shipped_profiles
-from mmcoa.study.settings import EVALUATE_DEFAULTS, TRAIN_DEFAULTS, Point, points
+from mmcoa.study.settings import EVALUATE_DEFAULTS, TRAIN_DEFAULTS
+from mmcoa.study.sweeps import Point, points
 from mmcoa.training.faults import FAULTS
 
 

@@ -5,7 +5,7 @@ import pytest
 from mmcoa.errors import UserError
 from mmcoa.study.plan import make_plan
 from mmcoa.study.profiles import load_profile
-from mmcoa.study.settings import read_sweeps
+from mmcoa.study.sweeps import read_sweeps
 
 GOOD = """\
 name: mine
