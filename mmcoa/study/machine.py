@@ -9,6 +9,7 @@ Imports no torch: the runner counts GPUs before it starts anything.
 """
 
 import contextlib
+import json
 import os
 import random
 import re
@@ -34,14 +35,23 @@ def claim():
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}
 
 
-def alive(claimed):
-    """True where the process of a `claim` still runs. One on another host of a cluster counts as alive."""
-    if claimed["host"] != socket.gethostname():
+def claimed(path):
+    """The claim that a process left in a file; None where there is nothing whole: it may end at any moment."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"host", "pid", "started"} <= found.keys() else None
+
+
+def alive(claim):
+    """True where the process of a claim still runs. One on another host of a cluster counts as alive."""
+    if claim["host"] != socket.gethostname():
         return True
     try:
-        process = psutil.Process(claimed["pid"])
+        process = psutil.Process(claim["pid"])
         # A number is reused: a process that was born after the claim is somebody else's.
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < claimed["started"] + 2
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < claim["started"] + 2
     except psutil.NoSuchProcess:
         return False
 

@@ -29,15 +29,14 @@ from jupyter_client.manager import AsyncKernelManager
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.store.files import write_json
 from mmcoa.study import machine, preflight
-from mmcoa.study.machine import alive, claim, kill_tree, on_signals
+from mmcoa.study.machine import alive, claim, claimed, kill_tree, on_signals
 
 RUNNER = "MMCOA_RUNNER"  # environment: the runner's claim; a run whose runner was killed ends itself
 
 # --multi_gpu names accelerate's launcher for one process a GPU; without a GPU the processes talk over gloo.
 # Port 0: any free one, since several trainings may run on one machine.
-LAUNCH = (
-    "accelerate.commands.launch --multi_gpu --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
-)
+LAUNCH = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+LAUNCH += ["--main_process_port", "0"]
 RAISED = re.compile(r"^(?:\[rank\d+\]: ?)?((?:error|[A-Za-z_.]*(?:Error|Exception|Interrupt)): .+)")
 
 
@@ -128,10 +127,8 @@ def end_with_runner(state):
     runner = json.loads(os.environ[RUNNER])
 
     def replaced():
-        with contextlib.suppress(OSError, ValueError, KeyError):  # a file that is missing or half there says nothing
-            owner = json.loads((Path(state) / "runner.json").read_text())
-            return (owner["host"], owner["pid"]) != (runner["host"], runner["pid"])
-        return False
+        owner = claimed(Path(state) / "runner.json")
+        return owner is not None and (owner["host"], owner["pid"]) != (runner["host"], runner["pid"])
 
     def watch():
         while alive(runner) and not replaced():

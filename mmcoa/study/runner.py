@@ -6,7 +6,6 @@ Snakemake sees the processes that hold a missing or stale cell and nothing else;
 """
 
 import contextlib
-import json
 import signal
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from mmcoa.console import duration
 from mmcoa.errors import UserError
 from mmcoa.store.files import write_json
 from mmcoa.study import preflight, workflow
-from mmcoa.study.machine import alive, claim, kill_tree, on_signals
+from mmcoa.study.machine import alive, claim, claimed, kill_tree, on_signals
 from mmcoa.study.plan import KINDS, make_plan, narrowed, notebook, papermill_command, write_specs
 from mmcoa.study.status import failures
 
@@ -117,7 +116,7 @@ def only_runner(folder):
     try:
         with filelock.FileLock(folder / "lock", timeout=0):
             if owner.is_file():
-                left = json.loads(owner.read_text()).get("workflow")
+                left = (claimed(owner) or {}).get("workflow")
                 if left and left["host"] == claim()["host"] and alive(left):  # on another host the number is somebody else's
                     kill_tree(left["pid"])
                 workflow.cancel(folder)
@@ -127,11 +126,10 @@ def only_runner(folder):
             finally:
                 owner.unlink(missing_ok=True)
     except filelock.Timeout as error:
-        who = stale = ""
-        with contextlib.suppress(OSError, ValueError):
-            other = json.loads(owner.read_text())
-            who = f" (process {other['pid']} on {other['host']})"
-            stale = f"; if that machine is gone, remove {folder / 'lock'}" if other["host"] != claim()["host"] else ""
+        other = claimed(owner)
+        who = f" (process {other['pid']} on {other['host']})" if other else ""
+        away = other and other["host"] != claim()["host"]
+        stale = f"; if that machine is gone, remove {folder / 'lock'}" if away else ""
         raise UserError(f"another runner is at work in {folder}{who}; see mmcoa status{stale}") from error
 
 

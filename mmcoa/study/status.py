@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmcoa.console import ago, console, duration, shortened
-from mmcoa.study.machine import alive
+from mmcoa.study.machine import alive, claimed
 from mmcoa.study.plan import KINDS, make_plan
 
 REFRESH = 2.0  # seconds between two views of a state
@@ -51,8 +51,8 @@ def state(plan):
     now, plan, runner = time.time(), plan.again(), _runner(plan.runs)
     processes, todo = {process.name: process for process in plan.processes}, {cell.id for cell in plan.todo}
     failed = failures(plan.runs, processes)
-    claimed = {name: claim for name in processes if (claim := _claim(plan.runs / "running" / f"{name}.json"))}
-    active = {name: claim for name, claim in claimed.items() if alive(claim)}
+    begun = {process.name: claim for process in plan.processes if (claim := claimed(plan.claim(process)))}
+    active = {name: claim for name, claim in begun.items() if alive(claim)}
     counts, at_work = dict.fromkeys(("running", "failed", "todo"), 0), []
     for name, process in processes.items():
         left = sum(cell.id in todo for cell in process.cells)
@@ -78,7 +78,7 @@ def state(plan):
         "last_record": {"cell": last, "when": current[last].finished} if last else None,
         "processes": at_work,
         "runner": runner,
-        "killed": [name for name in claimed if name not in active],
+        "killed": [name for name in begun if name not in active],
         "rate": fresh / max(now - since, 1) * 3600 if fresh else None,
         "seconds_left": plan.seconds_left(plan.todo, max(1, len(active)), since),
         "at_once": max(1, len(active)),
@@ -96,14 +96,17 @@ def failures(runs, names):
     for name in names:
         path = Path(runs) / "failed" / f"{name}.json"
         with contextlib.suppress(FileNotFoundError):
-            when = path.stat().st_mtime
-            failure = _read(path) or {"reason": f"unknown: damaged {path}"}
-            found[name] = {"notebook": f"{Path(runs) / 'logs' / name}.log", **failure, "when": when}
+            when, failure = path.stat().st_mtime, {"notebook": f"{Path(runs) / 'logs' / name}.log"}
+            try:
+                failure = failure | json.loads(path.read_text(encoding="utf8"))
+            except (ValueError, TypeError):
+                failure |= {"reason": f"unknown: damaged {path}"}
+            found[name] = failure | {"when": when}
     return found
 
 
 def _runner(runs):
-    found = _claim(runs / "runner.json")
+    found = claimed(runs / "runner.json")
     if not found or not (alive(found) or "workflow" in found):  # without: its run was refused before it began
         return None
     return {key: found[key] for key in ("host", "pid", "started")} | {"alive": alive(found)}
@@ -118,21 +121,6 @@ def _kinds(plan, current, todo):
         if record := current.get(cell.id):
             kind["gpu_hours" if record.gpus else "cpu_hours"] += record.seconds * (record.gpus or 1) / 3600
     return kinds
-
-
-def _claim(path):
-    """What a process left when it started (`machine.claim`); None where there is nothing whole: it may end at any moment."""
-    found = _read(path)
-    return found if found and {"host", "pid", "started"} <= found.keys() else None
-
-
-def _read(path):
-    """JSON object of a file; None where it is gone, or not one."""
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def show(profile, results=Path("results"), runs=Path("runs"), echo=print, once=False):
