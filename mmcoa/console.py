@@ -1,8 +1,10 @@
-"""What the command line prints: tables, result rows, progress, mistakes."""
+"""What the command line prints: tables, result rows, times, progress, mistakes."""
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -41,6 +43,22 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
 def shortened(words: Sequence[str], limit: int = 12) -> str:
     """`a, b, c, ... (54 in all)`."""
     return ", ".join(words) if len(words) <= limit else f"{', '.join(words[:limit])}, ... ({len(words)} in all)"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a reader says them, with as many digits as they deserve; None: not known yet."""
+    if seconds is None:
+        return "unknown until a first cell of each kind is done"
+    if seconds < 5400:
+        return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.1f} h"
+
+
+def ago(when: float) -> str:
+    """POSIX seconds as `3 min ago`; as a date after two days."""
+    seconds = max(0.0, time.time() - when)
+    return f"{duration(seconds)} ago" if seconds < 2 * 86400 else f"on {datetime.fromtimestamp(when):%Y-%m-%d %H:%M}"
 
 
 @contextlib.contextmanager

@@ -40,6 +40,7 @@ MAY_IMPORT = {
     ),
     "training": (*LEAVES, "attacks", "datasets", "defenses", "model"),
     "evaluation": (*LEAVES, "attacks", "datasets", "model", "defenses.at_test"),
+    "control": (*LEAVES, *LIBRARY),
     "study": (*LEAVES, *LIBRARY, "console", "identity"),
     "gallery": (*LEAVES, *LIBRARY, "identity", "study"),
     "report": (
@@ -53,9 +54,9 @@ MAY_IMPORT = {
             "datasets.archives",
             "training.faults",
         ),
-        *("study.profiles", "study.papermill_run"),
+        "study.profiles",
     ),
-    "cli": (*LEAVES, *LIBRARY, "console", "identity", "study", "gallery", "report"),
+    "cli": (*LEAVES, *LIBRARY, "console", "identity", "control", "study", "gallery", "report"),
     "assets": (*LEAVES, *LIBRARY),  # the scripts that built them
     "__main__": ("cli",),
     "__init__": (),  # loads what it exports by name, when it is asked for

@@ -33,8 +33,8 @@ def control(
     Example: mmcoa control openmoji-clip --base openmoji/land-vehicles --epsilon 4/255 --steps 300
     """
     from mmcoa.cli.building import built
+    from mmcoa.control import control as run_control
     from mmcoa.datasets.place import use_root
-    from mmcoa.study.control import control as run_control
     from mmcoa.training.config import TrainConfig
 
     use_root(root)
@@ -99,7 +99,7 @@ def status(
     once: Annotated[bool, typer.Option("--once", help="on a terminal: print it once, no live view")] = False,
 ):
     """What is done, running, failed and to do, hours spent, time left; live on a terminal. Example: mmcoa status quick"""
-    from mmcoa.study.view import show
+    from mmcoa.study.status import show
 
     show(profile, once=once)
 
@@ -131,7 +131,7 @@ def verify(
 ):
     """Run some finished cells again and compare with what is stored. Example: mmcoa verify quick --cells 3"""
     from mmcoa.runtime import tune_allocator
-    from mmcoa.study.verify import verify as run_again
+    from mmcoa.study.pack import verify as run_again
 
     tune_allocator()
     rows = run_again(profile, cells, seed, device, echo=console.print)

@@ -39,4 +39,5 @@ def sheet(rows):
 
 def save(picture, path):
     """Write uint8 [H, W, 3] as lossless WebP: same picture, same bytes."""
-    Image.fromarray(picture).save(path, "WEBP", lossless=True, quality=100, method=6)
+    # `quality` is how hard to search for a smaller file: 100 takes twelve times as long as 75, for 4 % fewer bytes.
+    Image.fromarray(picture).save(path, "WEBP", lossless=True, quality=75, method=6)

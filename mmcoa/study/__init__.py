@@ -1,5 +1,4 @@
 """The study: a profile (YAML) expands into cells, each one papermill run of a notebook or part of one, with a record on disk.
 
-`settings`, `sweeps`, `profiles`, `cells`, `records`, `plan` and `status` import nothing heavy; `cell` is what the notebooks
-call.
+All but `compute`, `pack` and `papermill_run` import neither torch nor pandas. What follows what: book/architecture.md.
 """

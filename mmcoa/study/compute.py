@@ -78,10 +78,7 @@ def train(spec, cell, progress=None):
     write_log(output / "log.csv", spec["runs"], cell.id)
     record = read_record(spec["runs"], cell.id)
     if record is None or record["identity"] != cell.identity:
-        trained = json.loads((output / "mmcoa.json").read_text())
-        made = provenance(
-            started, time.monotonic() - began, settings["seed"], device, torch.get_num_threads(), hardware(device)
-        )
+        trained, made = json.loads((output / "mmcoa.json").read_text()), provenance_of(cell, started, began, device)
         kept = {key: trained[key] for key in ("seconds", "images", "train_samples", "pictures", "held_out") if key in trained}
         kept |= {"processes": team.num_processes} if team.num_processes > 1 else {}  # their sums round otherwise than one's
         write_record(spec["runs"], cell, made, training=kept)
@@ -102,18 +99,9 @@ def claim_folder(output, cell):
 
 
 def evaluate_by_hand(
-    model,
-    datasets,
-    attacks=("clean", "image", "text", "multimodal"),
-    *,
-    sweeps=(),
-    resize="openclip",
-    device="auto",
-    name=None,
-    output=None,
-    progress=None,
-    **settings,
-):
+    model, datasets, attacks=("clean", "image", "text", "multimodal"), *,
+    sweeps=(), resize="openclip", device="auto", name=None, output=None, progress=None, **settings,
+):  # fmt: skip
     """Evaluate one model on one or many data sets, then at the points of each sweep, and return all result rows.
 
     Arguments:
@@ -122,9 +110,8 @@ def evaluate_by_hand(
         output: folder for the records; a cell whose record is current is read instead, one that was killed goes on.
         settings: any of `EVALUATE_DEFAULTS`.
     """
-    for parameter in settings:
-        if parameter not in EVALUATE_DEFAULTS:
-            raise unknown("parameter", parameter, EVALUATE_DEFAULTS)
+    if odd := sorted(settings.keys() - EVALUATE_DEFAULTS.keys()):
+        raise unknown("parameter", odd[0], EVALUATE_DEFAULTS)
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
     by_path = parted(model)
     name = name or safe_name(called(by_path[0]) if by_path else Path(model).name)
@@ -159,9 +146,10 @@ def compute_cells(model, cells, runs=None, device="auto", progress=None):
     return rows
 
 
-def hardware(device):
-    """Name of the GPU that a device means; None for a CPU."""
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+def provenance_of(cell, started, began, device):
+    """Provenance of a cell that began at `started` (POSIX seconds), `began` on the monotonic clock, and has just ended."""
+    hardware = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+    return provenance(started, time.monotonic() - began, cell.parameters["seed"], device, torch.get_num_threads(), hardware)
 
 
 def described(cell):
@@ -190,10 +178,7 @@ def compute(cell, loaded, runs=None, progress=None):
     rows = [{**row, "model": cell.model, "sweep": cell.sweep, "sweep_value": cell.sweep_value} for row in found]
     if runs is not None:
         write_outcomes(found.outcomes, runs, cell.id)
-        device = str(loaded.device)
-        made = provenance(
-            started, time.monotonic() - began, settings["seed"], device, torch.get_num_threads(), hardware(device)
-        )
+        made = provenance_of(cell, started, began, str(loaded.device))
         write_record(runs, cell, made, rows, found.changes, checks=found.checks, notes=found.notes)
         shutil.rmtree(parts, ignore_errors=True)  # also what an outdated cell of this name left
         with contextlib.suppress(OSError):

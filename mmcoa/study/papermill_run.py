@@ -1,4 +1,4 @@
-"""Run one notebook in one process: papermill with the checks that it lacks.
+"""One process of a study: a notebook, run by papermill with the checks that it lacks, and what the runner learns of it.
 
     run_notebook("notebooks/evaluate.ipynb", "out.ipynb", {"dataset": "openmoji/birds"})
     python -m mmcoa.study.papermill_run SPEC.json      # as the Snakefile does, which adds --processes, --gpus, --share and
@@ -28,26 +28,15 @@ from jupyter_client.manager import AsyncKernelManager
 
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.store.files import write_json
-from mmcoa.study import gpus, preflight
-from mmcoa.study.processes import alive, claim, kill_tree
+from mmcoa.study import machine, preflight
+from mmcoa.study.machine import alive, claim, claimed, kill_tree, on_signals
 
 RUNNER = "MMCOA_RUNNER"  # environment: the runner's claim; a run whose runner was killed ends itself
 
 # --multi_gpu names accelerate's launcher for one process a GPU; without a GPU the processes talk over gloo.
 # Port 0: any free one, since several trainings may run on one machine.
-LAUNCH = (
-    "-m",
-    "accelerate.commands.launch",
-    "--multi_gpu",
-    "--num_machines",
-    "1",
-    "--mixed_precision",
-    "no",
-    "--dynamo_backend",
-    "no",
-    "--main_process_port",
-    "0",
-)
+LAUNCH = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+LAUNCH += ["--main_process_port", "0"]
 RAISED = re.compile(r"^(?:\[rank\d+\]: ?)?((?:error|[A-Za-z_.]*(?:Error|Exception|Interrupt)): .+)")
 
 
@@ -106,50 +95,20 @@ def run_notebook(notebook, output, parameters):
     notebook, output = Path(notebook), Path(output)
     check_parameters(notebook, parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
-    running = output.with_name(f".{output.stem}.running.ipynb")
-    failed = output.with_name(f"{output.stem}.failed.ipynb")
-    reason, final = None, True
+    running, failed = output.with_name(f".{output.stem}.running.ipynb"), output.with_name(f"{output.stem}.failed.ipynb")
+    options = dict(kernel_name="python3", kernel_manager_class=ThisInterpreter, progress_bar=False)
     try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(running),
-            parameters,
-            kernel_name="python3",
-            kernel_manager_class=ThisInterpreter,
-            progress_bar=False,
-        )
-    except papermill.PapermillExecutionError as error:
-        reason = one_line(f"{error.ename}: {error.evalue}")
-    except Exception as error:
-        reason, final = one_line(f"{type(error).__name__}: {error}"), False  # the kernel died, or never came up
-    if not running.is_file():
-        raise NotebookFailed(reason or "papermill wrote no output", notebook, final)
-    executed = nbformat.read(running, as_version=4)
-    raised = [out for cell in executed.cells for out in cell.get("outputs", []) if out.output_type == "error"]
-    reason = reason or (one_line(f"{raised[0].ename}: {raised[0].evalue}") if raised else None)
-    nbformat.write(tidy(executed), running)
-    if reason:
+        papermill.execute_notebook(str(notebook), str(running), parameters, **options)
+    except Exception as error:  # of a cell; any other one: the kernel died, or never came up
+        raised = isinstance(error, papermill.PapermillExecutionError)
+        reason = one_line(f"{error.ename}: {error.evalue}" if raised else f"{type(error).__name__}: {error}")
+        if not running.is_file():
+            raise NotebookFailed(reason, notebook, final=False) from error
         os.replace(running, failed)
-        raise NotebookFailed(reason, failed, final)
+        raise NotebookFailed(reason, failed, final=raised) from error
     os.replace(running, output)
     failed.unlink(missing_ok=True)
     return output
-
-
-def tidy(notebook):
-    """Strip papermill's and the client's metadata and widget state; hide the injected cell's code in the book."""
-    for key in ("papermill", "widgets"):
-        notebook.metadata.pop(key, None)
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        tags = cell.metadata.get("tags", [])
-        if "injected-parameters" in tags:
-            cell.id = "injected-parameters"  # papermill's is random: the same run, the same file
-            tags += [] if "hide-input" in tags else ["hide-input"]
-        if not tags:
-            cell.metadata.pop("tags", None)
-    return notebook
 
 
 def one_line(text):
@@ -167,8 +126,12 @@ def end_with_runner(state):
         return
     runner = json.loads(os.environ[RUNNER])
 
+    def replaced():
+        owner = claimed(Path(state) / "runner.json")
+        return owner is not None and (owner["host"], owner["pid"]) != (runner["host"], runner["pid"])
+
     def watch():
-        while alive(runner) and not replaced(runner, Path(state) / "runner.json"):
+        while alive(runner) and not replaced():
             time.sleep(1)
         kill_tree(os.getpid(), itself=False)
         os._exit(1)
@@ -176,12 +139,8 @@ def end_with_runner(state):
     threading.Thread(target=watch, daemon=True).start()
 
 
-@contextlib.contextmanager
 def last_words(running, failed, notebook):
     """On SIGTERM, as from a scheduler whose time is up, take back the claim `running` and leave the reason in `failed`."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def end(*_):
         running.unlink(missing_ok=True)
@@ -189,11 +148,7 @@ def last_words(running, failed, notebook):
         kill_tree(os.getpid(), itself=False)
         os._exit(1)
 
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return on_signals(end, signal.SIGTERM)
 
 
 def fail(path, reason, notebook, final):
@@ -203,37 +158,25 @@ def fail(path, reason, notebook, final):
         write_json(path, {"reason": reason, "notebook": str(notebook), "final": final})
 
 
-def replaced(runner, path):
-    """True where the file `path` names another runner; a file that is missing or half there says nothing."""
-    try:
-        owner = json.loads(path.read_text())
-        return (owner["host"], owner["pid"]) != (runner["host"], runner["pid"])
-    except (OSError, ValueError, KeyError):
-        return False
-
-
-def launch_command(spec, processes):
-    """Words of the command that trains the cell of a SPEC.json."""
-    return [sys.executable, *LAUNCH, "--num_processes", str(processes), "-m", "mmcoa.study.compute", str(spec)]
-
-
 def train_together(spec, processes, log):
-    """Run the command, its output in the file `log`. Returns why it failed, in one line, or None."""
+    """Train the cell of a SPEC.json in several processes, their output in the file `log`. Returns why that failed, in one
+    line, or None.
+    """
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     cores = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     environment = os.environ | {"OMP_NUM_THREADS": str(max(1, cores // processes))}  # shared out, as the cores of a run are
+    command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH, "--num_processes", str(processes)]
+    command += ["-m", "mmcoa.study.compute", str(spec)]
     with log.open("w", encoding="utf8") as file:
-        code = subprocess.run(
-            launch_command(spec, processes), stdout=file, stderr=subprocess.STDOUT, env=environment
-        ).returncode
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
     return first_error(log.read_text(encoding="utf8", errors="replace"), code) if code else None
 
 
 def first_error(text, code):
     """The first error that one of the processes raised; what the launcher says about it comes after."""
-    raised = [found[1] for line in text.splitlines() if (found := RAISED.match(line))]
-    return raised[0].removeprefix("error: ") if raised else f"accelerate launch ended with code {code}"
+    raised = (found[1] for line in text.splitlines() if (found := RAISED.match(line)))
+    return next(raised, f"accelerate launch ended with code {code}").removeprefix("error: ")
 
 
 def main(path, processes=1, hold=0, share=1, attempt=1):
@@ -241,7 +184,7 @@ def main(path, processes=1, hold=0, share=1, attempt=1):
 
     Arguments:
         processes: so many train the cell first, see `train_together`; the notebook then shows what they made.
-        hold: GPUs to hold meanwhile, of which each is for `share` processes; see gpus.py.
+        hold: GPUs to hold meanwhile, of which each is for `share` processes; see machine.py.
         attempt: the how-manieth try it is. What a cell of the notebook raised in the one before is final: raised again at once.
     """
     spec = json.loads(Path(path).read_text(encoding="utf8"))
@@ -254,7 +197,7 @@ def main(path, processes=1, hold=0, share=1, attempt=1):
     try:
         if full := preflight.crowded(spec["results"], spec["runs"]):  # those after the one that filled the disk end at once
             raise UserError("; ".join(full))
-        with last_words(running, failed, spec["notebook"]), gpus.hold(hold, share=share):
+        with last_words(running, failed, spec["notebook"]), machine.hold(hold, share=share):
             write_json(running, claim())
             if processes > 1:
                 log = Path(spec["runs"]) / "logs" / f"{spec['name']}.training.log"
@@ -275,16 +218,11 @@ def main(path, processes=1, hold=0, share=1, attempt=1):
     return 0
 
 
-def arguments(words):
-    """Arguments of `main` from the words of a command line."""
+if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m mmcoa.study.papermill_run", description="Run the notebook of a SPEC.json.")
     parser.add_argument("path", metavar="SPEC.json", help="as in runs/PROFILE/specs/")
     parser.add_argument("--processes", type=int, default=1, help="train in so many processes first")
     parser.add_argument("--gpus", type=int, default=0, dest="hold", help="wait for so many free GPUs and hold them")
     parser.add_argument("--share", type=int, default=1, help="processes that may be on each of them at once")
     parser.add_argument("--attempt", type=int, default=1, help="the how-manieth try")
-    return vars(parser.parse_args(words))
-
-
-if __name__ == "__main__":
-    sys.exit(main(**arguments(sys.argv[1:])))
+    sys.exit(main(**vars(parser.parse_args())))

@@ -4,23 +4,86 @@ A plan is made once. Whoever runs a process is handed its cells (write_specs), a
 is stored now.
 """
 
+import csv
+import functools
 import json
+import math
 import shlex
 import sys
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from mmcoa import identity
 from mmcoa.errors import UserError, unknown
 from mmcoa.store import base_models
 from mmcoa.store.files import write_json
+from mmcoa.store.finished import read_record, record_path, seconds_of
 from mmcoa.study.cells import Cell, evaluate_cells, pretrain_cell, train_cell
 from mmcoa.study.profiles import entry_name, load_profile, runs_of, start_of, sweeps_of, train_settings
-from mmcoa.study.stored import Stored
 from mmcoa.study.sweeps import points
 
 KINDS = {"pretrain": "pretrain", "train": "finetune", "evaluate": "evaluate"}  # kind of process -> notebook
 PACKAGE = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One stored cell. `packed`: in results/STUDY, not in a record; `gpus`: 0 for a CPU; `finished`: POSIX seconds."""
+
+    identity: str | None = None
+    seconds: float = 0.0
+    gpus: int = 0
+    finished: float = 0.0
+    packed: bool = False
+    damage: str | None = None  # why it cannot be read
+
+
+def _stamp(path):
+    """Differs where a file may have changed; None where there is none."""
+    try:
+        info = path.stat()
+    except FileNotFoundError:
+        return None
+    return info.st_mtime_ns, info.st_size, info.st_ino
+
+
+@functools.cache
+def _record(path, stamp):
+    if stamp is None:
+        return None
+    try:
+        record = read_record(path.parent.parent, path.stem)
+        made, gpus = record["provenance"], 0
+        if str(made.get("device")).startswith("cuda"):  # of a training in several processes each had one
+            gpus = int(made.get("gpus") or (record.get("training") or {}).get("processes") or 1)
+        return Seen(str(record["identity"]), float(seconds_of(record)), gpus, _finished(made, stamp[0] / 1e9))
+    except UserError as error:
+        return Seen(damage=str(error))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        text = f"damaged record {path}: {type(error).__name__}: {error}; remove it and run the profile again"
+        return Seen(damage=text)
+
+
+@functools.cache
+def _lines(path, stamp):
+    found = {}
+    if stamp is not None:
+        with path.open(newline="", encoding="utf8") as file:
+            for line in csv.DictReader(file):
+                made = {"started": line["started"], "seconds": float(line["seconds"] or 0)}
+                gpus = int(line.get("device", "").startswith("cuda"))
+                found[line["cell"]] = Seen(line["identity"], made["seconds"], gpus, _finished(made, 0.0), packed=True)
+    return found
+
+
+def _finished(made, written):
+    """When a result was made, in POSIX seconds, as it says itself; `written`: when its file was, as a stand-in."""
+    try:
+        said = datetime.fromisoformat(made["started"]).timestamp() + made["seconds"]
+    except (KeyError, TypeError, ValueError):
+        return written
+    return written if abs(written - said) < 2 else said  # it says whole seconds
 
 
 @dataclass(frozen=True)
@@ -49,22 +112,40 @@ class Process:
 
 @dataclass(frozen=True)
 class Plan:
-    """`processes`: all of a study, in order; `pending`: those to run; `todo`: their cells without a current result."""
+    """`processes`: all of a study, in order; `pending`: those to run; `todo`: their cells without a current result.
+
+    `asked`: how the profile was named, by a name or a file's path.
+    """
 
     profile: object
+    asked: str
     results: Path
     runs: Path
     processes: tuple
-    stored: Stored
     pending: list = field(default_factory=list)
     todo: list = field(default_factory=list)
+
+    @property
+    def command(self):
+        """What starts or continues the study."""
+        return f"mmcoa run {self.asked}"
 
     @property
     def cells(self):
         return [cell for process in self.processes for cell in process.cells]
 
+    def look(self, cell):
+        """What is stored of a cell, in a record or packed: what is current goes before what is outdated; None for nothing.
+
+        Imports neither torch nor pandas: a status must answer at once. A file that has not changed is not read again.
+        """
+        record, table = record_path(self.runs, cell.id), self.results / "cells.csv"
+        found = _record(record, _stamp(record)), _lines(table, _stamp(table)).get(cell.id)
+        return next((seen for seen in found if seen and seen.identity == cell.identity), found[0] or found[1])
+
     def is_done(self, cell):
-        return self.stored.is_current(cell)
+        """Whether a result of exactly this cell is stored."""
+        return (seen := self.look(cell)) is not None and seen.identity == cell.identity
 
     def needs(self, process):
         """Names of the pending processes that must be done before this one."""
@@ -86,21 +167,21 @@ class Plan:
             todo=[cell for cell in self.cells if cell.id in todo],
         )
 
-    def seconds_left(self, cells, jobs=1, timed=None):
+    def seconds_left(self, cells, jobs=1, since=math.inf):
         """Estimate for the cells given, None where none of a kind has been timed yet.
 
-        `timed`: means that go before what is stored.
+        `since`: results made after it, on the machine that is at work, go before older ones.
         """
-        mean = self.mean_seconds() | (timed or {})
+        mean = self.mean_seconds() | self.mean_seconds(since)
         # A sweep of which no cell is done yet is taken for as fast as the main evaluation.
         each = [mean.get(kind_of(cell), mean.get(cell.kind)) for cell in cells]
         return None if None in each else sum(each) / jobs
 
-    def mean_seconds(self, wanted=lambda seen: True):
-        """{what `kind_of` says: mean seconds} of the stored cells that can be read and are wanted."""
+    def mean_seconds(self, since=0.0):
+        """{what `kind_of` says: mean seconds} of the stored cells that can be read and were made after `since`."""
         timed = {}
         for cell in self.cells:
-            if (seen := self.stored.look(cell)) and not seen.damage and wanted(seen):
+            if (seen := self.look(cell)) and not seen.damage and seen.finished >= since:
                 timed.setdefault(kind_of(cell), []).append(seen.seconds)
         return {kind: sum(values) / len(values) for kind, values in timed.items()}
 
@@ -127,10 +208,9 @@ class Plan:
 
 def make_plan(profile, results=Path("results"), runs=Path("runs")):
     """All processes and cells of a profile, and what of them is to do."""
-    profile = load_profile(profile)
+    asked, profile = str(profile) if isinstance(profile, str | Path) else profile.name, load_profile(profile)
     results, runs = Path(results) / profile.name, Path(runs) / profile.name
-    plan = Plan(profile, results, runs, tuple(_processes(profile, results, runs)), Stored(runs, results))
-    return plan.again()
+    return Plan(profile, asked, results, runs, tuple(_processes(profile, results, runs))).again()
 
 
 def _processes(profile, results, runs):
@@ -166,20 +246,23 @@ def _processes(profile, results, runs):
                 yield Process(f"evaluate__{name}", "evaluate", tuple(cells), model, carries, None, made_in)
 
 
-def narrowed(plan, only):
+def narrowed(plan, only=None):
     """A plan of one process, by its name or that of one of its cells, and of those before it that are pending too.
 
     Raises `UserError` for a name that the profile does not have, and where nothing of it is to do.
     """
+    if only is None:
+        return plan
     known = [name for process in plan.processes for name in (process.name, *(cell.id for cell in process.cells))]
     if only not in known:
         raise unknown("cell", only, list(dict.fromkeys(known)))
-    wanted = {p.name for p in plan.pending if only == p.name or only in (cell.id for cell in p.cells)}
-    if not wanted:
-        raise UserError(f"'{only}' is done; nothing of it is to do")
+    pending = []
     for process in reversed(plan.pending):  # in order: what a process needs stands before it
-        wanted |= set(plan.needs(process)) if process.name in wanted else set()
-    pending = [process for process in plan.pending if process.name in wanted]
+        needed = any(process.name in plan.needs(other) for other in pending)
+        if needed or only == process.name or only in (cell.id for cell in process.cells):
+            pending.insert(0, process)
+    if not pending:
+        raise UserError(f"'{only}' is done; nothing of it is to do")
     cells = {cell.id for process in pending for cell in process.cells}
     return replace(plan, pending=pending, todo=[cell for cell in plan.todo if cell.id in cells])
 
@@ -235,12 +318,3 @@ def papermill_command(plan, process):
     words = [str(script), str(notebook(KINDS[process.kind])), str(plan.executed(process)), "-k", "python3"]
     words += ["-r", "plan", str(plan.spec(process))]
     return f"mkdir -p {shlex.quote(str(plan.executed(process).parent))} && {shlex.join(words)}"
-
-
-def duration(seconds):
-    """Seconds as a reader says them; None: not known yet."""
-    if seconds is None:
-        return "unknown until a first cell of each kind is done"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

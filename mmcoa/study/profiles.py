@@ -25,6 +25,7 @@ from mmcoa.errors import UserError, unknown
 from mmcoa.study.settings import (
     THREAT_FIELDS,
     EvaluateSettings,
+    Misplaced,
     ModelSettings,
     PretrainSettings,
     Slug,
@@ -36,14 +37,6 @@ from mmcoa.study.settings import (
 )
 from mmcoa.study.sweeps import Sweep, points
 from mmcoa.threat import ThreatModel
-
-
-class Misplaced(ValueError):
-    """A mistake found when the whole profile is looked at; `place`: keys and indices of where it stands."""
-
-    def __init__(self, text, *place):
-        super().__init__(text)
-        self.place = place
 
 
 class Profile(Strict):
@@ -70,34 +63,29 @@ class Profile(Strict):
         elif safe_name(self.base_model) != self.base_model:
             raise Misplaced(f"'{self.base_model}' is to be trained from scratch, so it needs a plain name", "base_model")
         for dataset in [] if self.pretrain is None or self.pretrain.data == "openmoji" else self.pretrain.data:
-            _check_split({"dataset": dataset, "split": "train"}, "pretrain", "data")
+            _check_split(dataset, "train", "pretrain", "data")
         return self
 
     @model_validator(mode="after")
-    def _consistent(self):
+    def _models_fit(self):
         seen = {self.base_model} if self.pretrain else set()
         for index, entry in enumerate(self.models):
+            place, settings = ("models", index), train_settings(self, entry)
             for name in model_ids(self, entry):
                 if name in seen:
-                    text = f"impossible combination: two models are called '{name}'; give one of them a `name`"
-                    raise Misplaced(text, "models", index)
+                    raise _impossible(f"two models are called '{name}'; give one of them a `name`", *place)
                 seen.add(name)
             self._chained(index, entry)
             for dataset in in_distribution(self, entry) or []:
-                _check_split({"dataset": dataset, "split": train_settings(self, entry)["split"]}, "models", index)
+                _check_split(dataset, settings["split"], *place)
             if entry.task == "in_distribution":
                 continue
-            if train_settings(self, entry)["steps"] and train_settings(self, entry)["epochs"]:
-                raise Misplaced("impossible combination: give steps or epochs, not both (null takes one back)", "models", index)
-            if entry.defense != "none" and not train_settings(self, entry)["dataset"]:
-                text = (
-                    f"impossible combination: '{entry.defense}' is trained, but neither `train` nor the model names a dataset"
-                )
-                raise Misplaced(text, "models", index)
-            _check_split(
-                train_settings(self, entry),
-                *(("models", index) if entry.model_fields_set & {"dataset", "split"} else ("train",)),
-            )
+            if settings["steps"] and settings["epochs"]:
+                raise _impossible("give steps or epochs, not both (null takes one back)", *place)
+            if entry.defense != "none" and not settings["dataset"]:
+                raise _impossible(f"'{entry.defense}' is trained, but neither `train` nor the model names a dataset", *place)
+            own = entry.model_fields_set & {"dataset", "split"}
+            _check_split(settings["dataset"], settings["split"], *(place if own else ("train",)))
         _check_point(points(self.evaluate.model_dump(), [])[0], "evaluate")
         return self
 
@@ -106,44 +94,39 @@ class Profile(Strict):
         if (start := getattr(entry, "from")) is None:
             return
         above = {entry_name(other): other for other in self.models[:index] if other.defense != "none"}
+        place = "models", index, "from"
         if start not in above:
-            raise Misplaced(str(unknown("trained model above it", start, above)), "models", index, "from")
+            raise Misplaced(str(unknown("trained model above it", start, above)), *place)
         for name, seed, dataset in runs_of(self, entry):
             if start_of(self, above[start], seed, dataset) is None:
                 there = f" on {dataset}" if dataset else ""
-                text = f"impossible combination: '{name}' starts from '{start}', which has no model of seed {seed}{there}"
-                raise Misplaced(text, "models", index, "from")
+                raise _impossible(f"'{name}' starts from '{start}', which has no model of seed {seed}{there}", *place)
 
     @model_validator(mode="after")
     def _sweeps_fit(self):
-        entries, names, suffixes = [entry_name(entry) for entry in self.models], set(), {""}
+        entries, names, suffixes = {entry_name(entry): entry for entry in self.models}, set(), {""}
         for index, sweep in enumerate(self.sweeps):
+            place = "sweeps", index
             if sweep.name in names:
-                raise Misplaced(f"impossible combination: two sweeps are called '{sweep.name}'", "sweeps", index, "name")
+                raise _impossible(f"two sweeps are called '{sweep.name}'", *place, "name")
             names.add(sweep.name)
             for name in sweep.models or []:
                 if name not in entries:
-                    raise Misplaced(str(unknown("model", name, entries)), "sweeps", index, "models")
-            trained = {
-                seed
-                for entry in self.models
-                for seed in entry.seeds
-                if sweep.models is None or entry_name(entry) in sweep.models
-            }
+                    raise Misplaced(str(unknown("model", name, entries)), *place, "models")
+            trained = {seed for name in sweep.models or entries for seed in entries[name].seeds}
             if absent := sorted(set(sweep.seeds or []) - trained):
-                raise Misplaced(
-                    f"impossible combination: no model of sweep '{sweep.name}' has seed {absent[0]}", "sweeps", index, "seeds"
-                )
+                raise _impossible(f"no model of sweep '{sweep.name}' has seed {absent[0]}", *place, "seeds")
             for point in points(self.evaluate.model_dump(), [sweep])[1:]:
                 if point.suffix in suffixes:
-                    text = (
-                        f"impossible combination: two evaluations of sweeps would be called '{point.suffix}'; rename "
-                        "one of the sweeps"
-                    )
-                    raise Misplaced(text, "sweeps", index, "name")
+                    text = f"two evaluations of sweeps would be called '{point.suffix}'; rename one of the sweeps"
+                    raise _impossible(text, *place, "name")
                 suffixes.add(point.suffix)
-                _check_point(point, "sweeps", index)
+                _check_point(point, *place)
         return self
+
+
+def _impossible(text, *place):
+    return Misplaced(f"impossible combination: {text}", *place)
 
 
 def _check_point(point, *place):
@@ -155,16 +138,14 @@ def _check_point(point, *place):
         about = next((name for name in ("text_threat", "words") if settings[name] in ("synonym", "seen")), "epsilon")
         raise Misplaced(str(error), *place, about if "source" in str(error) else "epsilon") from error
     for dataset in point.datasets:
-        _check_split({"dataset": dataset, "split": point.settings["split"]}, *place, "split")
+        _check_split(dataset, point.settings["split"], *place, "split")
 
 
-def _check_split(settings, *place):
+def _check_split(dataset, split, *place):
     """A folder's splits are seen when it is read; a record states its own."""
-    dataset, split = settings["dataset"], settings["split"]
     record = dataset_records().get(dataset or "")
-    splits = record.splits if record else [split]
-    if split not in splits:
-        raise Misplaced(f"impossible combination: '{dataset}' has no split '{split}'; it has: {', '.join(splits)}", *place)
+    if record and split not in record.splits:
+        raise _impossible(f"'{dataset}' has no split '{split}'; it has: {', '.join(record.splits)}", *place)
 
 
 def entry_name(entry):
@@ -239,20 +220,15 @@ def load_profile(name):
             raise unknown("profile", name, [*shipped, "FILE.yaml"])
         if not path.is_file():
             raise UserError(f"no profile {path}; give a file's path or one of: {', '.join(shipped)}")
-    profile = _parse(path)
-    if profile.name in shipped and path.resolve() != shipped[profile.name].resolve():
-        raise UserError(
-            f"{path}: the name '{profile.name}' belongs to a shipped profile, whose results it would overwrite; choose another"
-        )
-    return profile
-
-
-def _parse(path):
     data, lines = _overlaid(path)
     try:
-        return Profile.model_validate(data)
+        profile = Profile.model_validate(data)
     except ValidationError as error:
         raise UserError(_message(error.errors(), lines, path)) from error
+    if profile.name in shipped and path.resolve() != shipped[profile.name].resolve():
+        whose = "belongs to a shipped profile, whose results it would overwrite"
+        raise UserError(f"{path}: the name '{profile.name}' {whose}; choose another")
+    return profile
 
 
 def _overlaid(path, above=()):
@@ -261,37 +237,31 @@ def _overlaid(path, above=()):
     if "extends" not in data:
         return data, lines
     name, where = data.pop("extends"), f"{path}, line {lines[('extends',)]}"
-    shipped = shipped_profiles()
+    shipped, chain = shipped_profiles(), (*above, path.resolve())
     base = shipped.get(name) or path.parent / str(name)
     if not base.is_file():
         raise UserError(f"{where}: {unknown('profile', name, [*shipped, 'FILE.yaml'])}")
-    chain = (*above, path.resolve())
     if base.resolve() in chain:
-        raise UserError(
-            f"{where}: profiles that extend each other in a circle: {' -> '.join(step.name for step in (*chain, base))}"
-        )
+        circle = " -> ".join(step.name for step in (*chain, base))
+        raise UserError(f"{where}: profiles that extend each other in a circle: {circle}")
     if "name" not in data:
-        raise UserError(
-            f"{where}: a profile that extends another needs a name of its own: its results have a folder of that name"
-        )
+        why = "a profile that extends another needs a name of its own: its results have a folder of that name"
+        raise UserError(f"{where}: {why}")
     return _merged(_overlaid(base, chain)[0], data), lines
 
 
 def _merged(below, above):
-    """Two mappings as one; what stands above wins."""
-    both = {
-        key: _merged(below[key], value)
-        for key, value in above.items()
-        if isinstance(value, dict) and isinstance(below.get(key), dict)
-    }
-    return below | above | both
+    """Two values as one; what stands above wins, in mappings key by key."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {key: _merged(below.get(key), value) for key, value in above.items()}
 
 
 def _read(path):
     """(data, {place: line}) of one file."""
+    lines = {}
     try:
         text = path.read_text(encoding="utf8")
-        lines = {}
         _locate(yaml.compose(text, Loader=yaml.SafeLoader), (), lines, path)
         data = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
@@ -310,38 +280,26 @@ def _locate(node, place, lines, path):
     if node is None:
         return
     lines.setdefault(place, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*place, key.value)
-            if here in lines:
-                raise UserError(f"{path}, line {key.start_mark.line + 1}: key '{key.value}' is given twice")
-            lines[here] = key.start_mark.line + 1
-            _locate(value, here, lines, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            _locate(value, (*place, index), lines, path)
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    for key, value in pairs:
+        here, line = (*place, key.value), key.start_mark.line + 1
+        if here in lines:
+            raise UserError(f"{path}, line {line}: key '{key.value}' is given twice")
+        lines[here] = line
+        _locate(value, here, lines, path)
+    for index, value in enumerate(node.value if isinstance(node, yaml.SequenceNode) else []):
+        _locate(value, (*place, index), lines, path)
 
 
 def _message(errors, lines, path):
     """One line about all errors, each with its line of the file."""
+    sections = {"pretrain": PretrainSettings, "train": TrainSettings, "models": ModelSettings}
+    sections |= {"evaluate": EvaluateSettings, "sweeps": Sweep}
     found = []
     for error in errors:
         place = (*error["loc"], *getattr(error.get("ctx", {}).get("error"), "place", ()))
         known = next(place[:k] for k in range(len(place), -1, -1) if place[:k] in lines)
         keys = [str(part) for part in place if isinstance(part, str)]
-        key, parent = (keys[-1] if keys else ""), place[:-1]
-        text = str(unknown("key", key, _fields(parent))) if error["type"] == "extra_forbidden" else said(error, key)
-        found.append(f"line {lines[known]}: {text}")
+        section = sections.get(keys[0], Profile) if len(place) > 1 else Profile
+        found.append(f"line {lines[known]}: {said(error, keys[-1] if keys else '', section.model_fields)}")
     return re.sub(r"\s+", " ", f"{path}, {'; '.join(dict.fromkeys(found))}")
-
-
-def _fields(place):
-    """Keys that a mapping at `place` may have."""
-    section = next((part for part in place if isinstance(part, str)), None)
-    return {
-        "pretrain": PretrainSettings,
-        "train": TrainSettings,
-        "models": ModelSettings,
-        "evaluate": EvaluateSettings,
-        "sweeps": Sweep,
-    }.get(section, Profile).model_fields

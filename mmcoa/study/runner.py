@@ -6,18 +6,17 @@ Snakemake sees the processes that hold a missing or stale cell and nothing else;
 """
 
 import contextlib
-import json
 import signal
-import threading
 from pathlib import Path
 
 import filelock
 
+from mmcoa.console import duration
 from mmcoa.errors import UserError
 from mmcoa.store.files import write_json
-from mmcoa.study import cost, preflight, workflow
-from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, notebook, papermill_command, write_specs
-from mmcoa.study.processes import alive, claim, kill_tree
+from mmcoa.study import preflight, workflow
+from mmcoa.study.machine import alive, claim, claimed, kill_tree, on_signals
+from mmcoa.study.plan import KINDS, make_plan, narrowed, notebook, papermill_command, write_specs
 from mmcoa.study.status import failures
 
 INTERRUPTED = 130
@@ -40,15 +39,14 @@ def run(
         results, runs: folders, relative to the current one.
 
     Raises `UserError` for a mistake in the profile or in `cluster`, for what its cells need and is not here (preflight.py),
-    and where another
-    runner is at work on it.
+    and where another runner is at work on it.
     """
     from mmcoa.study.pack import pack_plan  # pandas, for which a status does not wait
 
     workflow.check(executor, cluster, per_gpu)
     jobs = workflow.jobs_at_once(jobs, executor, cluster)
     whole = make_plan(profile, results, runs)
-    plan = chosen(whole, only)
+    plan = narrowed(whole, only)
     if dry_run or commands:
         for line in describe(plan, jobs) if dry_run else []:
             echo(line)
@@ -59,46 +57,33 @@ def run(
         return 0
     for process in plan.pending:
         notebook(KINDS[process.kind])  # raises where there is none
-    name = profile if isinstance(profile, str | Path) else plan.profile.name
-    command = f"mmcoa run {name}" + " --report" * report
+    command = plan.command + " --report" * report
     with only_runner(plan.runs):
         whole = whole.again()  # another runner may have finished while we waited
-        plan = chosen(whole, only)
+        plan = narrowed(whole, only)
         if not plan.pending and not report:
             pack_plan(whole)
             echo(f"{plan.profile.name}: all {len(plan.cells)} cells are done; packed in {plan.results}")
             return 0
         preflight.check(plan)
         try:
-            with sigterm_as_interrupt():
-                code = workflow.run(plan, jobs, executor, echo, cluster, name if report else None, per_gpu)
+            with polite_interrupts():
+                code = workflow.run(plan, jobs, executor, echo, cluster, report, per_gpu)
         except KeyboardInterrupt:
             echo(f"interrupted; finished cells are kept, the same command continues: {command}")
             return INTERRUPTED
-        whole = whole.again()
-        started = {process.name for process in plan.pending}
-        code = conclude(whole, plan, code, command, echo, started if only else None)
+        whole, started = whole.again(), {process.name for process in plan.pending}
+        pending = [process for process in whole.pending if only is None or process.name in started]
+        say_failures(whole, pending, command, echo)
+        _, missing = pack_plan(whole)
+        if done := len(whole.cells) - len(whole.todo):
+            packed = f"; packed in {whole.results}" + (f" ({missing} missing)" if missing else "")
+        echo(f"{whole.profile.name}: {done} of {len(whole.cells)} cells are done{packed if done else ''}")
+        if code and not pending:
+            echo(f"Snakemake ended with code {code}; see {whole.runs / 'snakemake.log'}")
         if report and not whole.pending:
             say_report(whole, command, echo)
-        return code
-
-
-def chosen(plan, only):
-    """The plan, or the part of it that `only` names."""
-    return plan if only is None else narrowed(plan, only)
-
-
-def say_report(plan, command, echo):
-    """Where the report is, or why there is none."""
-    log = plan.runs / "logs" / "report.log"
-    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
-    page = next((line for line in reversed(said) if line.startswith("report: ")), None)
-    if (plan.runs / "done" / "report").is_file() and page:
-        echo(page)
-        return
-    echo(f"failed: report: {said[-1].removeprefix('mmcoa: ') if said else 'it ended without a word'}")
-    echo(f"  log:      {log}")
-    echo(f"  retry:    {command}")
+        return 1 if pending or code else 0
 
 
 def describe(plan, jobs=1):
@@ -117,7 +102,7 @@ def describe(plan, jobs=1):
         yield f"  data on disk when all is here: about {size:,.1f} GB"
     if fetched := preflight.weights(plan.profile.base_model) if waiting and plan.profile.pretrain is None else "":
         yield f"  fetched at first use, if it is not in the cache: {fetched}"
-    for text in cost.estimate(plan):
+    for text in preflight.estimate(plan):
         yield f"  {text}"
     if waiting:
         yield f"  time left, from the cells that were run here: {duration(plan.seconds_left(plan.todo, jobs))}"
@@ -131,7 +116,7 @@ def only_runner(folder):
     try:
         with filelock.FileLock(folder / "lock", timeout=0):
             if owner.is_file():
-                left = json.loads(owner.read_text()).get("workflow")
+                left = (claimed(owner) or {}).get("workflow")
                 if left and left["host"] == claim()["host"] and alive(left):  # on another host the number is somebody else's
                     kill_tree(left["pid"])
                 workflow.cancel(folder)
@@ -141,49 +126,33 @@ def only_runner(folder):
             finally:
                 owner.unlink(missing_ok=True)
     except filelock.Timeout as error:
-        with contextlib.suppress(OSError, ValueError):
-            other = json.loads(owner.read_text())
-            who = f"process {other['pid']} on {other['host']}"
-            stale = f"; if that machine is gone, remove {folder / 'lock'}" if other["host"] != claim()["host"] else ""
-            raise UserError(f"another runner is at work in {folder} ({who}); see mmcoa status{stale}") from error
-        raise UserError(f"another runner is at work in {folder}; see mmcoa status") from error
+        other = claimed(owner)
+        who = f" (process {other['pid']} on {other['host']})" if other else ""
+        away = other and other["host"] != claim()["host"]
+        stale = f"; if that machine is gone, remove {folder / 'lock'}" if away else ""
+        raise UserError(f"another runner is at work in {folder}{who}; see mmcoa status{stale}") from error
 
 
-@contextlib.contextmanager
-def sigterm_as_interrupt():
+def polite_interrupts():
     """A polite kill ends a run as Ctrl-C does; and so does SIGINT where a shell in the background had it ignored."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return on_signals(interrupt, signal.SIGTERM, signal.SIGINT)
 
 
-def conclude(after, before, code, command, echo, started=None):
-    """Say what failed and why, pack what there is, return the exit code.
-
-    `started`: names of the processes that were to run, None: all.
-    """
-    from mmcoa.study.pack import pack_plan
-
-    pending = [process for process in after.pending if started is None or process.name in started]
-    failed = {name: failure for name, failure in failures(after).items() if name in {process.name for process in pending}}
+def say_failures(plan, pending, command, echo):
+    """Say which of the processes that were to run failed, and why; which did not run; and what keeps all from running."""
+    failed = failures(plan.runs, [process.name for process in pending])
     for name, failure in failed.items():
         echo(f"failed: {name}: {failure['reason']}")
         echo(f"  notebook: {failure['notebook']}")
-        echo(f"  retry:    {command.removesuffix(' --report')} --only {name}")
-    logs = " and ".join(str(after.runs / name) for name in ("logs", "slurm", "snakemake.log") if (after.runs / name).exists())
+        echo(f"  retry:    {plan.command} --only {name}")
+    logs = " and ".join(str(plan.runs / name) for name in ("logs", "slurm", "snakemake.log") if (plan.runs / name).exists())
     stopped = set(failed)  # and what needs one of them, which stands behind it
     for process in pending:
-        needs = after.needs(process)
+        needs = plan.needs(process)
         if process.name in failed:
             continue
         if any(name in stopped for name in needs):
@@ -191,15 +160,18 @@ def conclude(after, before, code, command, echo, started=None):
             echo(f"not run: {process.name}: needs {', '.join(needs)}")
         else:
             echo(f"failed: {process.name}: it ended without a result; see {logs}")
-    for text in preflight.crowded(after.results, after.runs):
+    for text in preflight.crowded(plan.results, plan.runs):
         echo(f"stopped: {text}, then: {command}")
-    changed, missing = pack_plan(after)
-    done = len(after.cells) - len(after.todo)
-    what = f"; packed in {after.results}" if done else ""
-    echo(
-        f"{after.profile.name}: {done} of {len(after.cells)} cells are done{what}"
-        + (f" ({missing} missing)" if missing and done else "")
-    )
-    if code and not pending:
-        echo(f"Snakemake ended with code {code}; see {before.runs / 'snakemake.log'}")
-    return 1 if pending or code else 0
+
+
+def say_report(plan, command, echo):
+    """Where the report is, or why there is none."""
+    log = plan.runs / "logs" / "report.log"
+    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] if log.is_file() else []
+    page = next((line for line in reversed(said) if line.startswith("report: ")), None)
+    if (plan.runs / "done" / "report").is_file() and page:
+        echo(page)
+        return
+    echo(f"failed: report: {said[-1].removeprefix('mmcoa: ') if said else 'it ended without a word'}")
+    echo(f"  log:      {log}")
+    echo(f"  retry:    {command}")

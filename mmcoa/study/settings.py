@@ -13,6 +13,8 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    TypeAdapter,
+    ValidationError,
     create_model,
     field_validator,
     model_validator,
@@ -88,8 +90,16 @@ def distinct(names):
     return names
 
 
-def _as_value_errors(check):
-    """Our `UserError` as the ValueError that pydantic expects."""
+class Misplaced(ValueError):
+    """A mistake found when more than one setting is looked at; `place`: keys and indices of where it stands."""
+
+    def __init__(self, text, *place):
+        super().__init__(text)
+        self.place = place
+
+
+def _checked(check, kind=AfterValidator):
+    """A validator of pydantic, which expects a ValueError, from a check that raises `UserError`."""
 
     def wrapped(value):
         try:
@@ -97,16 +107,20 @@ def _as_value_errors(check):
         except UserError as error:
             raise ValueError(str(error)) from error
 
-    return wrapped
-
-
-def _checked(check):
-    return AfterValidator(_as_value_errors(check))
+    return kind(wrapped)
 
 
 def _epsilon(norm):
     """Validator: the range is the threat model's business."""
-    return BeforeValidator(_as_value_errors(lambda value: written(ThreatModel(epsilon=value, norm=norm).epsilon)))
+    return _checked(lambda value: written(ThreatModel(epsilon=value, norm=norm).epsilon), BeforeValidator)
+
+
+def one(kind, value, name=""):
+    """One value, as its type writes it. ValueError for a bad one, in our words."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(said(error.errors()[0], name, ())) from error
 
 
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
@@ -114,8 +128,10 @@ Seed = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Epsilon = Annotated[str, _epsilon("linf")]
 DatasetName = Annotated[str, _checked(_known("data set", dataset_records, prefix="wds:", there=is_path))]
 AttackName = Annotated[str, _checked(_known("attack", lambda: catalog.ATTACKS))]
+ShardName = Annotated[str, _checked(_known("data set", dataset_records, prefix="wds:"))]
 Datasets = Annotated[list[DatasetName], Field(min_length=1), AfterValidator(distinct)]
 Attacks = Annotated[list[AttackName], Field(min_length=1), AfterValidator(distinct)]
+Seeds = Annotated[list[Seed], Field(min_length=1)]
 AtTestName = Annotated[str, _checked(_known("test-time defence", lambda: ["none", *at_test.names()]))]
 DefenseName = Annotated[str, _checked(_known("defence", lambda: ["none", *defenses.names()]))]
 CandidateSource = Annotated[
@@ -130,8 +146,8 @@ def _train_field(field):
     if kind is None:
         own = training.KINDS[field.name]
         plain = list[float] if own.type is tuple else own.type
-        judged = _as_value_errors(functools.partial(training.checked, field.name))
-        kind = Annotated[plain | None if own.optional else plain, BeforeValidator(judged)]
+        judged = _checked(functools.partial(training.checked, field.name), BeforeValidator)
+        kind = Annotated[plain | None if own.optional else plain, judged]
     return kind, list(field.default) if isinstance(field.default, tuple) else field.default
 
 
@@ -169,8 +185,7 @@ class PretrainSettings(Strict):
             return data
         if not isinstance(data, list) or not data:
             raise ValueError(f"data: give a list of data sets, or openmoji, got {data!r}")
-        known = _known("data set", dataset_records, prefix="wds:")
-        return distinct([_as_value_errors(known)(name) for name in data])
+        return distinct([one(ShardName, name) for name in data])
 
     @model_validator(mode="after")
     def _length(self):
@@ -181,31 +196,24 @@ class PretrainSettings(Strict):
         return self
 
 
-class _Own(ValueError):
-    """A mistake in a defence's own settings; `place`: keys below `with`."""
-
-    def __init__(self, text, *place):
-        super().__init__(text)
-        self.place = place
-
-
-def _own(of, record, given, info):
-    """A model's `with`: what its defence has, with its defaults; nothing where the defence itself is wrong.
+def _own_of(of, record):
+    """Validator of a defence's own settings: those that it has, with its defaults; as given where the defence itself is wrong.
 
     of: key of the defence; record: function that gives its statement.
     """
-    if info.data.get(of, "none") == "none":
-        return given
-    for key, value in given.items():
-        try:
-            defenses.settled(record(info.data[of]), {key: value})
-        except UserError as error:
-            raise _Own(str(error), key) from error
-    return defenses.settled(record(info.data[of]), given)
 
+    def settled(given, info):
+        if info.data.get(of, "none") == "none":
+            return given
+        stated = record(info.data[of])
+        for key, value in given.items():
+            try:
+                defenses.settled(stated, {key: value})
+            except UserError as error:
+                raise Misplaced(str(error), key) from error
+        return defenses.settled(stated, given)
 
-def _own_of(of, record):
-    return AfterValidator(lambda given, info: _own(of, record, given, info))
+    return AfterValidator(settled)
 
 
 class ModelSettings(
@@ -226,9 +234,8 @@ class ModelSettings(
     """
 
     name: Slug | None = None  # of the results; default: the defence's name
-    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
-    # out_of_distribution: trained once, on `dataset`, and judged on all; in_distribution: trained on each, and judged on that
-    # one
+    seeds: Seeds = [0]
+    # out_of_distribution: trained once, on `dataset`, and judged on all; in_distribution: on each, and judged on that one
     task: Literal["out_of_distribution", "in_distribution"] = "out_of_distribution"
     datasets: Datasets | None = None  # of the task in_distribution; None: all that are evaluated
 
@@ -238,9 +245,8 @@ class ModelSettings(
         if self.defense == "none" and extra:
             raise ValueError(f"impossible combination: defence 'none' is not trained, so it takes no '{extra[0]}'")
         if self.task == "in_distribution" and "dataset" in self.model_fields_set:
-            raise ValueError(
-                "impossible combination: in distribution a model is trained on each of `datasets`, so it takes no 'dataset'"
-            )
+            why = "in distribution a model is trained on each of `datasets`, so it takes no 'dataset'"
+            raise ValueError(f"impossible combination: {why}")
         if self.task == "out_of_distribution" and self.datasets is not None:
             raise ValueError("impossible combination: 'datasets' of a model belongs to task in_distribution")
         return self
@@ -289,13 +295,19 @@ class EvaluateSettings(ThreatSettings):
         return self
 
 
-PRETRAIN_DEFAULTS = {name: field.default for name, field in PretrainSettings.model_fields.items() if not field.is_required()}
+def _defaults(settings):
+    return {name: field.default for name, field in settings.model_fields.items() if not field.is_required()}
+
+
+PRETRAIN_DEFAULTS = _defaults(PretrainSettings)
 TRAIN_DEFAULTS = TrainSettings().model_dump() | {"seed": 0}
-EVALUATE_DEFAULTS = {name: field.default for name, field in EvaluateSettings.model_fields.items() if not field.is_required()}
+EVALUATE_DEFAULTS = _defaults(EvaluateSettings)
 
 
-def said(error, key):
-    """One of pydantic's errors in our words: what is wrong with `key`."""
+def said(error, key, keys):
+    """One of pydantic's errors in our words: what is wrong with `key`, one of `keys`."""
+    if error["type"] == "extra_forbidden":
+        return str(unknown("key", key, keys))
     if error["type"] == "missing":
         return f"key '{key}' is missing"
     text = error["msg"].removeprefix("Value error, ")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from mmcoa.errors import UserError, unknown
 from mmcoa.study.settings import (
@@ -12,9 +12,10 @@ from mmcoa.study.settings import (
     Attacks,
     Datasets,
     EvaluateSettings,
-    Seed,
+    Seeds,
     Slug,
     distinct,
+    one,
     safe_name,
     said,
 )
@@ -26,10 +27,8 @@ class Sweep(EvaluateSettings):
     """A further evaluation: the main one with other settings, and for each value of one field where `vary` names one."""
 
     name: Slug
-    models: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] | None = (
-        None  # entries of the profile; None: all
-    )
-    seeds: Annotated[list[Seed], Field(min_length=1)] | None = None  # of those that are trained; None: all
+    models: Annotated[list[str], Field(min_length=1), AfterValidator(distinct)] | None = None  # entries; None: all
+    seeds: Seeds | None = None  # of those that are trained; None: all
     datasets: Datasets | None = None
     attacks: Attacks | None = None
     vary: dict[str, list] = {}
@@ -39,7 +38,15 @@ class Sweep(EvaluateSettings):
     def _values(cls, vary):
         if len(vary) > 1:
             raise ValueError(f"one field can vary in a sweep, got {' and '.join(vary)}; make it two sweeps")
-        return {name: _values_of(name, values) for name, values in vary.items()}
+        for name, values in vary.items():
+            if name not in EVALUATE_DEFAULTS:
+                raise ValueError(str(unknown("setting", name, EVALUATE_DEFAULTS)))
+            kind = EvaluateSettings.model_fields[name].rebuild_annotation()
+            vary = {name: [one(kind, value, name) for value in values]}
+            if not values:
+                raise ValueError(f"{name} has no values")
+            distinct([str(value) for value in vary[name]])
+        return vary
 
     @model_validator(mode="after")
     def _set_or_varied(self):
@@ -51,25 +58,6 @@ class Sweep(EvaluateSettings):
     @model_validator(mode="after")
     def _of_a_defence(self):  # which may be the main evaluation's: see `points`
         return self
-
-    def as_given(self):
-        """What was said of it, as JSON values: the form that the notebook takes."""
-        return {"name": self.name} | self.model_dump(include=self.model_fields_set - CHOICE)
-
-
-def _values_of(name, values):
-    """Values of one field, each as its type writes it. ValueError for a field that cannot vary, a bad value or none."""
-    if name not in EVALUATE_DEFAULTS:
-        raise ValueError(str(unknown("setting", name, EVALUATE_DEFAULTS)))
-    kind = TypeAdapter(EvaluateSettings.model_fields[name].rebuild_annotation())
-    try:
-        values = [kind.validate_python(value) for value in values]
-    except ValidationError as error:
-        raise ValueError(said(error.errors()[0], name)) from error
-    if not values:
-        raise ValueError(f"{name} has no values")
-    distinct([str(value) for value in values])
-    return values
 
 
 @dataclass(frozen=True)
@@ -122,6 +110,5 @@ def read_sweeps(sweeps):
         except ValidationError as error:
             first = error.errors()[0]
             key = next((part for part in reversed(first["loc"]) if isinstance(part, str)), "")
-            text = str(unknown("key", key, Sweep.model_fields)) if first["type"] == "extra_forbidden" else said(first, key)
-            raise UserError(f"sweep {index + 1}: {text}") from error
+            raise UserError(f"sweep {index + 1}: {said(first, key, Sweep.model_fields)}") from error
     return read

@@ -18,10 +18,10 @@ import yaml
 
 from mmcoa.errors import UserError, unknown
 from mmcoa.store.files import write_atomic, write_json
-from mmcoa.study import gpus
+from mmcoa.study import machine
+from mmcoa.study.machine import claim, kill_tree
 from mmcoa.study.plan import write_specs
-from mmcoa.study.processes import claim, kill_tree
-from mmcoa.study.view import show_progress
+from mmcoa.study.status import show_progress
 
 EXECUTORS = ("local", "slurm")
 CLUSTER_JOBS = 50  # Slurm jobs at once where nobody says how many
@@ -34,9 +34,8 @@ NEEDS = {
     "evaluate": {"mem_mb": 16000, "runtime": 480},
 }
 
-# Of a cluster's file, such as cluster/slurm.yaml: its rules, options whose value may be a mapping (Snakemake passes over any
-# other mapping in silence), and what `mmcoa run` sets itself.
-RULES = ("pretrain", "train", "evaluate")
+# Of a cluster's file, such as cluster/slurm.yaml: options whose value may be a mapping (Snakemake passes over any other
+# mapping in silence), and what `mmcoa run` sets itself.
 OF_RULES = ("set-resources", "set-threads")
 MAPPINGS = (*OF_RULES, "default-resources", "resources", "set-scatter", "set-resource-scopes", "groups", "group-components")
 OURS = ("snakefile", "configfile", "executor", "directory", "cores", "workflow-profile", "profile")
@@ -68,9 +67,8 @@ def read_cluster(path):
 
     Raises `UserError` for what Snakemake would ignore or `mmcoa run` sets itself.
     """
-    path = Path(path)
     try:
-        options = yaml.safe_load(path.read_text(encoding="utf8"))
+        options = yaml.safe_load(Path(path).read_text(encoding="utf8"))
     except FileNotFoundError as error:
         raise UserError(f"no cluster file {path}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -83,8 +81,8 @@ def read_cluster(path):
         if isinstance(value, dict) and option not in MAPPINGS:
             raise UserError(f"{path}: {unknown('option with a mapping', option, MAPPINGS)}")
         for rule in value if option in OF_RULES and isinstance(value, dict) else ():
-            if rule not in RULES:
-                raise UserError(f"{path}: {unknown('rule', rule, RULES)}")
+            if rule not in NEEDS:
+                raise UserError(f"{path}: {unknown('rule', rule, NEEDS)}")
     return options
 
 
@@ -97,29 +95,28 @@ def jobs_at_once(jobs, executor, cluster=None):
     return jobs
 
 
-def run(plan, jobs, executor, echo, cluster=None, report=None, per_gpu=1):
-    """Run the pending processes with Snakemake, and after them, where `report` names the profile, build its report.
+def run(plan, jobs, executor, echo, cluster=None, report=False, per_gpu=1):
+    """Run the pending processes with Snakemake, and after them, with `report`, build the study's report.
 
     Returns Snakemake's exit code; on interruption nothing is left running.
     """
-    config = settings(plan, jobs, executor, per_gpu) | ({"report": str(report)} if report else {})
+    config = settings(plan, jobs, executor, per_gpu) | ({"report": plan.asked} if report else {})
     place = write_json(plan.runs / "workflow.json", config, indent=1)
     words = command(plan, place, config, jobs, executor, cluster)
     if cluster:
         accepted(words, cluster)
     write_specs(plan)
+    done = plan.runs / "done"
     for process in plan.pending:
-        for path in (plan.runs / "done" / process.name, plan.failure(process), plan.claim(process)):
+        for path in (done / process.name, plan.failure(process), plan.claim(process)):
             path.unlink(missing_ok=True)
-    (plan.runs / "done" / "report").unlink(missing_ok=True)
+    (done / "report").unlink(missing_ok=True)
     environment = os.environ | {"MMCOA_RUNNER": json.dumps(claim())}  # sbatch hands it on to the job
     with (plan.runs / "snakemake.log").open("w") as log:
         # A session of its own: Ctrl-C reaches this process alone, which then ends the others.
         child = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
         try:
-            started = claim() | {"pid": child.pid}
-            owner = claim() | {"workflow": started}
-            write_json(plan.runs / "runner.json", owner)
+            write_json(plan.runs / "runner.json", claim() | {"workflow": claim() | {"pid": child.pid}})
             show_progress(plan, child, jobs, echo)
         finally:
             if child.poll() is None:
@@ -143,27 +140,21 @@ def cancel(runs):
 def settings(plan, jobs, executor, per_gpu=1):
     """What the Snakefile reads as `config`, JSON. Raises `UserError` where this machine has fewer GPUs than one training takes.
 
-    per_gpu: processes that share one GPU here; Snakemake counts their places, each process finds its own (gpus.py).
+    per_gpu: processes that share one GPU here; Snakemake counts their places, each process finds its own (machine.py).
     """
-    local = executor == "local"
+    local, device, processes = executor == "local", plan.profile.device, {}
     threads = max(1, (os.cpu_count() or 1) // jobs) if local else CLUSTER_THREADS
-    there = gpus.visible() if local else []
-    processes = {}
+    there = len(machine.visible()) if local else 0
     for process in plan.pending:
         several = plan.profile.gpus_per_training if process.kind == "train" else 1
         needs = {"needs": plan.needs(process), "processes": several, **NEEDS[process.kind]}
-        processes[process.name] = needs | gpu_needs(plan.profile.device, several, executor, len(there))
-    most = gpus_here(plan.profile.device, len(there))
+        processes[process.name] = needs | gpu_needs(device, several, executor, there)
+    # `cuda:1` names one GPU: then they take turns at it.
+    most = min(1, there) if device.startswith("cuda:") else there
     if local and (short := max((needs["gpu"] for needs in processes.values()), default=0)) > most:
         raise UserError(f"gpus_per_training is {short}, but {most} GPU{'s are' * (most != 1) or ' is'} visible")
-    return {
-        "runs": str(plan.runs),
-        "python": sys.executable,
-        "threads": threads,
-        "gpus": most * per_gpu,
-        "per_gpu": per_gpu,
-        "processes": processes,
-    }
+    told = {"runs": str(plan.runs), "python": sys.executable, "threads": threads}
+    return told | {"gpus": most * per_gpu, "per_gpu": per_gpu, "processes": processes}
 
 
 def gpu_needs(device, several, executor, there):
@@ -176,11 +167,6 @@ def gpu_needs(device, several, executor, there):
         return {"hold": 0} | ({} if kind == "auto" and several == 1 else {"gpu": 0 if kind == "cpu" else several})
     takes = several if there and kind in ("cuda", "auto") else 0
     return {"gpu": takes, "hold": 0 if index else takes}
-
-
-def gpus_here(device, there):
-    """GPUs that the processes of a run share out here. `cuda:1` names one: then they take turns at it."""
-    return min(1, there) if device.startswith("cuda:") else there
 
 
 def command(plan, place, config, jobs, executor, cluster=None):

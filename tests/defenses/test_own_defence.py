@@ -9,7 +9,7 @@ import pytest
 
 from mmcoa import defenses
 from mmcoa.cli import main as cli
-from mmcoa.study import cost
+from mmcoa.study import preflight as cost
 from mmcoa.study.profiles import load_profile, train_settings
 
 PAGE = Path(__file__).parents[2] / "book" / "add_a_defence.md"

@@ -232,7 +232,7 @@ def test_files_of_a_candidate_folder_are_inputs_and_names_stand_for_themselves(t
 
 
 def test_lists_and_status_do_not_wait_for_torch():
-    code = "import sys, mmcoa.study.view, mmcoa.study.runner; mmcoa.study.view.show('quick'); "
+    code = "import sys, mmcoa.study.status, mmcoa.study.runner; mmcoa.study.status.show('quick'); "
     code += "print(sorted({'torch', 'pandas', 'open_clip'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -6,12 +6,13 @@ import shutil
 
 import pytest
 
+from mmcoa.console import duration
 from mmcoa.errors import UserError
 from mmcoa.identity import MARKER
 from mmcoa.store.finished import write_record
-from mmcoa.study.plan import KINDS, duration, make_plan, narrowed, notebook, papermill_command, read_spec, write_specs
-from mmcoa.study.processes import claim
-from mmcoa.study.status import summary
+from mmcoa.study.machine import claim
+from mmcoa.study.plan import KINDS, make_plan, narrowed, notebook, papermill_command, read_spec, write_specs
+from mmcoa.study.status import state as standing
 
 PROVENANCE = {"seconds": 2.0}
 
@@ -149,7 +150,7 @@ def test_a_notebook_that_failed_after_its_records_is_pending(finished):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"reason": "KeyError: 'x'", "notebook": "runs/mini/notebooks/evaluate__none.failed.ipynb"}))
     assert pending("mini.yaml") == ["evaluate__none"]
-    assert summary("mini.yaml")["failures"]["evaluate__none"]["reason"] == "KeyError: 'x'"
+    assert standing(make_plan("mini.yaml"))["failures"]["evaluate__none"]["reason"] == "KeyError: 'x'"
 
 
 def test_status_counts_cells_by_state(write_profile):
@@ -159,11 +160,11 @@ def test_status_counts_cells_by_state(write_profile):
         name = "train__tecoa-seed0" if folder == "running" else "evaluate__none"
         (plan.runs / folder / f"{name}.json").write_text(text)
     finish(plan.cells[0], plan)
-    state = summary("mini.yaml")
+    state = standing(make_plan("mini.yaml"))
     assert (state["cells"], state["done"], state["running"], state["failed"], state["todo"]) == (5, 1, 1, 1, 2)
     dead = {**claim(), "pid": 2**22 + 1}
     (plan.runs / "running" / "train__tecoa-seed0.json").write_text(json.dumps(dead))
-    assert summary("mini.yaml")["running"] == 0
+    assert standing(make_plan("mini.yaml"))["running"] == 0
 
 
 def test_printed_commands_hand_the_notebook_its_part_of_the_plan(write_profile):
@@ -196,15 +197,15 @@ def test_a_record_goes_before_what_is_packed_only_where_it_is_current(finished):
     cell = finished.cells[0]
     finished.results.mkdir(parents=True)
     (finished.results / "cells.csv").write_text(f"cell,identity,device,started,seconds\n{cell.id},{cell.identity},cpu,,7.0\n")
-    assert not make_plan("mini.yaml").stored.look(cell).packed
+    assert not make_plan("mini.yaml").look(cell).packed
     path = finished.runs / "cells" / f"{cell.id}.json"
     path.write_text(path.read_text().replace(cell.identity, "0" * 64))
-    stored = make_plan("mini.yaml").stored
-    assert stored.look(cell).packed and stored.is_current(cell)
+    plan = make_plan("mini.yaml")
+    assert plan.look(cell).packed and plan.is_done(cell)
 
 
 def test_durations():
-    assert [duration(s) for s in (5, 300, 9000)] == ["5 s", "5 min", "2.5 h"]
+    assert [duration(s) for s in (5, 300, 9000, 3.6e7)] == ["5 s", "5 min", "2.5 h", "10,000 h"]
     assert "unknown" in duration(None)
 
 

@@ -14,7 +14,7 @@ from mmcoa.identity import checkpoint_cell
 from mmcoa.model.loading import load_model
 from mmcoa.store import base_models
 from mmcoa.store.finished import read_record
-from mmcoa.study import verify
+from mmcoa.study import pack as verify
 from mmcoa.study.compute import run_spec
 from mmcoa.study.pack import pack
 from mmcoa.study.plan import make_plan, write_specs

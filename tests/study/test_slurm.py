@@ -14,13 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
 import yaml
 
 from mmcoa.store.finished import read_record
-from mmcoa.study.processes import kill_tree
+from mmcoa.study.machine import kill_tree
 
 TOOLS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "sinfo", "scontrol", "scancel", "squeue")
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"  # where the daemons are; not always on a user's PATH
@@ -64,7 +63,7 @@ CLUSTER = {
     "jobs": 4,
     "retries": 1,
     "slurm-status-command": "squeue",  # there is no accounting
-    "slurm-init-seconds-before-status-checks": 5,
+    "slurm-init-seconds-before-status-checks": 1,  # then 11, 21 ...
     "slurm-no-account": True,
     "set-threads": {"train": 1, "evaluate": 1},
     "set-resources": {"train": {"mem_mb": 2000, "runtime": "attempt * 7"}, "evaluate": {"mem_mb": 3000}},
@@ -150,12 +149,10 @@ def wait_for(condition, folder, seconds=60, fail=True):
 
 
 @pytest.fixture
-def study(slurm, write_profile):
+def study(slurm, write_profile, replace_code):
     """The tiny study with a third model whose training fails, and the file of this cluster."""
-    path = Path("notebooks/finetune.ipynb")
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells.insert(2, nbformat.v4.new_code_cell(FAULT))
-    nbformat.write(notebook, path)
+    replace_code("finetune", before=FAULT)
+    replace_code("evaluate")
     Path("cluster.yaml").write_text(yaml.safe_dump(CLUSTER))
     return write_profile(models=[{"defense": "none"}, {"defense": "tecoa", "seeds": [0]}, {"defense": "fare", "seeds": [0]}])
 

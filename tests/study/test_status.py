@@ -6,6 +6,7 @@ import os
 import random
 import time
 import types
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from rich.console import Console
 
 from mmcoa.identity import MARKER
 from mmcoa.store.finished import record_path, write_record
-from mmcoa.study import status, stored
-from mmcoa.study import view as terminal
+from mmcoa.study import plan as stored
+from mmcoa.study import status
+from mmcoa.study.machine import claim
 from mmcoa.study.plan import make_plan
-from mmcoa.study.processes import claim
-from mmcoa.study.status import Standing, summary
+from mmcoa.study.status import state as standing
 
 RUNS, RESULTS = Path("runs/mini"), Path("results/mini")
 NOBODY = 2**22 + 1  # no process has this number
@@ -46,18 +47,18 @@ def dead(**more):
 
 
 def text(state):
-    return "\n".join(terminal.lines(state))
+    return "\n".join(status.lines(state))
 
 
 def drawn(state, width=100):
     console = Console(file=io.StringIO(), width=width)
-    console.print(terminal.view(state))
+    console.print(status.view(state))
     return console.file.getvalue()
 
 
 @pytest.fixture
 def study(write_profile):
-    return Standing(write_profile())
+    return make_plan(write_profile())
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def finished(study):
 
 
 def test_nothing_has_run(study):
-    state = study.state()
+    state = standing(study)
     assert (state["cells"], state["done"], state["running"], state["failed"], state["todo"]) == (5, 0, 0, 0, 5)
     assert (
         state["last_record"] is None and state["last_error"] is None and state["seconds_left"] is None and state["rate"] is None
@@ -91,7 +92,7 @@ def test_nothing_has_run(study):
 
 
 def test_all_is_done(finished):
-    state = finished.state()
+    state = standing(finished)
     assert (state["done"], state["todo"], state["seconds_left"]) == (5, 0, 0)
     for shown in (text(state), drawn(state)):
         assert "mmcoa book mini" in shown and "time left" not in shown and "mmcoa run" not in shown
@@ -105,7 +106,7 @@ def test_hours_are_those_of_the_device_and_its_gpus(study):
     finish([cells[EVALUATED[0]]], 1800, "cpu")
     finish([cells[EVALUATED[1]]], 900, "cuda")
     write_record(RUNS, cells[EVALUATED[2]], {"seconds": 900, "device": "cuda", "gpus": 2})
-    state = study.state()
+    state = standing(study)
     assert state["kinds"]["train"] == {"cells": 1, "done": 1, "gpu_hours": 8.0, "cpu_hours": 0.0}
     assert state["kinds"]["evaluate"] == {"cells": 4, "done": 3, "gpu_hours": 0.75, "cpu_hours": 0.5}
     assert (state["gpu_hours"], state["cpu_hours"]) == (8.75, 0.5)
@@ -113,7 +114,7 @@ def test_hours_are_those_of_the_device_and_its_gpus(study):
 
 
 def test_hours_and_counts_leave_outdated_records_out(finished, write_profile):
-    state = summary(write_profile(evaluate__steps=2))
+    state = standing(make_plan(write_profile(evaluate__steps=2)))
     assert (state["done"], state["todo"], state["stale"]) == (1, 4, 4)
     assert state["cpu_hours"] == pytest.approx(2 / 3600) and state["seconds_left"] == 4 * 2.0
     assert "4 results are of other settings, inputs or versions" in text(state)
@@ -127,7 +128,7 @@ def test_the_last_record_is_dated_by_itself_not_by_its_file(finished):
     }
     write_record(RUNS, finished.cells[1], made)
     os.utime(record_path(RUNS, finished.cells[1].id), (0, 0))
-    last = finished.state()["last_record"]
+    last = standing(finished)["last_record"]
     assert last["cell"] == finished.cells[1].id and last["when"] == pytest.approx(time.time() + 3660, abs=5)
 
 
@@ -140,7 +141,7 @@ def test_a_running_study(study, at_work):
     leave(RUNS / "running" / "train__tecoa-seed0.json", claim() | {"host": "node-7", "started": now - 10})
     leave(RUNS / "running" / "evaluate__left-the-profile.json", claim())
     finish([cells[EVALUATED[0]]], seconds=8.0)
-    state = study.state()
+    state = standing(study)
     assert (state["done"], state["running"], state["todo"]) == (1, 2, 2)
     first, second = state["processes"]
     assert (first["name"], first["done"], first["cells"], second["host"], second["done"]) == (
@@ -162,10 +163,10 @@ def test_time_left_trusts_the_machine_that_is_at_work(study, at_work):
     finish([cells["train__tecoa-seed0"], cells[EVALUATED[0]]], seconds=50.0)
     for path in (RUNS / "cells").iterdir():
         os.utime(path, (0, 0))
-    assert study.state()["seconds_left"] == 3 * 50.0
+    assert standing(study)["seconds_left"] == 3 * 50.0
     leave(RUNS / "runner.json", claim() | {"started": time.time() - 100, "workflow": claim()})
     finish([cells[EVALUATED[1]]], seconds=10.0)
-    assert study.state()["seconds_left"] == 2 * 10.0
+    assert standing(study)["seconds_left"] == 2 * 10.0
 
 
 def test_the_last_error_is_the_latest_one(study):
@@ -173,7 +174,7 @@ def test_the_last_error_is_the_latest_one(study):
         path = RUNS / "failed" / f"{name}.json"
         leave(path, {"reason": f"KeyError: [{age}]", "notebook": f"runs/mini/notebooks/{name}.failed.ipynb"})
         os.utime(path, (time.time() - age, time.time() - age))
-    state = study.state()
+    state = standing(study)
     assert (state["failed"], state["todo"]) == (3, 2) and state["last_error"]["name"] == "evaluate__none"
     shown = text(state)
     assert "last error: KeyError: [0], in evaluate__none, 0 s ago; see runs/mini/notebooks/evaluate__none.failed.ipynb" in shown
@@ -184,7 +185,7 @@ def test_the_last_error_is_the_latest_one(study):
 def test_a_damaged_note_of_a_failure_still_counts(study):
     path = RUNS / "failed" / "evaluate__none.json"
     leave(path, [])
-    state = study.state()
+    state = standing(study)
     assert (
         state["failed"] == 2
         and "damaged runs/mini/failed/evaluate__none.json" in text(state)
@@ -194,7 +195,7 @@ def test_a_damaged_note_of_a_failure_still_counts(study):
 
 def test_a_failure_after_the_records_is_not_the_end(finished):
     leave(RUNS / "failed" / "evaluate__none.json", {"reason": "KeyError: 'x'", "notebook": "n.ipynb"})
-    state = finished.state()
+    state = standing(finished)
     assert state["done"] == 5 and "continue with: mmcoa run mini.yaml" in text(state)
 
 
@@ -202,7 +203,7 @@ def test_a_runner_that_was_killed(study):
     finish(study.cells[:1])
     leave(RUNS / "runner.json", dead(workflow=dead()))
     leave(RUNS / "running" / "train__tecoa-seed0.json", dead())
-    state = study.state()
+    state = standing(study)
     assert (state["running"], state["todo"], state["processes"], state["killed"]) == (0, 4, [], ["train__tecoa-seed0"])
     for shown in (text(state), drawn(state)):
         assert f"was killed: process {NOBODY}" in shown and "train__tecoa-seed0: ended without a result" in shown
@@ -212,13 +213,13 @@ def test_a_runner_that_was_killed(study):
 def test_a_process_that_was_killed_while_its_runner_goes_on(study):
     leave(RUNS / "runner.json", claim() | {"workflow": claim()})
     leave(RUNS / "running" / "evaluate__none.json", dead())
-    state = study.state()
+    state = standing(study)
     assert state["killed"] == ["evaluate__none"] and state["runner"]["alive"] and "was killed" not in text(state)
 
 
 def test_a_run_that_was_refused_was_not_killed(study):
     leave(RUNS / "runner.json", dead())
-    assert study.state()["runner"] is None
+    assert standing(study)["runner"] is None
 
 
 @pytest.mark.parametrize(
@@ -232,18 +233,18 @@ def test_a_run_that_was_refused_was_not_killed(study):
 def test_a_damaged_record_is_named_and_its_cell_is_to_do(finished, damage):
     path = record_path(RUNS, EVALUATED[0])
     path.write_text(damage)
-    state = finished.state()
+    state = standing(finished)
     assert (state["done"], state["todo"], len(state["damaged"])) == (4, 1, 1)
     (line,) = [line for line in text(state).splitlines() if "damaged" in line]
     assert str(path) in line and "remove it and run the profile again" in line
     finish([cell for cell in finished.cells if cell.id == EVALUATED[0]])
-    assert finished.state()["damaged"] == []
+    assert standing(finished)["damaged"] == []
 
 
 def test_what_is_to_do_is_what_the_plan_says(write_profile):
     """Also where weights are missing, and after failures and kills."""
     profile = write_profile(models=[{"defense": "none"}, {"defense": "tecoa", "seeds": [0, 1]}])
-    study, draw = Standing(profile), random.Random(0)
+    study, draw = make_plan(profile), random.Random(0)
     for _ in range(12):
         finish(study.cells)
         for path in [*RUNS.glob("failed/*"), *RUNS.glob("running/*")]:
@@ -253,33 +254,33 @@ def test_what_is_to_do_is_what_the_plan_says(write_profile):
                 record_path(RUNS, cell.id).unlink()
             if cell.kind == "train" and draw.random() < 0.5:
                 (RUNS / "models" / cell.model / MARKER).unlink()
-        for name in study.names:
+        for name in [process.name for process in study.processes]:
             if draw.random() < 0.2:
                 leave(RUNS / draw.choice(["failed", "running"]) / f"{name}.json", dead(reason="E", notebook="n"))
         plan = make_plan(profile)
-        state = study.state()
+        state = standing(study)
         assert state["done"] == len(plan.cells) - len(plan.todo) and state["cells"] == len(plan.cells)
         assert state["seconds_left"] == plan.seconds_left(plan.todo)
-        assert state["failures"].keys() == status.failures(plan).keys()
+        assert state["failures"].keys() == {path.stem for path in RUNS.glob("failed/*")}
 
 
 def test_weights_of_a_base_model_of_the_study_itself(write_profile):
     pretrain = {"data": ["openmoji/birds"], "epochs": 1}
     profile = write_profile(base_model="own", pretrain=pretrain)
-    study = Standing(profile)
+    study = make_plan(profile)
     finish(study.cells)
-    assert next(iter(study.names)) == "pretrain__own" and study.state()["done"] == 6
+    assert study.processes[0].name == "pretrain__own" and standing(study)["done"] == 6
     record_path(RUNS, EVALUATED[1]).unlink()  # of the base model, whose weights are not here
-    assert study.state()["done"] == 4 == 6 - len(make_plan(profile).todo)
+    assert standing(study)["done"] == 4 == 6 - len(make_plan(profile).todo)
 
 
 def test_a_state_reads_only_files_that_have_changed(finished, monkeypatch):
-    finished.state()
+    standing(finished)
     read = []
     monkeypatch.setattr(stored, "read_record", lambda folder, name: read.append(name))
-    assert finished.state()["done"] == 5 and read == []
+    assert standing(finished)["done"] == 5 and read == []
     os.utime(record_path(RUNS, EVALUATED[2]), (1, 1))
-    finished.state()
+    standing(finished)
     assert read == [EVALUATED[2]]
 
 
@@ -288,13 +289,13 @@ def test_the_view_fits_its_terminal(study, width):
     finish(study.cells[:1] + study.cells[2:3])
     for number in range(30):
         name = f"evaluate__{number}-with-quite-a-long-name-of-a-model-seed0"
-        study.names[name] = types.SimpleNamespace(cells=())
+        study = replace(study, processes=(*study.processes, replace(study.processes[0], name=name, cells=())))
         leave(RUNS / "running" / f"{name}.json", claim() | {"host": "a-node-of-a-cluster.example.org"})
     leave(
         RUNS / "failed" / "evaluate__none.json",
         {"reason": "RuntimeError: [Errno 28] no space " + "left " * 20, "notebook": "a/b.ipynb"},
     )
-    shown = drawn(study.state(), width)
+    shown = drawn(standing(study), width)
     assert all(len(line) <= width for line in shown.splitlines())
     flat = " ".join(shown.split())
     for part in (
@@ -311,22 +312,35 @@ def test_the_view_fits_its_terminal(study, width):
         assert part in flat, part
 
 
-def test_the_live_view_ends_when_all_is_done(study, monkeypatch):
-    def work(_):
-        finish(study.cells)
-
-    monkeypatch.setattr(terminal.time, "sleep", work)
+@pytest.fixture
+def screen(monkeypatch):
+    """A terminal, as a `Console` whose `file` holds what was drawn."""
     console = Console(file=io.StringIO(), width=100, force_terminal=True)
-    assert terminal.follow(study, console)["done"] == 5
-    assert "5 of 5 cells" in console.file.getvalue()
+    monkeypatch.setattr(status, "console", console)
+    monkeypatch.setattr(status, "is_terminal", lambda: True)
+    return console
 
 
-def test_ctrl_c_ends_the_live_view_and_is_no_error(study, monkeypatch):
+def test_the_live_view_ends_when_all_is_done(study, screen, monkeypatch):
+    monkeypatch.setattr(status.time, "sleep", lambda _: finish(study.cells))
+    status.show("mini.yaml")
+    assert "0 of 5 cells" in screen.file.getvalue() and "5 of 5 cells" in screen.file.getvalue()
+
+
+def test_ctrl_c_ends_the_live_view_and_is_no_error(study, screen, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(terminal.time, "sleep", interrupt)
-    assert terminal.follow(study, Console(file=io.StringIO(), width=100, force_terminal=True))["done"] == 0
+    monkeypatch.setattr(status.time, "sleep", interrupt)
+    status.show("mini.yaml")
+    assert "0 of 5 cells" in screen.file.getvalue()
+
+
+def test_a_run_shows_the_same_view_until_it_has_ended(study, screen, monkeypatch):
+    monkeypatch.setattr(status.time, "sleep", lambda _: finish(study.cells[:2]))
+    child = types.SimpleNamespace(poll=lambda: 0 if (RUNS / "cells").is_dir() else None)
+    status.show_progress(study, child, jobs=1)
+    assert "2 of 5 cells" in screen.file.getvalue()
 
 
 def test_a_pipe_gets_plain_lines_once(finished, capsys):

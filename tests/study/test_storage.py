@@ -74,7 +74,10 @@ def test_a_read_only_folder_is_found_before_the_first_cell(write_profile, small_
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_the_study_cleanly_and_it_goes_on_when_there_is_room(write_profile, small_disk, monkeypatch):
+def test_a_full_disk_stops_the_study_cleanly_and_it_goes_on_when_there_is_room(
+    write_profile, small_disk, monkeypatch, replace_code
+):
+    replace_code("evaluate")
     path = write_profile(models=[{"defense": "none"}])
     small_disk("runs", 256)
     monkeypatch.setattr(preflight, "ROOM", 0)  # in this process: as if others had filled the disk after the start

@@ -1,5 +1,6 @@
 """Stored results are run again and compared; rows are chosen from the command line."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -7,22 +8,10 @@ import pytest
 
 from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
-from mmcoa.study import compute as study
-from mmcoa.study.pack import pack, rows, shown
-from mmcoa.study.plan import make_plan, write_specs
-from mmcoa.study.verify import candidates, verify
+from mmcoa.study.pack import candidates, pack, rows, shown, verify
+from mmcoa.study.plan import make_plan
 
 CELLS = Path("runs/mini/cells")
-
-
-@pytest.fixture
-def finished(write_profile):
-    """A small study, run to its end."""
-    plan = make_plan(write_profile())
-    write_specs(plan)
-    for process in plan.pending:
-        study.run_spec(plan.spec(process))
-    return "mini.yaml"
 
 
 def test_finished_cells_are_reproduced(finished, capsys):
@@ -59,8 +48,6 @@ def test_packed_results_are_verified_too(finished):
 
 
 def test_missing_checkpoints_are_named(finished):
-    import shutil
-
     shutil.rmtree("runs/mini/models")
     said = []
     found, missing = candidates(make_plan(finished))

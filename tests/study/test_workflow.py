@@ -11,13 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
 from mmcoa.store.finished import read_record
-from mmcoa.study import compute, gpus, papermill_run, workflow
+from mmcoa.study import compute, papermill_run, workflow
+from mmcoa.study import machine as gpus
 from mmcoa.study.plan import make_plan, write_specs
 from mmcoa.study.runner import run
 
@@ -78,9 +78,8 @@ def test_a_gpu_that_is_held_is_given_to_nobody_else(tmp_path, monkeypatch):
     monkeypatch.delenv(gpus.VARIABLE, raising=False)
     monkeypatch.setattr(gpus, "POLL", 0.01)
     names = ["a", "b", "MIG-1/2/3"]
-    held = (
-        f"from mmcoa.study.gpus import hold\nwith hold(1, {names}, {str(tmp_path)!r}) as got: print(*got, flush=True); input()"
-    )
+    held = "from mmcoa.study.machine import hold\n"
+    held += f"with hold(1, {names}, {str(tmp_path)!r}) as got: print(*got, flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "a\n"
     with gpus.hold(1, names, tmp_path) as got:
@@ -147,17 +146,14 @@ def test_gpus_of_a_process(device, several, executor, there, wanted):
 
 
 @pytest.mark.slow
-def test_processes_at_once_never_share_a_gpu(write_profile, fake_gpus):
+def test_processes_at_once_never_share_a_gpu(write_profile, fake_gpus, replace_code):
     """Three processes, two GPUs, three at once: each has one GPU, and none has that of another that runs."""
     fake_gpus("GPU 0: x (UUID: GPU-a)\nGPU 1: x (UUID: GPU-b)\n")
     profile = write_profile(device="auto", models=[{"defense": "none", "name": name} for name in ("one", "two", "three")])
-    path = Path("notebooks/evaluate.ipynb")
-    notebook = nbformat.read(path, as_version=4)
     code = "import os, time, pathlib\nbegan = time.time(); time.sleep(1)\n"
     code += "told = f'{os.environ[\"CUDA_VISIBLE_DEVICES\"]} {began} {time.time()}'\n"
     code += "pathlib.Path(pathlib.Path(plan).stem + '.seen').write_text(told)"
-    notebook.cells = [*notebook.cells[:2], nbformat.v4.new_code_cell(code)]
-    nbformat.write(notebook, path)
+    replace_code("evaluate", code)
     assert run(profile, jobs=3, echo=lambda line: None) == 1  # there are no records
     seen = sorted(path.read_text().split() for path in Path().glob("*.seen"))
     assert [name for name, *_ in seen] in (["GPU-a", "GPU-a", "GPU-b"], ["GPU-a", "GPU-b", "GPU-b"])
@@ -278,15 +274,15 @@ def test_the_shipped_cluster_file_is_taken_and_an_unknown_option_is_not(write_pr
 
 @pytest.mark.slow
 def test_resources_grow_with_the_attempt(write_profile):
-    """As Snakemake reads them from the Snakefile, first and third try."""
+    """As Snakemake reads them from the Snakefile for a third try."""
     plan = make_plan(write_profile(device="cuda"))
     config = workflow.settings(plan, 1, "local") | {"gpus": 1}
     config["processes"]["train__tecoa-seed0"] |= {"gpu": 1, "hold": 1}
     place = Path("workflow.json")
     place.write_text(json.dumps(config))
-    for attempt in (1, 3):
-        words = [*workflow.command(plan, place, config, 1, "local"), "--dry-run", "--printshellcmds", "--attempt", str(attempt)]
-        text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        train = next(line for line in text.splitlines() if "runtime=" in line)
-        assert f"mem_mb={16000 * attempt}" in train and f"runtime={240 * attempt}" in train and "gpu=1" in train
-        assert f"train__tecoa-seed0.json --processes 1 --gpus 1 --share 1 --attempt {attempt} >" in text
+    words = [*workflow.command(plan, place, config, 1, "local"), "--dry-run", "--printshellcmds", "--attempt", "3"]
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    train = next(line for line in text.splitlines() if "runtime=" in line)
+    needs = workflow.NEEDS["train"]
+    assert f"mem_mb={3 * needs['mem_mb']}" in train and f"runtime={3 * needs['runtime']}" in train and "gpu=1" in train
+    assert "train__tecoa-seed0.json --processes 1 --gpus 1 --share 1 --attempt 3 >" in text

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
+from mmcoa import control as module
+from mmcoa.control import Verdict, control, default_datasets
 from mmcoa.errors import UserError
-from mmcoa.study import control as module
-from mmcoa.study.control import Verdict, control, default_datasets
 from mmcoa.training.config import TrainConfig
 
 

@@ -51,10 +51,9 @@ def default_datasets(model, base):
     """The data sets of the base's family ("photos", "openmoji") that it and the model's pre-training did not see."""
     family, slash, _ = base.partition("/")
     named = [name for name in records() if slash and name.startswith(f"{family}/") and name != base]
-    unseen = [name for name in named if role(name, model, base) == "unseen"]
     if not named:
         raise UserError(f"'{base}' has no family of data sets; name some with --dataset")
-    return unseen or named
+    return [name for name in named if role(name, model, base) == "unseen"] or named
 
 
 def control(model, base, output, datasets=None, samples=200, config=None, device="auto", say=None, training=None):
@@ -72,53 +71,29 @@ def control(model, base, output, datasets=None, samples=200, config=None, device
     of TeCoA. Out of distribution enter the unseen sets on which the undefended model is over three times chance.
     """
     config = config or TrainConfig()
-    datasets = [name for name in (datasets or default_datasets(model, base)) if name != base]
+    datasets = [base, *(name for name in (datasets or default_datasets(model, base)) if name != base)]
     folder = fine_tune("tecoa", model, base, output, config, device=device, progress=training)
-    found = {}
-    for label, name in (("undefended", model), ("tecoa", str(folder))):
+    found, table = {}, [{"dataset": name, "role": role(name, model, base)} for name in datasets]
+    for label, suffix, name in (("undefended", "", model), ("tecoa", "_tecoa", str(folder))):
         loaded = load_model(name, device)
         threat = default_threat(loaded)
         threat = threat.changed(seed=config.seed, **({} if config.epsilon is None else {"epsilon": config.epsilon}))
-        for dataset in (base, *datasets):
-            found[label, dataset] = evaluate(loaded, load_dataset(dataset, samples=samples), ATTACKS, threat)
+        for row in table:
+            dataset = row["dataset"]
+            rows = found[label, dataset] = evaluate(loaded, load_dataset(dataset, samples=samples), ATTACKS, threat)
+            accuracy = {each["attack"]: each["accuracy"] for each in rows}
+            row |= {key: rows[0][key] for key in ("classes", "n")} | {f"{a}{suffix}": accuracy[a] for a in ATTACKS}
             if say is not None:
-                say(label, dataset, {row["attack"]: row["accuracy"] for row in found[label, dataset]})
-    rows = [_row(found, model, base, dataset) for dataset in (base, *datasets)]
-    table = pd.DataFrame(rows)
-    judged = table[table["dataset"] != base]
-    outside = out_of_distribution(
-        model,
-        [base],
-        dict(zip(judged["dataset"], judged["classes"], strict=True)),
-        dict(zip(judged["dataset"], judged["clean"], strict=True)),
-    )
+                say(label, dataset, accuracy)
+    table = pd.DataFrame(table)
+    judged = table[table.dataset != base].set_index("dataset")
+    outside = out_of_distribution(model, [base], judged.classes.to_dict(), judged.clean.to_dict())
     tasks = {"in distribution": (base,), "out of distribution": outside}
     return table, [_verdict(found, task, names) for task, names in tasks.items() if names]
 
 
-def _row(found, model, base, dataset):
-    before, after = ({row["attack"]: row for row in found[label, dataset]} for label in ("undefended", "tecoa"))
-    clean = before["clean"]
-    return {
-        "dataset": dataset,
-        "role": role(dataset, model, base),
-        "classes": clean["classes"],
-        "n": clean["n"],
-        "clean": clean["accuracy"],
-        "image": before["image"]["accuracy"],
-        "clean_tecoa": after["clean"]["accuracy"],
-        "image_tecoa": after["image"]["accuracy"],
-    }
-
-
 def _verdict(found, task, names):
-    frames = {label: [found[label, name].outcomes for name in names] for label in ("undefended", "tecoa")}
-    pairs = [
-        (after["image_correct"].to_numpy(float) - before["image_correct"].to_numpy(float), before["label"])
-        for before, after in zip(frames["undefended"], frames["tecoa"], strict=True)
-    ]
-    gain, low, high = macro_interval(pairs)
-    level = {
-        label: 100 * sum(frame["image_correct"].mean() for frame in several) / len(names) for label, several in frames.items()
-    }
-    return Verdict(task, tuple(names), level["undefended"], level["tecoa"], gain, low, high)
+    right = {key: one.outcomes["image_correct"].to_numpy(float) for key, one in found.items()}
+    pairs = [(right["tecoa", name] - right["undefended", name], found["tecoa", name].outcomes["label"]) for name in names]
+    levels = [100 * sum(right[label, name].mean() for name in names) / len(names) for label in ("undefended", "tecoa")]
+    return Verdict(task, tuple(names), *levels, *macro_interval(pairs))

@@ -1,4 +1,4 @@
-"""The GPUs of this machine: which there are, and holding some so that no other process of a study gets them.
+"""This machine, as the processes of a study share it: which of them live, and which GPUs they hold.
 
     with hold(1):
         ...     # CUDA_VISIBLE_DEVICES names one GPU, which no other `hold` on this machine has
@@ -9,20 +9,79 @@ Imports no torch: the runner counts GPUs before it starts anything.
 """
 
 import contextlib
+import json
 import os
 import random
 import re
+import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import filelock
+import psutil
 
 from mmcoa.errors import UserError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 POLL = 1.0  # seconds between two looks for a free GPU
+
+
+def claim():
+    """What identifies this process on any machine: {"host", "pid", "started"}."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}
+
+
+def claimed(path):
+    """The claim that a process left in a file; None where there is nothing whole: it may end at any moment."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"host", "pid", "started"} <= found.keys() else None
+
+
+def alive(claim):
+    """True where the process of a claim still runs. One on another host of a cluster counts as alive."""
+    if claim["host"] != socket.gethostname():
+        return True
+    try:
+        process = psutil.Process(claim["pid"])
+        # A number is reused: a process that was born after the claim is somebody else's.
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < claim["started"] + 2
+    except psutil.NoSuchProcess:
+        return False
+
+
+def kill_tree(pid, itself=True):
+    """Kill a process and everything below it, kernels in their own sessions included.
+
+    Not asked to end first: every file of a study is written under a temporary name, so there is nothing to tidy.
+    """
+    try:
+        root = psutil.Process(pid)
+        doomed = [*root.children(recursive=True), *([root] if itself else [])]
+    except psutil.NoSuchProcess:
+        return
+    for process in doomed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs([process for process in doomed if process.pid != os.getpid()], timeout=10)
+
+
+@contextlib.contextmanager
+def on_signals(handler, *numbers):
+    """Let `handler` answer these signals meanwhile. Only the main thread may: in another one nothing changes."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, handler) for number in numbers if main}
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def visible():
@@ -35,24 +94,17 @@ def visible():
 
 
 def listed():
-    """UUIDs in the order of `nvidia-smi -L`; empty where there is no such command or no driver."""
-    try:
-        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return parse(told.stdout) if told.returncode == 0 else []
-
-
-def parse(text):
-    """UUIDs in the text of `nvidia-smi -L`. A GPU that is split (MIG) stands back for its parts."""
+    """UUIDs in the order of `nvidia-smi -L`; empty where there is no such command or no driver. A GPU that is split (MIG)
+    stands back for its parts.
+    """
     found = []
-    for line in text.splitlines():
-        if not (uuid := re.search(r"\(UUID: ([^)]+)\)", line)):
-            continue
-        if line.startswith("GPU"):
-            found.append([uuid[1]])
-        elif found:
-            found[-1].append(uuid[1])
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60, check=True).stdout
+        for line, uuid in re.findall(r"^(.*)\(UUID: ([^)]+)\)", told, re.MULTILINE):
+            if line.startswith("GPU"):
+                found.append([uuid])
+            elif found:
+                found[-1].append(uuid)
     return [name for whole, *parts in found for name in parts or [whole]]
 
 
