@@ -49,7 +49,7 @@ Nothing.
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, bare):
+def project(tmp_path, monkeypatch, folder):
     """A project's folder, from which commands run, with a book of one page and results of the study `plain`."""
     for name in ("_config.yml", "_ext", "_static", "references.bib"):
         copied = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
@@ -60,7 +60,7 @@ def project(tmp_path, monkeypatch, bare):
     (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\n")
     for name in ("index", "study"):
         (tmp_path / "book" / f"{name}.md").write_text(HEAD + PAGE, encoding="utf8")
-    shutil.copytree(bare / "plain", tmp_path / "results" / "plain")
+    shutil.copytree(folder / "plain", tmp_path / "results" / "plain")
     monkeypatch.chdir(tmp_path)
     for name in ("MMCOA_STUDY", "MMCOA_RESULTS", "JUPYTER_PATH"):
         monkeypatch.delenv(name, raising=False)

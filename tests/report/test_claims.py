@@ -1,11 +1,6 @@
 """Claims on made-up outcomes whose effects are known."""
 
-import re
-import sys
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -13,10 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mmcoa.cli.main import app
-from mmcoa.report import claims, questions, results, statistics
+from mmcoa.report import claims, questions, statistics
 from mmcoa.report.results import Results
 
-ROOT = Path(__file__).parents[2]
 ATTACKS = ("clean", "image", "text", "independent", "sequential")
 LEVELS = {  # percent right under each attack
     "none": (90, 10, 30, 0, 0),
@@ -172,25 +166,3 @@ def test_the_command_prints_it(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     printed = CliRunner().invoke(app, ["claims", "rich"]).output
     assert "not judged here" in printed and "rich, out of" in printed and "Holm" in printed
-
-
-@pytest.mark.parametrize("name", ["rich", "plain", "openmoji"])
-def test_the_page_finds_what_it_shows(name, folder, monkeypatch):
-    """Its cell, run on a study: each table, figure and number that the text names is there."""
-    there = ROOT / "results" if name == "openmoji" else folder
-    if not (there / name).is_dir():
-        pytest.skip(f"no results of {name} here")
-    load, made, said = partial(results.load, results=there), {}, {}
-    book = ModuleType("mmcoa.report.book")
-    book.study = lambda other=None: load(other or name)
-    book.table = lambda name, shown, numbers: made.update({f"tables/{name}.csv": shown})
-    book.figure = lambda name, drawn: made.update({f"figures/{name}.svg": drawn.axes})
-    book.say = lambda page, **own: said.update(own)
-    monkeypatch.setitem(sys.modules, "mmcoa.report.book", book)
-    text = (ROOT / "book" / "claims.md").read_text(encoding="utf8")
-    (code,) = re.findall(r"```\{code-cell\}[^\n]*\n:tags: [^\n]*\n(.*?)```", text, flags=re.S)
-    exec(code, {})
-    assert set(re.findall(r"(?:tables|figures)/\w+\.\w+", text)) == set(made) and all(len(shown) for shown in made.values())
-    assert set(re.findall(r"\{glue:text\}`claims_(\w+)`", text)) == set(said) and all(
-        isinstance(one, str) for one in said.values()
-    )

@@ -57,5 +57,5 @@ def test_trainings_and_checks(rich, plain):
 
 
 def test_the_summary_is_the_table_of_levels(folder):
-    shown = tables.summary("synthetic", folder)
+    shown = tables.summary("plain", folder)
     assert {"method", "n", "clean", "image"} <= set(shown) and "MMCoA" in set(shown.method)
