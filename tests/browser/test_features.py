@@ -7,7 +7,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_click_on_a_header_sorts_the_table(open_page):
     """By the first number of a cell."""
-    page = open_page("models.html")
+    page = open_page("impact.html")
     values = """() => [...document.querySelector("table.sortable").tBodies[0].rows].map(row =>
         parseFloat(row.cells[1].innerText.replace(",", "")))"""
     before = page.evaluate(values)

@@ -86,17 +86,14 @@ def add_evaluation(made, about, attacks, n):
     if "text" in attacks:
         made["changes"] += [point | change(index, name) for index, name in enumerate(NAMES)]
     if not about["sweep"]:
-        for attack, check in (("pgd", "twice the steps"), ("text", "one more word")):
-            passed = (model, attack) != ("mmcoa-seed1", "pgd")
-            made["checks"].append(point | {"attack": attack, "check": check, "passed": passed})
+        checks = {"twice the steps": "-seed1" not in model, "without a bound": True}
+        made["checks"] += [point | {"attack": "pgd", "check": name, "passed": passed} for name, passed in checks.items()]
     made["cells"].append(cell(about, "evaluate"))
 
 
 def change(index, name):
     """The template's word for every other class, a word of the class name for the rest."""
     place, old, new = (6, name.split()[0], "thing") if index % 2 else (3, "photo", "snapshot")
-    words = f"This is a photo of a {name}".split()
-    edit = {"position": place, "old_word": old, "new_word": new, "source": "table:eval"}
-    after = [new if i == place else word for i, word in enumerate(words)]
-    own = {"attack": "text", "class_name": name, "prompt": " ".join(words), "adversarial_prompt": " ".join(after)}
-    return own | {"changed": True, "edits": [edit]}
+    prompt = f"This is a photo of a {name}"
+    own = {"attack": "text", "class_name": name, "prompt": prompt, "adversarial_prompt": prompt.replace(old, new)}
+    return own | {"changed": True, "edits": [{"position": place, "old_word": old, "new_word": new, "source": "table:eval"}]}

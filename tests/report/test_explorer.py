@@ -1,9 +1,6 @@
 """Rows of the explorer; what a reader can do with them is in tests/browser."""
 
-import json
-
-from mmcoa.report import chart, explorer
-from mmcoa.report.names import MACRO
+from mmcoa.report import explorer
 
 
 def test_every_row_of_the_evaluation_and_the_sweeps_is_there(rich):
@@ -18,15 +15,3 @@ def test_every_row_of_the_evaluation_and_the_sweeps_is_there(rich):
     assert set(shown[shown.attack == "clean"].epsilon) == {""} and not shown.isna().any().any()
     rows = rich.rows.assign(text_threat="synonym", words="seen")
     assert {explorer.level(row) for row in rows.itertuples()} == {"synonym, seen"}
-
-
-def test_the_chart_has_every_method_attack_and_data_set(plain):
-    found = chart.levels(plain)
-    assert list(found) == [MACRO, "birds", "land vehicles", "tools"]
-    drawn = chart.draw(plain, found)
-    assert [trace.name for trace in drawn.data] == ["clean", "image", "text", "sequential"]
-    sets = json.loads(chart.choices(plain, found))
-    rows = plain.rows[(plain.rows.dataset == "openmoji/tools") & (plain.rows.attack == "text")]
-    shown = sets[3]["x"][2]
-    assert dict(zip(drawn.data[2].y, shown, strict=True))["undefended"] == rows[rows.method == "none"].accuracy.item()
-    assert all(len(values) == len(plain.methods) for one in sets for values in one["x"])

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
-from mmcoa.report import pdf, publish
+from mmcoa.report import build, pdf, publish
 from mmcoa.report import site as checks
 
 ROOT = Path(__file__).parents[2]
-PAGE = '<title>Summary — A report</title><main><article class="bd-article"><h1>Summary</h1><p>{}</p></article></main>'
+PAGE = '<title>A report</title><h1>Menu</h1><main><article class="bd-article"><h1>Summary</h1><p>{}</p></article></main>'
 
 
 def make_archive(folder, version):
@@ -38,8 +39,12 @@ def test_versions_lie_beside_the_latest(tmp_path):
     listed = re.findall(r'href="([^"]+)"', (site / "versions.html").read_text(encoding="utf8"))
     assert listed == ["index.html", "v0.10.1-rc1/index.html", "v0.10.0/index.html", "v0.9.0/index.html"]
     old = (site / "v0.9.0" / "index.html").read_text(encoding="utf8")
-    assert "This is version v0.9.0" in old and "<p>v0.9.0</p>" in old and 'href="../versions.html"' in old
+    line = '<p class="edition">This is version v0.9.0; <a href="../versions.html">all versions</a></p>'
+    assert "<h1>Menu</h1><main>" in old and f"<h1>Summary</h1>\n{line}<p>v0.9.0</p>" in old
     assert 'href="versions.html"' in (site / "index.html").read_text(encoding="utf8")
+    (site / "index.html").write_text("no article")
+    with pytest.raises(UserError, match="no article"):
+        publish.add_line(site / "index.html", "one")
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, monkeypatch):
@@ -104,10 +109,6 @@ def test_workflows_have_least_rights_and_call_what_exists():
 
 
 def test_the_command_prints_the_book_it_built(tmp_path, monkeypatch, capsys):
-    """Which folder is printed, and that a missing browser is found before the notebooks run."""
-    from mmcoa.cli import main as cli
-    from mmcoa.report import build
-
     asked = []
     monkeypatch.setattr(build, "build_book", lambda study: tmp_path / "book" / "_build" / "html" / "index.html")
     monkeypatch.setattr(publish, "add_pdf", lambda pages, source: asked.append((pages, source)) or pages / publish.PDF)

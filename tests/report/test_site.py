@@ -5,8 +5,6 @@ import pytest
 from mmcoa.errors import UserError
 from mmcoa.report import site
 
-from . import extensions
-
 
 @pytest.fixture
 def folder(tmp_path):
@@ -72,16 +70,3 @@ def test_the_first_page_is_what_a_browser_loads_and_what_is_too_large_is_a_probl
     (folder / "index.html").unlink()
     with pytest.raises(UserError, match="make book"):
         site.problems(folder)
-
-
-def test_pages_keep_what_they_use():
-    finish = extensions.load("finish")
-    head = """<link rel="preload" as="font" href="_static/f.woff2" />
-<script src="_static/vendor/fontawesome/6.5.2/js/all.min.js?digest=1"></script>
-<script src="_static/doctools.js"></script>
-<script>window.MathJax = {"options": {}}</script>
-<script defer="defer" src="_static/../mathjax/tex-mml-chtml.js?v=1"></script>
-"""
-    assert finish.without_unused(head) == '<script src="_static/doctools.js"></script>\n'
-    kept = finish.without_unused(f'{head}<span class="math notranslate">')
-    assert "mathjax/tex" in kept and "window.MathJax" in kept and "fontawesome" not in kept
