@@ -1,4 +1,4 @@
-"""Synthetic studies, made once, as packed tables in one folder of results."""
+"""Synthetic studies, made once, as packed tables in one folder of results; and committed ones."""
 
 from pathlib import Path
 
@@ -33,3 +33,8 @@ def rich(folder):
 def committed():
     """Folder of the results that git keeps."""
     return Path(__file__).parents[2] / "results"
+
+
+@pytest.fixture(scope="session")
+def main(committed):
+    return results.load("main", committed)

@@ -5,12 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mmcoa.defenses.at_test import record
-from mmcoa.report import at_test, results
-
-
-@pytest.fixture(scope="module")
-def main(committed):
-    return results.load("main", committed)
+from mmcoa.report import at_test
 
 
 def test_one_line_a_model_and_defence_with_all_three_adversaries(main):

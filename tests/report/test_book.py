@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from mmcoa.errors import UserError
@@ -33,13 +32,6 @@ def test_numbers_are_written_for_readers_and_kept_as_they_are(monkeypatch):
     assert [each["text"] for each in kept.values()] == texts
     values = [61.31, 1234, "TeCoA", -0.42, -0.01, 3.21, -0.42, 0.01, 61]
     assert [each["value"] for each in kept.values()] == values
-
-
-def test_tables_lie_beside_their_numbers():
-    shown = pd.DataFrame({"method": ["TeCoA"], "clean": ["61.3 ±2.1"]})
-    book.table("impact", shown, pd.DataFrame({"value": [61.3]}))
-    assert Path("tables/impact.csv").read_text(encoding="utf8") == "method,clean\nTeCoA,61.3 ±2.1\n"
-    assert Path("tables/impact_numbers.csv").read_text() == "value\n61.3\n"
 
 
 def test_results_are_the_nearest_above_or_where_the_environment_says(in_a_book, folder, monkeypatch):

@@ -12,7 +12,7 @@ from mmcoa.datasets.overlaps import overlaps
 from mmcoa.datasets.records import paper_names
 from mmcoa.model.lite.align import Recipe, hidden_units
 from mmcoa.model.lite.towers import IMAGE_MODEL
-from mmcoa.report import data, results, tasks
+from mmcoa.report import data, tasks
 from mmcoa.report.names import dataset_label
 from mmcoa.study.profiles import load_profile, shipped_profiles
 
@@ -44,8 +44,7 @@ def test_the_card_of_lite_clip_follows_from_its_recipe():
     assert shown.set_index("").loc["parameters", "lite-clip"] == "31.5 M (8.0 image, 23.5 text)"
 
 
-def test_data_sets_say_their_role_and_what_enters_the_mean(committed):
-    main = results.load("main", committed)
+def test_data_sets_say_their_role_and_what_enters_the_mean(main):
     shown, numbers = data.datasets(main)
     rows = numbers.set_index("data set")
     assert set(rows.index[rows["in the mean"]]) == set(map(dataset_label, tasks.macro_sets(main)))

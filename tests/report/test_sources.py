@@ -8,8 +8,7 @@ from mmcoa.report import sources
 def test_a_small_book_has_the_pages_that_need_no_results(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "SOURCES", tmp_path)
     texts = {"a": "{ref}`fig-x` and {doc}`b`", "b": "(fig-x)=\n# B", "c": "{doc}`d`", "d": "![x](figures/x.svg)"}
-    texts["e"] = "{term}`x`"
-    for name, text in texts.items():
+    for name, text in (texts := texts | {"e": "{term}`x`"}).items():
         (tmp_path / f"{name}.md").write_text(text)
     assert list(sources.without_results([*texts, "gone"])) == ["a", "b"]
 

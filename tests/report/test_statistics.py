@@ -68,13 +68,6 @@ def test_levels_and_gains_are_plain_means_of_outcomes(rich):
     assert "none" not in set(gains.method)
 
 
-def test_among_right_counts_those_pictures_alone(plain):
-    found = statistics.among_right(plain, "none", "image", ("openmoji/birds",))["openmoji/birds"]
-    own = plain.outcomes[(plain.outcomes.method == "none") & (plain.outcomes.dataset == "openmoji/birds")]
-    own = own[own.clean_correct]
-    assert len(found) == len(own) and found.mean() == pytest.approx(own.image_correct.mean())
-
-
 @pytest.mark.parametrize("sets, low, high", [(8, 93, 97), (1, 92, 97)])
 def test_intervals_hold_the_truth_as_often_as_they_say(sets, low, high):
     assert low <= statistics.coverage(sets, repeats=800) <= high
