@@ -15,10 +15,10 @@ from pathlib import Path
 
 from mmcoa.errors import UserError
 from mmcoa.report import results
-from mmcoa.report.said import interval, percent, plain, points, written
+from mmcoa.report.said import percent, plain, points, written
 from mmcoa.store.files import write_json
 
-__all__ = ["figure", "interval", "percent", "points", "say", "study", "table"]
+__all__ = ["figure", "percent", "points", "say", "study", "table"]
 
 STUDY, RESULTS = "MMCOA_STUDY", "MMCOA_RESULTS"  # environment: which study a book is about; folder of all results
 MAIN = "main"  # study of the published book

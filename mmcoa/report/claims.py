@@ -21,7 +21,7 @@ from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import control_holds
 from mmcoa.report import plots, statistics, style
 from mmcoa.report.names import METHODS, attack_label, dataset_label, listed, method_label, ordered
-from mmcoa.report.statistics import Estimate, among_right, estimate, parts_of, right
+from mmcoa.report.statistics import Estimate, among_right, known, right, together
 from mmcoa.report.tables import DASH, gain, level, percent, points
 from mmcoa.report.tasks import IN, macro_sets
 
@@ -116,18 +116,6 @@ def beds(study):
             found.append(Bed(study, task, tuple(own.trained_on.unique()), sets, methods, inside))
             inside = found[0] if task == IN else inside
     return found
-
-
-def together(make, *sides):
-    """{data set: make(Series, ...)} where all sides, each as `right` gives it, have the data set; on shared pictures."""
-    shared = [name for name in sides[0] if all(name in side for side in sides)]
-    made = {name: make(*(side[name] for side in sides)).dropna() for name in shared}
-    return {name: each for name, each in made.items() if len(each)}
-
-
-def known(values, over_sets=True):
-    """`Estimate` of a {data set: Series}, None of an empty one; an `Estimate` as it is."""
-    return estimate(parts_of(values), over_sets) if isinstance(values, dict) and values else values or None
 
 
 def row(bed, claim, part, decides, values, sides=(), attack=""):

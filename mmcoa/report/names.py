@@ -29,14 +29,6 @@ VARIANTS = {
     "caltech101": "on caltech101",
     "after-fare": "from FARE",
 }  # endings of an entry's name in a profile; others are shown as they are
-SOURCES = {
-    "table:eval": "WordNet table, evaluation half",
-    "table:train": "WordNet table, training half",
-    "table:synonyms": "WordNet table, synonyms only",
-    "wordnet": "WordNet",
-    "neighbours": "nearest tokens",
-    "characters": "one character",
-}
 SWEEPS = {
     "attacks": "all attacks",
     "epsilon": "epsilon",
@@ -72,11 +64,6 @@ def attack_label(name):
     return typeset(ATTACKS[name].label) if name in ATTACKS else name
 
 
-def attack_knows(name):
-    """What an adversary has to know for an attack, by its record."""
-    return ATTACKS[name].knows if name in ATTACKS else "–"
-
-
 def typeset(text):
     """A sentence or label of the data as the field writes it: `l_inf` -> ℓ∞, `l_2` and `l2` -> ℓ2."""
     return re.sub(r"\bl_?2\b", "ℓ2", re.sub(r"\bl_?inf\b", "ℓ∞", text))
@@ -103,11 +90,6 @@ def method_label(name):
 def shots_label(shots):
     """`1 shot`, `4 shots`: pictures of each class that a model was trained on."""
     return f"{shots} shot{'s' * (shots != 1)}"
-
-
-def source_label(name):
-    """`mlm:bert-base-uncased` -> `masked language model`; a table from disk keeps its name."""
-    return "masked language model" if name.split(":")[0] == "mlm" else SOURCES.get(name, name)
 
 
 def dataset_label(name):

@@ -96,7 +96,7 @@ def main(arguments=None):
         if given.versions:
             versions = add_versions(given.output, given.versions)
             print(f"versions: {', '.join(versions) or 'none'}")
-            broken = site.links.check(given.output)[0] if versions else []
+            broken = site.broken(given.output) if versions else []
             print("".join(f"{line}\n" for line in broken), end="")
             wrong += len(broken)
         print(f"site: {given.output / 'index.html'}")

@@ -1,4 +1,4 @@
-"""Three questions of our own. Each yields (what, values): values as `claims.together` gives them, or an `Estimate`.
+"""Three questions of our own. Each yields (what, values): values as `statistics.together` gives them, or an `Estimate`.
 
 All are asked out of distribution, on the pictures that a sweep shares with the evaluation that it is compared with. Their
 intervals are not adjusted for each other.
@@ -9,9 +9,9 @@ from operator import sub
 import pandas as pd
 
 from mmcoa.report import at_test
-from mmcoa.report.claims import NUMBERS, cells, filled, known, together
+from mmcoa.report.claims import NUMBERS, cells, filled
 from mmcoa.report.names import METHODS, method_label, ordered
-from mmcoa.report.statistics import right
+from mmcoa.report.statistics import known, right, together
 from mmcoa.report.tasks import macro_sets
 
 TEXT_DEFENCES = ("text_only", "mat", "mmcoa")  # trained with words of the table

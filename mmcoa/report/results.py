@@ -59,8 +59,8 @@ class Results:
 
     @cached_property
     def by_sample(self):
-        """{method: [(frame, label), ...]}, for each data set in alphabetical order: of each sample, by its id, `ATTACK_correct`
-        in [0, 1], the mean over the method's training seeds; and its label."""
+        """{method: {data set: frame}}, in alphabetical order: of each sample, by its id and label, `ATTACK_correct` in [0, 1],
+        the mean over the method's training seeds."""
         return {method: means_by_sample(own) for method, own in self.outcomes.groupby("method", sort=False)}
 
     @property
@@ -81,7 +81,7 @@ def means_by_sample(outcomes):
     """What `Results.by_sample` has for a method, of that method's outcomes."""
     columns = [name for name in outcomes.columns if name.endswith("_correct")]
     means = outcomes.groupby(["dataset", "sample_id", "label"])[columns].mean()
-    return [(part, part.index.get_level_values("label").to_numpy()) for _, part in means.groupby(level="dataset")]
+    return {name: part.droplevel("dataset") for name, part in means.groupby(level="dataset")}
 
 
 def load(study, results="results"):

@@ -2,18 +2,17 @@
 
 percent(61.31)         # "61.3 %"
 points(-0.42)          # "−0.4"
-interval(58.2, 64.1)   # "58.2–64.1"
 """
 
 GAP = "\u00a0"  # a space at which no line breaks
 
 
 class Said(str):
-    """A text of the numbers `value`."""
+    """A text of the number `value`."""
 
-    def __new__(cls, text, *values):
+    def __new__(cls, text, value):
         made = super().__new__(cls, text)
-        made.value = plain(values[0]) if len(values) == 1 else [plain(value) for value in values]
+        made.value = plain(value)
         return made
 
 
@@ -26,12 +25,6 @@ def points(value):
     """`+3.2`, `−0.4`; what rounds to nothing has no sign."""
     text = written(float(value))
     return Said(text if value < 0 or text == "0.0" else f"+{text}", value)
-
-
-def interval(low, high, signed=False):
-    """`58.2–64.1`; signed, for gains: `−0.4 to +3.2`."""
-    ends = [points(end) if signed else written(float(end)) for end in (low, high)]
-    return Said((f"{GAP}to{GAP}" if signed else "–").join(ends), low, high)
 
 
 def written(value):

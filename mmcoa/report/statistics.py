@@ -11,6 +11,7 @@ Training seeds are averaged first: the chance of training is not in the interval
 """
 
 from dataclasses import dataclass
+from operator import sub
 
 import numpy as np
 import pandas as pd
@@ -84,10 +85,9 @@ def right(study, method, attack, sets=None):
     sets: data sets to keep, None: all. Data sets that were not attacked so are left out.
     """
     column, found = f"{attack}_correct", {}
-    for part, _ in study.by_sample.get(method, ()):
-        name = part.index.get_level_values("dataset")[0]
+    for name, part in study.by_sample.get(method, {}).items():
         if (sets is None or name in sets) and column in part and part[column].notna().all():
-            found[name] = part[column].droplevel("dataset")
+            found[name] = part[column]
     return found
 
 
@@ -96,17 +96,27 @@ def parts_of(series):
     return [(each.to_numpy(float), each.index.get_level_values("label").to_numpy()) for each in series.values()]
 
 
-def difference(ours, theirs):
-    """Two results of `right`, subtracted on the pictures that both have; data sets that one lacks are left out."""
-    both = {name: ours[name].sub(theirs[name]).dropna() for name in ours if name in theirs}
-    return {name: each for name, each in both.items() if len(each)}
+def together(make, *sides):
+    """{data set: make(Series, ...)} where all sides, each as `right` gives it, have the data set; on shared pictures."""
+    shared = [name for name in sides[0] if all(name in side for side in sides)]
+    made = {name: make(*(side[name] for side in sides)).dropna() for name in shared}
+    return {name: each for name, each in made.items() if len(each)}
+
+
+def on_pictures_of(like, values):
+    """`values` on the very pictures of `like`, both as `right` gives them."""
+    return together(lambda there, own: own.reindex(there.index), like, values)
+
+
+def known(values, over_sets=True):
+    """`Estimate` of a {data set: Series}, None of an empty one; an `Estimate` as it is."""
+    return estimate(parts_of(values), over_sets) if isinstance(values, dict) and values else values or None
 
 
 def among_right(study, method, attack, sets=None):
     """As `right`, for those pictures alone that are right without attack under every seed."""
     clean, attacked = right(study, method, "clean", sets), right(study, method, attack, sets)
-    kept = {name: attacked[name][clean[name] == 1] for name in attacked if name in clean}
-    return {name: each for name, each in kept.items() if len(each)}
+    return together(lambda own, before: own[before == 1], attacked, clean)
 
 
 def frame(rows):
@@ -123,8 +133,8 @@ def levels(study, sets=None, attacks=None, values=right):
     rows = []
     for method in ordered(study.methods, METHODS):
         for attack in attacks or ordered_attacks(study.attacks):
-            if parts := parts_of(values(study, method, attack, sets)):
-                rows.append((method, attack, estimate(parts)))
+            if found := known(values(study, method, attack, sets), over_sets=False):
+                rows.append((method, attack, found))
     return frame(rows)
 
 
@@ -133,9 +143,9 @@ def gains(study, sets=None, against="none", attacks=None, methods=None):
     rows = []
     for method in ordered(methods or study.methods, METHODS):
         for attack in attacks or ordered_attacks(study.attacks):
-            pair = difference(right(study, method, attack, sets), right(study, against, attack, sets))
-            if method != against and pair:
-                rows.append((method, attack, estimate(parts_of(pair), over_sets=True)))
+            found = known(together(sub, right(study, method, attack, sets), right(study, against, attack, sets)))
+            if method != against and found:
+                rows.append((method, attack, found))
     return frame(rows)
 
 

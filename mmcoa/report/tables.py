@@ -10,7 +10,7 @@ from mmcoa.errors import UserError
 from mmcoa.evaluation.statistics import wilson
 from mmcoa.report import results, statistics, tasks
 from mmcoa.report.names import MACRO, METHODS, attack_label, dataset_label, method_label, ordered, ordered_attacks, typeset
-from mmcoa.report.said import points
+from mmcoa.report.said import points, written
 
 DASH = "–"
 TRAINING = {"steps": "steps", "batch_size": "batch", "lr": "rate", "inner_steps": "PGD steps", "trains": "trains"}
@@ -23,8 +23,8 @@ def summary(study, folder="results"):
 
 
 def percent(value):
-    """`61.3`."""
-    return f"{value:.1f}"
+    """`61.3`, a dash for what is missing."""
+    return DASH if pd.isna(value) else written(float(value))
 
 
 def level(row):
@@ -69,7 +69,7 @@ def datasets(study, method="none"):
     n, classes = (numbers.groupby("dataset")[name].max() for name in ("n", "classes"))
     shown = pd.DataFrame({"data set": wide.index.map(dataset_label), "classes": classes.astype(str), "n": n.astype(str)})
     for attack in wide:
-        shown[attack_label(attack)] = [text(value) for value in wide[attack]]
+        shown[attack_label(attack)] = [percent(value) for value in wide[attack]]
     return shown.reset_index(drop=True), numbers
 
 
@@ -81,7 +81,7 @@ def methods_by_set(study, attack, sets):
     means = statistics.levels(study, sets, [attack]).set_index("method")
     shown = []
     for method in ordered(wide.index, METHODS):
-        row = {"method": method_label(method)} | {dataset_label(name): text(wide.loc[method, name]) for name in names}
+        row = {"method": method_label(method)} | {dataset_label(name): percent(wide.loc[method, name]) for name in names}
         found = means.loc[method] if method in means.index else None
         half = "" if found is None else f" ±{(found.high - found.low) / 2:.1f}"
         shown.append(row | {MACRO: DASH if found is None else percent(found.value) + half})
@@ -97,11 +97,6 @@ def per_set(rows):
     bounds = [wilson(row.accuracy / 100 * row.n, row.n) for row in found.itertuples()]
     found["low"], found["high"] = zip(*bounds, strict=True)
     return found.reset_index()
-
-
-def text(value):
-    """`61.3`, a dash for what is missing."""
-    return DASH if pd.isna(value) else percent(value)
 
 
 def sweep_numbers(study, name, sets=None):
@@ -142,7 +137,7 @@ def trainings(study):
         first, last = ends.get(row.model, (None, None))
         made |= {"loss": DASH if first is None else f"{first:.3g} to {last:.3g}", "minutes": f"{row.seconds / 60:.0f}"}
         held = {name: getattr(row, f"final_{name}", None) for name in ("clean", "image", "text")}
-        rows.append(made | {f"held-out {name}": DASH if pd.isna(value) else percent(value) for name, value in held.items()})
+        rows.append(made | {f"held-out {name}": percent(value) for name, value in held.items()})
     return pd.DataFrame(rows), frame
 
 

@@ -3,6 +3,8 @@
 From results/strength/*.csv and results/speed/*.csv, which the scripts in benchmarks/ write.
 """
 
+from operator import sub
+
 import pandas as pd
 
 from mmcoa.errors import UserError
@@ -55,8 +57,8 @@ def stronger(study, name="auto", usual="image", other="auto"):
     numbers = statistics.levels(part, attacks=[usual, other])
     rows = []
     for method in ordered(part.methods, METHODS):
-        pair = statistics.difference(statistics.right(part, method, usual), statistics.right(part, method, other))
-        taken = statistics.estimate(statistics.parts_of(pair))
+        before, after = (statistics.right(part, method, attack) for attack in (usual, other))
+        taken = statistics.known(statistics.together(sub, before, after), over_sets=False)
         own = numbers[numbers.method == method].set_index("attack")
         row = {"method": method_label(method), "n": str(taken.n)}
         row |= {attack_label(attack): tables.percent(own.value[attack]) for attack in (usual, other)}

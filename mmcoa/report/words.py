@@ -77,9 +77,8 @@ def same_pictures(study, sets):
     part, rows = next(iter(parts.values())), []
     for method in ordered(part.methods, METHODS):
         attacked, clean = statistics.right(part, method, "text", sets), statistics.right(study, method, "clean", sets)
-        kept = {name: clean[name].reindex(attacked[name].index).dropna() for name in attacked if name in clean}
-        if kept:
-            rows.append((method, "clean", statistics.estimate(statistics.parts_of(kept))))
+        if found := statistics.known(statistics.on_pictures_of(attacked, clean), over_sets=False):
+            rows.append((method, "clean", found))
     return statistics.frame(rows)
 
 
@@ -125,7 +124,7 @@ def relations(study, method="none", sets=None):
 def relations_table(frame):
     """`relations` to print."""
     shown = frame.assign(**{name: frame[name].map("{:,.0f}".format) for name in ("prompts", "n")})
-    return shown.assign(**{name: frame[name].map(tables.text) for name in ("clean", "attacked", "damage")}), frame
+    return shown.assign(**{name: frame[name].map(tables.percent) for name in ("clean", "attacked", "damage")}), frame
 
 
 def edits(study, method="none"):

@@ -9,8 +9,6 @@ from mmcoa.report import pdf
 
 from .visiting import visit
 
-BOOK = Path(__file__).parents[2] / "book"
-
 
 @pytest.fixture(scope="package")
 def browser():
@@ -40,31 +38,24 @@ def site(book):
 
 @pytest.fixture(scope="package")
 def axe():
-    """axe-core's script, which judges accessibility; None where it is not installed."""
-    try:
-        import axe_playwright_python
-    except ImportError:
-        return None
-    return (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf8")
+    """axe-core's script, which judges accessibility."""
+    package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed (extra dev)")
+    return (Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf8")
 
 
 @pytest.fixture(scope="package")
 def visits(site, browser, axe):
-    """{page: `Visit`}: each page of the book, opened once from disk."""
+    """{page: what `visit` returns}: each page of the book, opened once from disk."""
     return {path.name: visit(browser, path, axe) for path in sorted(site.glob("*.html"))}
 
 
 @pytest.fixture
 def open_page(site, browser):
     """Function that opens a page of the book: name, with a query where it has one, then options of the browser's `new_page`."""
-    opened = []
 
     def opener(name, **options):
         page = browser.new_page(**options)
-        opened.append(page)
         page.goto(f"{site.as_uri()}/{name}")
         return page
 
-    yield opener
-    for page in opened:
-        page.close()
+    return opener

@@ -7,12 +7,17 @@ import subprocess
 import pikepdf
 import pytest
 
-from mmcoa.report import build, pdf, publish, site
+from mmcoa.cli import main as cli
+from mmcoa.report import pdf, publish, site
 
 pytestmark = pytest.mark.slow
 
 A4 = (594, 841)  # points, rounded down
 TEXT_WIDTH = 176 / 25.4 * 96  # pixels; A4 less the margins of paper.css
+WIDER = """() => [...document.querySelectorAll("article table, article img, article pre, article .math")].filter(e => {
+  const box = e.closest(".wide") || document.body;
+  return e.getBoundingClientRect().width > box.clientWidth + 2;
+}).map(e => e.id || e.outerHTML.slice(0, 100))"""
 
 
 @pytest.fixture(scope="module")
@@ -23,50 +28,28 @@ def printed(book, tmp_path_factory):
     return folder
 
 
-def test_the_pdf_holds_the_whole_book(printed, book):
-    path = printed / publish.PDF
-    assert path.stat().st_size < site.PDF_LIMIT
-    with pikepdf.open(path) as document:
-        assert 10 < len(document.pages) <= 60
-        assert {tuple(sorted(int(side) for side in page.mediabox[2:])) for page in document.pages} == {A4}  # upright, or lying
-        assert document.Root.MarkInfo.Marked  # a screen reader finds headings and cells
-    plain = path.with_name("plain.pdf")
-    with pikepdf.open(path) as document:
-        document.save(
-            plain,
-            object_stream_mode=pikepdf.ObjectStreamMode.disable,
-            stream_decode_level=pikepdf.StreamDecodeLevel.generalized,
-            compress_streams=False,
-        )
-    content = plain.read_bytes()
-    plain.unlink()
-    assert b"https:" in content and b"file:" not in content and str(book).encode() not in content  # no link to this machine
-
-
-def test_the_first_page_links_to_it(printed):
+def test_the_pdf_holds_the_whole_book_and_the_first_page_links_to_it(printed, book):
     html = (printed / "index.html").read_text(encoding="utf8")
     shown = re.search(r'<p class="edition"><a href="report.pdf">.*?</a> \((\d+) pages, ([\d.]+) MB\)</p>', html)
     with pikepdf.open(printed / publish.PDF) as document:
-        assert int(shown[1]) == len(document.pages)
+        assert 10 < len(document.pages) == int(shown[1]) <= 60
+        assert {tuple(sorted(int(side) for side in page.mediabox[2:])) for page in document.pages} == {A4}  # upright, or lying
+        assert document.Root.MarkInfo.Marked  # a screen reader finds headings and cells
+        addresses = [
+            str(one.A.URI) for page in document.pages for one in page.get("/Annots", []) if "/URI" in one.get("/A", {})
+        ]
+    assert addresses and not any(one.startswith("file:") or str(book) in one for one in addresses)  # no link to this machine
     assert site.problems(printed)[0] == []
 
 
 def test_the_page_for_paper_is_typeset_and_fits(printed, book, browser):
-    paper = book / "_build" / "singlehtml" / "paper.html"
     page = browser.new_page()
-    page.goto(paper.as_uri())
+    page.goto((book / "_build" / "singlehtml" / "paper.html").as_uri())
     page.wait_for_function("'ready' in document.documentElement.dataset")
     assert page.evaluate("document.querySelectorAll('.math').length") > 10
     assert page.evaluate("[...document.querySelectorAll('.math')].every(e => e.querySelector('mjx-container'))")
-    room = page.evaluate("document.body.clientWidth")
-    assert room == pytest.approx(TEXT_WIDTH, abs=1)
-    wide = page.evaluate(
-        """() => [...document.querySelectorAll("article table, article img, article pre, article .math")].filter(e => {
-          const box = e.closest(".wide") || document.body;
-          return e.getBoundingClientRect().width > box.clientWidth + 2;
-        }).map(e => e.id || e.outerHTML.slice(0, 100))"""
-    )
-    assert wide == []
+    assert page.evaluate("document.body.clientWidth") == pytest.approx(TEXT_WIDTH, abs=1)
+    assert page.evaluate(WIDER) == []
     assert page.evaluate("document.querySelectorAll('article table caption').length") == 0
     assert page.evaluate(
         "[...document.querySelectorAll('article [href^=\"#\"]')].every(a => document.getElementById(a.hash.slice(1)))"
@@ -84,8 +67,6 @@ def test_its_text_can_be_searched(printed):
 
 
 def test_without_a_browser_one_line_says_so(monkeypatch, capsys, tmp_path):
-    from mmcoa.cli import main as cli
-
     monkeypatch.setattr(pdf, "BROWSERS", ("no-such-browser",))
     with pytest.raises(SystemExit) as stop:
         cli.main(["book", "openmoji", "--pdf"])
@@ -93,13 +74,3 @@ def test_without_a_browser_one_line_says_so(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err.count("\n") == 1
     assert publish.main([str(tmp_path / "site")]) == 2
     assert "Chromium" in capsys.readouterr().err and not (tmp_path / "site").exists()
-
-
-def test_a_line_goes_below_the_heading_of_the_article(tmp_path):
-    index = tmp_path / "index.html"
-    index.write_text("<h1>Menu</h1><article><h1>Summary</h1><p>First.</p></article>")
-    publish.add_line(index, "one")
-    assert index.read_text() == '<h1>Menu</h1><article><h1>Summary</h1>\n<p class="edition">one</p><p>First.</p></article>'
-    index.write_text("no article")
-    with pytest.raises(build.UserError, match="no article"):
-        publish.add_line(index, "one")

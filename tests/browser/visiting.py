@@ -1,6 +1,6 @@
 """What one visit of a page shows, in a wide window and in one as narrow as a telephone."""
 
-from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 WIDE, NARROW = 1400, 375  # pixels
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa")
@@ -51,22 +51,11 @@ AXE = """async rules => {
 }"""
 
 
-@dataclass
-class Visit:
-    """Of one page: messages of its console, requests (with those that failed), content, widths and accessibility."""
-
-    console: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    content: dict = field(default_factory=dict)
-    widths: dict[int, dict] = field(default_factory=dict)
-    inaccessible: list[str] = field(default_factory=list)
-    shots: dict[int, bytes] = field(default_factory=dict)
-
-
 def visit(browser, path, axe):
-    """Open a page from disk and look at it in both widths; `axe` is the script or None."""
-    seen, page = Visit(), browser.new_page(viewport={"width": WIDE, "height": 900})
+    """Open a page from disk and look at it in both widths; `axe`: the script. Returns the messages of its console, its requests
+    and those that failed, its content, widths ({width: ...}) and what is inaccessible."""
+    seen = SimpleNamespace(console=[], requests=[], failed=[], widths={})
+    page = browser.new_page(viewport={"width": WIDE, "height": 900})
     page.on("console", lambda message: seen.console.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: seen.console.append(str(error)))
     page.on("request", lambda request: seen.requests.append(request.url))
@@ -77,10 +66,8 @@ def visit(browser, path, axe):
     for width in (WIDE, NARROW):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(50)  # for listeners of the resize
-        seen.widths[width] = page.evaluate(WIDTHS)
-        seen.shots[width] = page.screenshot()
-    if axe:
-        seen.inaccessible = judge(page, axe)
+        seen.widths[width] = page.evaluate(WIDTHS) | {"bytes": len(page.screenshot())}  # few where a page shows nothing
+    seen.inaccessible = judge(page, axe)
     page.close()
     return seen
 

@@ -1,4 +1,6 @@
-"""Synthetic studies, made once, as packed tables in one folder of results."""
+"""Synthetic studies, made once, as packed tables in one folder of results; and committed ones."""
+
+from pathlib import Path
 
 import pytest
 
@@ -10,30 +12,11 @@ from . import synthetic
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """Results of the studies `synthetic` (with sweeps), `plain` (without), `rich` (with models in distribution, few-shot
-    ones, a variant of a method, training logs, a gallery) and `ablations`, and benchmarks."""
+    """Results of the studies `plain` and `rich` (with sweeps, models in distribution, variants, training logs)."""
     made = tmp_path_factory.mktemp("made") / "results"
-    packed.write(made / "synthetic", synthetic.study())
-    packed.write(made / "plain", synthetic.study(sweeps=()))
-    rich = synthetic.study(synthetic.RICH, synthetic.BENT, trained="openmoji/clothing", logs=True)
-    packed.write(made / "rich", rich)
-    packed.write(made / "ablations", synthetic.study(synthetic.VARIANTS, sweeps=(), trained="openmoji/others"))
-    synthetic.write_gallery(made / "rich" / "gallery")
-    synthetic.write_benchmarks(made)
+    packed.write(made / "plain", synthetic.study())
+    packed.write(made / "rich", synthetic.study(synthetic.RICH, synthetic.SWEEPS, "openmoji/clothing", logs=True))
     return made
-
-
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory):
-    """Results of the study `plain` and nothing else."""
-    made = tmp_path_factory.mktemp("bare") / "results"
-    packed.write(made / "plain", synthetic.study(sweeps=()))
-    return made
-
-
-@pytest.fixture(scope="session")
-def study(folder):
-    return results.load("synthetic", folder)
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +27,14 @@ def plain(folder):
 @pytest.fixture(scope="session")
 def rich(folder):
     return results.load("rich", folder)
+
+
+@pytest.fixture(scope="session")
+def committed():
+    """Folder of the results that git keeps."""
+    return Path(__file__).parents[2] / "results"
+
+
+@pytest.fixture(scope="session")
+def main(committed):
+    return results.load("main", committed)

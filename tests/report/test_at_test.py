@@ -1,56 +1,34 @@
-"""The page about test-time defences: means of what is not masked, from made-up rows and outcomes."""
+"""The page about test-time defences: means of what is not masked, of the study main."""
 
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 
 from mmcoa.defenses.at_test import record
 from mmcoa.report import at_test
 
-RIGHT = {"clean": 9, "image@transfer": 6, "image@adaptive": 4, "image": 3}  # of 10
+
+def test_one_line_a_model_and_defence_with_all_three_adversaries(main):
+    (part,) = main.sweeps["ttc"].values()
+    shown, numbers = at_test.table(main)
+    assert len(shown) == len(part.methods) > 1 and set(shown["at test"]) == {record("ttc").label}
+    keys = ["dataset", "sample_id"]
+    for method, own in part.outcomes.groupby("method"):
+        found = numbers[numbers.method == method].set_index("side").value
+        attacks = {"clean": "clean", "worst": "image", "transfer": "image@transfer", "adaptive": "image@adaptive"}
+        for side, attack in attacks.items():
+            assert found[side] == pytest.approx(100 * own.groupby("dataset")[f"{attack}_correct"].mean().mean())
+        first = main.outcomes[main.outcomes.method == method].merge(own[keys].drop_duplicates(), on=keys)  # the same pictures
+        for side, attack in {"no defence": "image", "no defence, clean": "clean"}.items():
+            assert found[side] == pytest.approx(100 * first.groupby("dataset")[f"{attack}_correct"].mean().mean())
+    texts = numbers[numbers.side == "transfer"].value.map("{:.1f}".format)
+    assert shown.transfer.str.partition(" ±")[0].tolist() == texts.tolist()
 
 
-@pytest.fixture
-def defended(plain):
-    """A study whose sweep has a defence on two data sets."""
-    rows, samples = [], []
-    for dataset in ("openmoji/birds", "openmoji/tools"):
-        for attack, right in RIGHT.items():
-            adversary = "" if attack == "clean" else attack.partition("@")[2] or "worst"
-            row = dict(method="none", model="tiny", dataset=dataset, attack=attack, n=10, accuracy=10.0 * right, check="ok")
-            row |= dict(defense_at_test="ttc", adversary=adversary, masked=False, threat_text="made up")
-            rows.append(row | {"dead_gradients": 4.0 if adversary in ("adaptive", "worst") else None})
-        own = plain.outcomes[(plain.outcomes.method == "none") & (plain.outcomes.dataset == dataset)].head(10)
-        samples += [
-            dict(method="none", dataset=dataset, sample_id=row.sample_id, label=row.label)
-            | {f"{a}_correct": i < n for a, n in RIGHT.items()}
-            for i, row in enumerate(own.itertuples())
-        ]
-    part = replace(plain, rows=pd.DataFrame(rows), outcomes=pd.DataFrame(samples), sweeps={})
-    return replace(plain, sweeps={"at-test": {"ttc": part}})
-
-
-def test_one_line_a_defence_with_all_three_adversaries(defended, plain):
-    shown, numbers = at_test.table(defended)
-    (line,) = shown.to_dict("records")
-    assert line["at test"] == record("ttc").label and line["n"] == "20" and line["unusable gradients"] == "4 %"
-    assert [line[side].split(" ±")[0] for side in ("clean", *at_test.SIDES)] == ["90.0", "60.0", "40.0", "30.0"]
-    first = plain.outcomes[
-        (plain.outcomes.method == "none") & plain.outcomes.dataset.isin(("openmoji/birds", "openmoji/tools"))
-    ]
-    same = first.groupby("dataset").head(10)  # the very pictures that the defended model has seen
-    without = numbers.set_index("side").value
-    assert without["no defence"] == pytest.approx(100 * same.image_correct.mean())
-    assert without["no defence, clean"] == pytest.approx(100 * same.clean_correct.mean())
-
-
-def test_a_masked_number_is_not_printed(defended):
-    part = defended.sweeps["at-test"]["ttc"]
-    part.rows.loc[(part.rows.dataset == "openmoji/birds") & part.rows.attack.isin(["image", "image@adaptive"]), "masked"] = True
-    (line,) = at_test.table(defended)[0].to_dict("records")
-    assert line["adaptive"] == line["worst"] == "masked" and line["transfer"].startswith("60.0")
-
-
-def test_a_study_without_a_defence_has_no_line(plain):
+def test_a_masked_number_is_not_printed(main, plain):
+    (part,) = main.sweeps["ttc"].values()
+    one = (part.rows.dataset == part.rows.dataset[0]) & part.rows.attack.isin(["image", "image@adaptive"])
+    masked = replace(part, rows=part.rows.assign(masked=one))
+    shown = at_test.table(replace(main, sweeps={"ttc": {"": masked}}))[0]
+    assert set(shown.adaptive) == set(shown.worst) == {"masked"} and shown.transfer.str.match(r"\d").all()
     assert at_test.table(plain)[0].empty

@@ -49,18 +49,15 @@ Nothing.
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, bare):
+def project(tmp_path, monkeypatch, folder):
     """A project's folder, from which commands run, with a book of one page and results of the study `plain`."""
-    for name in ("_config.yml", "_ext", "_static", "references.bib"):
-        copied = shutil.copytree if (ROOT / "book" / name).is_dir() else shutil.copy
-        (tmp_path / "book").mkdir(exist_ok=True)
-        copied(ROOT / "book" / name, tmp_path / "book" / name)
-    (tmp_path / "book" / "extra").mkdir()
+    others = shutil.ignore_patterns("*.md", "_build", "tables", "figures", "mathjax")
+    shutil.copytree(ROOT / "book", tmp_path / "book", ignore=others)
     (tmp_path / "book" / "extra" / "robots.txt").write_text("")
     (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\n")
     for name in ("index", "study"):
         (tmp_path / "book" / f"{name}.md").write_text(HEAD + PAGE, encoding="utf8")
-    shutil.copytree(bare / "plain", tmp_path / "results" / "plain")
+    shutil.copytree(folder / "plain", tmp_path / "results" / "plain")
     monkeypatch.chdir(tmp_path)
     for name in ("MMCOA_STUDY", "MMCOA_RESULTS", "JUPYTER_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -116,11 +113,8 @@ def test_what_a_cell_raises_and_what_a_page_lacks_is_said_in_one_line(project):
             build.build_book("plain")
 
 
-def test_a_log_without_a_problem_is_its_last_line():
-    assert build.first_problem("a\n\nb\n") == "b" and build.first_problem("") == "no output"
-
-
 def test_mistakes_end_before_anything_is_written(project, monkeypatch, tmp_path_factory):
+    assert build.first_problem("a\n\nb\n") == "b" and build.first_problem("") == "no output"
     with pytest.raises(UserError, match="unknown study 'plane'; nearest: plain"):
         build.build_book("plane")
     with pytest.raises(UserError, match="no results: .*mmcoa run quick"):

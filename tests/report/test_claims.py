@@ -1,11 +1,6 @@
 """Claims on made-up outcomes whose effects are known."""
 
-import re
-import sys
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -13,10 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mmcoa.cli.main import app
-from mmcoa.report import claims, questions, results, statistics
+from mmcoa.report import claims, questions, statistics
 from mmcoa.report.results import Results
 
-ROOT = Path(__file__).parents[2]
 ATTACKS = ("clean", "image", "text", "independent", "sequential")
 LEVELS = {  # percent right under each attack
     "none": (90, 10, 30, 0, 0),
@@ -52,10 +46,6 @@ def study_of(levels=LEVELS, attacks=ATTACKS, sweeps=None):
     return Results("made", pd.DataFrame(rows), pd.concat(frames, ignore_index=True), none, none, none, none, none, sweeps or {})
 
 
-def words(study):
-    return {bed.task: {key: bed.word(key) for key in claims.CLAIMS} for bed in claims.beds(study)}
-
-
 def values(bed, key):
     own = bed.parts[bed.parts.claim == key]
     return dict(zip(own.part, own.value, strict=True))
@@ -65,13 +55,8 @@ def test_known_effects_are_found_and_supported():
     study = study_of(LEVELS | INSIDE)
     inside, bed = claims.beds(study)
     assert bed.sets == SETS[2:] and inside.sets == SETS[:2] and bed.within is inside and bed.control == "holds"
-    assert values(bed, "C1") == pytest.approx(
-        {
-            "independent, beyond the stronger single attack": 10,
-            "independent, beyond the union of both": 10,
-            "sequential, beyond the union of both": 10,
-        }
-    )
+    asked = ("independent, beyond the stronger single attack", *(f"{one}, beyond the union of both" for one in claims.BOTH))
+    assert values(bed, "C1") == pytest.approx(dict.fromkeys(asked, 10))
     found = values(bed, "C2")  # text takes 60 from TeCoA, as from the undefended model
     assert found["TeCoA, damage beyond half"] == pytest.approx(30) and found["TeCoA, gain under text"] == 0
     assert values(bed, "C3") == pytest.approx({"image": 40, "text": 20, "independent": 40, "sequential": 30})
@@ -79,7 +64,7 @@ def test_known_effects_are_found_and_supported():
     found = values(bed, "C5")
     assert found["all defences, mean"] == pytest.approx(10 / 3)
     assert found["out of minus in distribution"] == pytest.approx(5)  # TeCoA loses 0, MMCoA 10; inside neither
-    assert set(words(study)["out_of_distribution"].values()) == {"supported"}
+    assert {bed.word(key) for key in claims.CLAIMS} == {"supported"}
     assert bed.parts[bed.parts.part == "image"].accuracy.iloc[1] == "image only 40.0 (44.4); MMCoA 50.0 (62.5)"
 
 
@@ -97,23 +82,22 @@ def test_without_the_control_nothing_is_judged():
     assert bed.word("C3") == "not judged here: the control was not made"
 
 
-@pytest.mark.parametrize(
-    ("levels", "word"),
-    [
+def test_verdicts():
+    for levels, word in (
         ((80, 30, 20, 10, 0), "contradicted"),
         ((80, 30, 50, 40, 30), "mixed"),
         ((80, 40, 50, 40, 30), "undecided"),  # as good under the image attack
         (lambda name: (80, 90, 50, 40, 30) if int(name[3]) % 2 else (80, 0, 50, 40, 30), "undecided"),
-        ((80, 50, 50, 40, 30), "supported"),
-    ],
-)
-def test_verdicts(levels, word):
-    (bed,) = claims.beds(study_of(LEVELS | {"mmcoa": levels}))
-    assert bed.word("C4") == word
+    ):
+        (bed,) = claims.beds(study_of(LEVELS | {"mmcoa": levels}))
+        assert bed.word("C4") == word
 
 
-def test_p_values_are_adjusted_over_all_parts_of_a_bed(rich):
-    for bed in claims.beds(rich):
+def test_p_values_are_adjusted_over_all_parts_of_a_bed_and_variants_do_not_count(rich):
+    inside, out = claims.beds(rich)
+    assert list(out.methods.values()) == ["none", "tecoa", "image_only", "mmcoa"] and len(out.sets) == 1
+    assert set(inside.methods.values()) <= {"none", "tecoa", "tecoa-in", "mmcoa", "mmcoa-in", "image_only", "image_only-in"}
+    for bed in (inside, out):
         own = bed.parts[bed.parts.p.notna()]
         assert own.holm.tolist() == statistics.holm(own.p).tolist() and len(own) > 10
         assert (own.sign[own.holm >= claims.ALPHA] == 0).all()
@@ -121,7 +105,6 @@ def test_p_values_are_adjusted_over_all_parts_of_a_bed(rich):
 
 def test_what_a_study_lacks_is_left_out_and_named(plain):
     found = claims.beds(plain)
-    assert [bed.task for bed in found] == ["in_distribution", "out_of_distribution"]
     said = claims.left_out(found)
     assert "C1 (independent)" in said and "C4 (image, text, independent and sequential)" in said
     assert found[-1].word("C4") == "not measured" and claims.parts(found, "C4")[0].to_numpy().tolist() == [["not measured"]]
@@ -129,14 +112,8 @@ def test_what_a_study_lacks_is_left_out_and_named(plain):
     assert claims.controls([])[0].shape == (1, 1) and len(claims.verdicts([])[0]) == 5
 
 
-def test_variants_do_not_count(rich):
-    inside, bed = claims.beds(rich)
-    assert list(bed.methods.values()) == ["none", "tecoa", "image_only", "mmcoa"] and len(bed.sets) == 1
-    assert set(inside.methods.values()) <= {"none", "tecoa", "tecoa-in", "mmcoa", "mmcoa-in", "image_only", "image_only-in"}
-
-
 def answers(study, asks):
-    return {what: claims.known(found) for what, found in asks(study)}
+    return {what: statistics.known(found) for what, found in asks(study)}
 
 
 def test_words_of_training_and_others():
@@ -172,25 +149,3 @@ def test_the_command_prints_it(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     printed = CliRunner().invoke(app, ["claims", "rich"]).output
     assert "not judged here" in printed and "rich, out of" in printed and "Holm" in printed
-
-
-@pytest.mark.parametrize("name", ["rich", "plain", "openmoji"])
-def test_the_page_finds_what_it_shows(name, folder, monkeypatch):
-    """Its cell, run on a study: each table, figure and number that the text names is there."""
-    there = ROOT / "results" if name == "openmoji" else folder
-    if not (there / name).is_dir():
-        pytest.skip(f"no results of {name} here")
-    load, made, said = partial(results.load, results=there), {}, {}
-    book = ModuleType("mmcoa.report.book")
-    book.study = lambda other=None: load(other or name)
-    book.table = lambda name, shown, numbers: made.update({f"tables/{name}.csv": shown})
-    book.figure = lambda name, drawn: made.update({f"figures/{name}.svg": drawn.axes})
-    book.say = lambda page, **own: said.update(own)
-    monkeypatch.setitem(sys.modules, "mmcoa.report.book", book)
-    text = (ROOT / "book" / "claims.md").read_text(encoding="utf8")
-    (code,) = re.findall(r"```\{code-cell\}[^\n]*\n:tags: [^\n]*\n(.*?)```", text, flags=re.S)
-    exec(code, {})
-    assert set(re.findall(r"(?:tables|figures)/\w+\.\w+", text)) == set(made) and all(len(shown) for shown in made.values())
-    assert set(re.findall(r"\{glue:text\}`claims_(\w+)`", text)) == set(said) and all(
-        isinstance(one, str) for one in said.values()
-    )

@@ -4,9 +4,7 @@ import json
 import math
 import struct
 from importlib.resources import files
-from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 import timm
 
@@ -14,7 +12,8 @@ from mmcoa.datasets.overlaps import overlaps
 from mmcoa.datasets.records import paper_names
 from mmcoa.model.lite.align import Recipe, hidden_units
 from mmcoa.model.lite.towers import IMAGE_MODEL
-from mmcoa.report import data
+from mmcoa.report import data, tasks
+from mmcoa.report.names import dataset_label
 from mmcoa.study.profiles import load_profile, shipped_profiles
 
 
@@ -40,31 +39,19 @@ def test_the_card_of_lite_clip_follows_from_its_recipe():
     heads = hidden_units(384, classes) * (384 + classes)
     assert card["text parameters"] == 22_565_376 + heads and card["pixels"] == Recipe().image_size
     assert f"{Recipe().epochs} epochs" in data.JOINED
-
-
-def test_models_are_columns():
     shown, numbers = data.models()
     assert list(shown.columns[1:]) == list(numbers.model) == list(data.CARDS) and not shown.isna().any().any()
     assert shown.set_index("").loc["parameters", "lite-clip"] == "31.5 M (8.0 image, 23.5 text)"
 
 
-def study():
-    """A made-up study of three data sets, fine-tuned on Tiny-ImageNet."""
-    sets = {"photos/tiny-imagenet": (200, 42.0), "photos/cifar10": (10, 51.0), "photos/flowers102": (89, 2.3)}
-    rows = [
-        {"method": method, "dataset": name, "classes": classes, "n": 200, "attack": "clean", "accuracy": clean}
-        | {"base_model": "lite-clip", "trained_on": base, "task": "in_distribution" if name == base else "out_of_distribution"}
-        for method, base in (("none", ""), ("mmcoa", "photos/tiny-imagenet"))
-        for name, (classes, clean) in sets.items()
-    ]
-    return SimpleNamespace(rows=pd.DataFrame(rows))
-
-
-def test_data_sets_say_their_role_and_what_enters_the_mean():
-    shown, numbers = data.datasets(study())
-    assert numbers.role.tolist() == ["base", "unseen", "unseen"] and numbers["in the mean"].tolist() == [False, True, False]
-    assert numbers.pixels.tolist() == [64, 32, 96] and shown["clean (chance)"].iloc[2] == "2.3 (1.1)"
-    assert set(shown.columns) >= {"data set", "classes", "n", "role", "licence"} and len(shown) == 3
+def test_data_sets_say_their_role_and_what_enters_the_mean(main):
+    shown, numbers = data.datasets(main)
+    rows = numbers.set_index("data set")
+    assert set(rows.index[rows["in the mean"]]) == set(map(dataset_label, tasks.macro_sets(main)))
+    assert rows.role["tiny imagenet"] == "base" and set(rows.role[rows["in the mean"]]) == {"unseen"}
+    assert rows.loc[["tiny imagenet", "cifar10"], "pixels"].tolist() == [64, 32]
+    cifar = main.rows[(main.rows.dataset == "photos/cifar10") & (main.rows.attack == "clean") & (main.rows.method == "none")]
+    assert shown.set_index("data set").loc["cifar10", "clean (chance)"] == f"{cifar.accuracy.item():.1f} (10.0)"
 
 
 def test_no_test_picture_of_the_study_is_in_its_base_set():

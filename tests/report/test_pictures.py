@@ -1,4 +1,4 @@
-"""Attacked pictures: of a made-up gallery."""
+"""Attacked pictures: of the gallery of the study main."""
 
 import shutil
 
@@ -9,8 +9,8 @@ from mmcoa.report import pictures, style
 
 
 @pytest.fixture(scope="module")
-def gallery(folder):
-    return pictures.load("rich", folder)
+def gallery(committed):
+    return pictures.load("main", committed)
 
 
 def test_a_strip_has_five_panels_and_says_right_and_wrong(gallery, tmp_path):
@@ -20,23 +20,27 @@ def test_a_strip_has_five_panels_and_says_right_and_wrong(gallery, tmp_path):
     assert attacks["clean"]["correct"] and not attacks["image"]["correct"] and not attacks["text"]["correct"]
     figure = pictures.strip(content, place, one)
     said = [axes.get_xlabel().replace("\n", " ") for axes in figure.axes]
-    assert len(said) == 5 and said[0].startswith("right: duck") and said[2].startswith("wrong: crow") and said[1] == ""
+    top = attacks["image"]["top"][0][0]
+    assert len(said) == 5 and said[0].startswith("right: ") and said[2].startswith(f"wrong: {top}") and said[1] == ""
     assert style.save(figure, tmp_path / "one.svg").stat().st_size > 1000
 
 
 def test_counts_and_credits(gallery):
     content, _ = gallery
     shown, _ = pictures.outcomes(content)
-    assert shown.clean.eq(10).all() and shown.image.eq(6).all()
-    assert "CC BY-SA 4.0" in pictures.credits(content) and "CC BY 4.0" in pictures.credits(content)
-    assert (pictures.prompts(content)[0]["after the attack"] == "as it is").sum() == 2
+    right = [one["models"]["none"]["attacks"]["image"]["correct"] for one in content["examples"]]
+    assert shown.set_index("model").image["undefended"] == sum(right) < len(right) == shown.n[0]
+    shown_sets = {one["dataset"] for one in content["examples"]}
+    assert all((one["attribution"] in pictures.credits(content)) == (one["name"] in shown_sets) for one in content["datasets"])
+    unchanged = [not one["models"]["none"]["edits"] for one in content["examples"]]
+    assert (pictures.prompts(content)[0]["after the attack"] == "as it is").tolist() == unchanged
 
 
-def test_a_damaged_gallery_is_one_line(folder, tmp_path):
-    copy = shutil.copytree(folder / "rich" / "gallery", tmp_path / "rich" / "gallery")
+def test_a_damaged_gallery_is_one_line(committed, tmp_path):
+    copy = shutil.copytree(committed / "main" / "gallery", tmp_path / "main" / "gallery")
     (copy / "none.webp").unlink()
     with pytest.raises(UserError, match=r"lacks none\.webp; make the gallery again"):
-        pictures.load("rich", tmp_path)
+        pictures.load("main", tmp_path)
     (copy / "gallery.json").write_text("{")
-    with pytest.raises(UserError, match=r"no readable gallery .* mmcoa gallery rich"):
-        pictures.load("rich", tmp_path)
+    with pytest.raises(UserError, match=r"no readable gallery .* mmcoa gallery main"):
+        pictures.load("main", tmp_path)

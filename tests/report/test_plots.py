@@ -27,12 +27,9 @@ def test_levels_by_set_are_in_order_of_clean_accuracy(rich):
     assert by_row == sorted(by_row, reverse=True)
 
 
-def test_stacked_bars_end_at_hundred(plain):
+def test_stacked_bars_end_at_hundred_and_the_trade_off_has_a_mark_a_method(plain, rich):
     figure = plots.stacked(words.shares(plain, combined=("sequential",)), words.KINDS)
     ends = [bar.get_x() + bar.get_width() for bar in figure.axes[0].containers[-1]]
     assert ends == pytest.approx([100] * len(ends))
-
-
-def test_the_trade_off_has_a_mark_a_method(rich):
     figure = plots.tradeoff(statistics.levels(tasks.everywhere(rich)), ["image"])
     assert len(figure.axes[0].lines) == 1 + len(tasks.everywhere(rich).methods)  # and the reference's clean accuracy

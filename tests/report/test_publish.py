@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mmcoa.cli import main as cli
 from mmcoa.errors import UserError
-from mmcoa.report import links, pdf, publish
+from mmcoa.report import build, pdf, publish
+from mmcoa.report import site as checks
 
 ROOT = Path(__file__).parents[2]
-PAGE = '<title>Summary — A report</title><main><article class="bd-article"><h1>Summary</h1><p>{}</p></article></main>'
+PAGE = '<title>A report</title><h1>Menu</h1><main><article class="bd-article"><h1>Summary</h1><p>{}</p></article></main>'
 
 
 def make_archive(folder, version):
@@ -26,25 +28,23 @@ def make_archive(folder, version):
 def test_versions_lie_beside_the_latest(tmp_path):
     archives, site = tmp_path / "archives", tmp_path / "site"
     archives.mkdir(), site.mkdir()
+    (site / "index.html").write_text(PAGE.format("latest"), encoding="utf8")
+    assert publish.add_versions(site, archives) == [] and [path.name for path in site.iterdir()] == ["index.html"]
+    assert "versions" not in (site / "index.html").read_text(encoding="utf8")
     for version in ("v0.9.0", "v0.10.0", "v0.10.1-rc1"):
         make_archive(archives, version)
     (archives / "site-notes.tar.gz").write_text("of another kind")
-    (site / "index.html").write_text(PAGE.format("latest"), encoding="utf8")
     assert publish.add_versions(site, archives) == ["v0.10.1-rc1", "v0.10.0", "v0.9.0"]
-    assert links.check(site)[0] == []
+    assert checks.broken(site) == []
     listed = re.findall(r'href="([^"]+)"', (site / "versions.html").read_text(encoding="utf8"))
     assert listed == ["index.html", "v0.10.1-rc1/index.html", "v0.10.0/index.html", "v0.9.0/index.html"]
     old = (site / "v0.9.0" / "index.html").read_text(encoding="utf8")
-    assert "This is version v0.9.0" in old and "<p>v0.9.0</p>" in old and 'href="../versions.html"' in old
+    line = '<p class="edition">This is version v0.9.0; <a href="../versions.html">all versions</a></p>'
+    assert "<h1>Menu</h1><main>" in old and f"<h1>Summary</h1>\n{line}<p>v0.9.0</p>" in old
     assert 'href="versions.html"' in (site / "index.html").read_text(encoding="utf8")
-
-
-def test_without_a_version_nothing_is_listed(tmp_path):
-    (tmp_path / "index.html").write_text(PAGE.format("latest"), encoding="utf8")
-    (tmp_path / "archives").mkdir()
-    assert publish.add_versions(tmp_path, tmp_path / "archives") == []
-    assert not (tmp_path / "versions.html").exists()
-    assert "versions" not in (tmp_path / "index.html").read_text(encoding="utf8")
+    (site / "index.html").write_text("no article")
+    with pytest.raises(UserError, match="no article"):
+        publish.add_line(site / "index.html", "one")
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, monkeypatch):
@@ -76,61 +76,39 @@ def test_the_page_for_paper_is_title_contents_and_article():
     assert "A cell." not in page and "Glossary" not in page and "Asked: cell<" in page and "Read." in page  # for the web alone
 
 
-def test_a_browser_that_prints_nothing_is_one_line(tmp_path):
-    silent = tmp_path / "browser"
-    silent.write_text("#!/bin/sh\necho 'ERROR: no room' >&2\n")
-    silent.chmod(0o755)
-    (tmp_path / "old.pdf").write_text("of an earlier call")
+def test_a_browser_that_prints_nothing_or_never_ends_is_one_line(tmp_path, monkeypatch):
+    browser, old = tmp_path / "browser", tmp_path / "old.pdf"
+    browser.write_text("#!/bin/sh\necho 'ERROR: no room' >&2\n")
+    browser.chmod(0o755)
+    old.write_text("of an earlier call")
     with pytest.raises(UserError, match=r"printed nothing: ERROR: no room"):
-        pdf.print_page(str(silent), tmp_path / "page.html", tmp_path / "old.pdf")
-
-
-def test_a_browser_that_never_ends_is_one_line(tmp_path, monkeypatch):
-    slow = tmp_path / "browser"
-    slow.write_text("#!/bin/sh\nexec sleep 60\n")
-    slow.chmod(0o755)
+        pdf.print_page(str(browser), tmp_path / "page.html", old)
+    browser.write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(pdf, "PATIENCE", 0.2)
     with pytest.raises(UserError, match="had not printed"):
-        pdf.print_page(str(slow), tmp_path / "page.html", tmp_path / "new.pdf")
+        pdf.print_page(str(browser), tmp_path / "page.html", old)
 
 
-def workflow(name):
-    return yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf8"))
-
-
-@pytest.mark.parametrize("name", ["book.yml", "test.yml"])
-def test_workflows_are_bounded_and_call_what_exists(name):
-    """They run nowhere but on the host, so that what can be said of them here is: least rights, time limits, our own
-    commands."""
-    found = workflow(name)
-    assert found["permissions"] == {"contents": "read"}
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
-    for job in found["jobs"].values():
-        assert job["timeout-minutes"] <= 60
-        for step in job["steps"]:
+def test_workflows_have_least_rights_and_call_what_exists():
+    """They run nowhere but on the host, so that what can be said of them here is: rights, time limits, our own commands."""
+    targets, commands = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M), ""
+    for name in ("test.yml", "book.yml"):
+        found = yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text(encoding="utf8"))
+        assert found["permissions"] == {"contents": "read"}
+        assert all(job["timeout-minutes"] <= 60 for job in found["jobs"].values())
+        for step in (step for job in found["jobs"].values() for step in job["steps"]):
             assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"]) if "uses" in step else "run" in step
-            for target in re.findall(r"\bmake ([a-z]+)", step.get("run", "")):
-                assert target in targets
-            for script in re.findall(r"^\.ci/\w+", step.get("run", ""), re.M):
-                assert (ROOT / script).is_file()
-
-
-def test_the_book_is_published_from_main_and_kept_from_tags():
-    found = workflow("book.yml")
-    trigger = found[True]  # YAML 1.1 reads the key `on` as true
-    assert trigger["push"] == {"branches": ["main"], "tags": ["v*"]}
+            commands += step.get("run", "") + "\n"
+    assert set(re.findall(r"\bmake ([a-z]+)", commands)) <= set(targets)
+    assert all((ROOT / script).is_file() for script in re.findall(r"^\.ci/\w+", commands, re.M))
+    assert found[True]["push"] == {"branches": ["main"], "tags": ["v*"]}  # YAML 1.1 reads the key `on` as true
     assert found["jobs"]["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
-    commands = "\n".join(step.get("run", "") for job in found["jobs"].values() for step in job["steps"])
-    assert "make site" in commands and "mmcoa run" not in commands and "mmcoa train" not in commands
+    assert "make site" in commands and not re.search("mmcoa (run|train)", commands)
     packed = re.search(r'"(site-\S+\.tar\.gz)"', commands)[1].replace("$GITHUB_REF_NAME", "v1.2.3")
     assert publish.ARCHIVE.fullmatch(packed)[1] == "v1.2.3"
 
 
 def test_the_command_prints_the_book_it_built(tmp_path, monkeypatch, capsys):
-    """Which folder is printed, and that a missing browser is found before the notebooks run."""
-    from mmcoa.cli import main as cli
-    from mmcoa.report import build
-
     asked = []
     monkeypatch.setattr(build, "build_book", lambda study: tmp_path / "book" / "_build" / "html" / "index.html")
     monkeypatch.setattr(publish, "add_pdf", lambda pages, source: asked.append((pages, source)) or pages / publish.PDF)

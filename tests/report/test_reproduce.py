@@ -1,47 +1,29 @@
-"""Cost, versions and studies of the page "Reproduce", on made-up cells."""
+"""Cost, versions and studies of the page "Reproduce", of the study main."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 
-import pandas as pd
 import pytest
 
 from mmcoa.report import reproduce
 from mmcoa.study.profiles import shipped_profiles
 
-SAME = {"python": "3.11", "torch": "2.0", "open_clip": "3.0", "mmcoa": "0.2", "device": "cpu", "threads": 1, "hardware": ""}
 
-
-def cell(kind, entry, sweep, seconds, commit="0123456789", dirty=False):
-    return {"kind": kind, "entry": entry, "sweep": sweep, "seconds": seconds, "commit": commit, "dirty": dirty} | SAME
-
-
-@pytest.fixture
-def study():
-    cells = [
-        cell("evaluate", "none", "", 60),
-        cell("train", "mmcoa", "", 1200),
-        cell("train", "tecoa", "", 600, dirty=True),
-        cell("evaluate", "tecoa", "", 180, commit="abcdefabcdef"),
-        cell("evaluate", "tecoa", "epsilon", 360),
-        cell("pretrain", "", "", 1200),
-    ]
-    return SimpleNamespace(cells=pd.DataFrame(cells))
-
-
-def test_cost_by_kind(study):
-    shown, numbers = reproduce.cost(study)
-    kinds = ["pre-training", "fine-tuning, TeCoA", "fine-tuning, MMCoA", "evaluation, main tables", "evaluation, epsilon"]
-    assert shown.what.tolist() == kinds and numbers.cells.tolist() == [1, 1, 1, 2, 1]
-    main = numbers.iloc[3]
-    assert (main["median"], main.minutes) == (2, 4) and numbers.share.sum() == pytest.approx(100)
-    assert shown.iloc[3].tolist() == ["evaluation, main tables", "2", "2.0", "4.0", "7"]
-    assert reproduce.hours(study) == "1.0"
-
-
-def test_versions_are_counted_and_a_changed_tree_is_said(study):
-    rows = reproduce.versions(study)[1].set_index(["what", "is"]).cells
-    assert rows["torch", "2.0"] == 6 and rows["device", "cpu, 1 threads, not recorded"] == 6
-    assert rows["commit", "0123456"] == 4 and rows["commit", "abcdefa"] == 1 and rows["commit", "0123456, changed"] == 1
+def test_cost_and_versions_are_counted_and_a_changed_tree_is_said(main):
+    cells, (shown, numbers) = main.cells, reproduce.cost(main)
+    assert numbers.cells.sum() == len(cells) and numbers.share.sum() == pytest.approx(100)
+    assert reproduce.hours(main) == f"{numbers.minutes.sum() / 60:.1f}"
+    rows = shown.assign(median=numbers["median"], minutes=numbers.minutes).set_index("what")
+    kinds = {"fine-tuning, MMCoA": (cells.kind == "train") & (cells.entry == "mmcoa")}
+    kinds |= {"evaluation, main tables": (cells.kind == "evaluate") & (cells.sweep == "")}
+    kinds |= {"evaluation, epsilon": (cells.kind == "evaluate") & (cells.sweep == "epsilon")}
+    for what, own in kinds.items():
+        minutes = cells.seconds[own] / 60
+        assert (rows["median"][what], rows.minutes[what]) == pytest.approx((minutes.median(), minutes.sum()))
+        assert (rows.parts[what], rows["minutes each"][what]) == (str(own.sum()), f"{minutes.median():.1f}")
+    changed = cells.assign(commit="0123456789", dirty=[True] + [False] * (len(cells) - 1))
+    found = reproduce.versions(replace(main, cells=changed))[1].set_index(["what", "is"]).cells
+    assert found["commit", "0123456, changed"] == 1 and found["commit", "0123456"] == len(cells) - 1
+    assert found["torch"].sum() == found["device"].sum() == len(cells)
 
 
 def test_every_shipped_study_says_what_it_is_for():

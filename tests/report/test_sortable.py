@@ -1,37 +1,23 @@
-"""The extension that makes large tables sortable and searchable, in pure functions and, where there is a browser, in it."""
+"""The extension that makes large tables sortable and searchable; in a browser: tests/browser/test_features.py."""
 
+import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 
-from . import extensions
+PATH = Path(__file__).parents[2] / "book" / "_ext" / "sortable.py"
+spec = importlib.util.spec_from_file_location("sortable", PATH)
+sortable = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sortable)
 
-sortable = extensions.load("sortable")
 
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("61.3 (58.2–64.1)", 61.3),
-        ("+3.1 (−1.0 to +5.0)", 3.1),
-        ("−3.1 (−5.0 to −1.2)", -3.1),
-        ("12,345", 12345),
-        ("1/255", 1 / 255),
-        ("80 % of 3,000", 2400),
-        ("15, 12 above 0", 15),
-        ("6 of 6", 6),
-        ("4.0×", 4),
-        ("at least 12", 12),
-        ("12 %", 12),
-        ("–", None),
-        ("", None),
-        ("missing", None),
-        ("APGD-CE", None),
-        ("3d pictures", None),
-    ],
-)
-def test_the_number_that_a_cell_begins_with(text, value):
-    assert sortable.number(text) == (value if value is None else pytest.approx(value))
+def test_the_number_that_a_cell_begins_with():
+    numbers = {"61.3 (58.2–64.1)": 61.3, "+3.1 (−1.0 to +5.0)": 3.1, "−3.1 (−5.0 to −1.2)": -3.1, "12,345": 12345}
+    numbers |= {"1/255": 1 / 255, "80 % of 3,000": 2400, "15, 12 above 0": 15, "6 of 6": 6, "4.0×": 4, "at least 12": 12}
+    for text, value in numbers.items():
+        assert sortable.number(text) == pytest.approx(value)
+    assert [sortable.number(text) for text in ("–", "", "missing", "APGD-CE", "3d pictures")] == [None] * 5
 
 
 def test_keys_sort_numbers_as_numbers_and_words_without_case():
@@ -40,9 +26,6 @@ def test_keys_sort_numbers_as_numbers_and_words_without_case():
     assert sortable.key("MMCoA †", "words") == "mmcoa †"
     assert [sortable.key(text, kind) for text in ("–", "", "missing") for kind in ("figures", "words")] == [""] * 6
     assert sortable.key("as its parts", "figures") == ""  # a word in a column of numbers is last
-
-
-def test_kind_of_a_column():
     assert sortable.are_figures(["10", "–", "20 × 3 restarts", "as its parts"])
     assert not sortable.are_figures(["PGD", "3 steps", "FGSM"]) and not sortable.are_figures(["–", ""])
 
@@ -84,25 +67,11 @@ def test_a_macro_mean_becomes_the_foot_of_its_table():
         assert body.count("<tr") == rows + 1 and large == (rows > 13)
 
 
-def test_the_bundle_becomes_a_plain_script(tmp_path):
-    script = sortable.as_script(
-        "var a=1,b=2;export{a as Other,b as default};\n/* licence: export { x } is text */".replace("export { x }", "an export")
-    )
-    assert (
-        script.startswith('(function(){"use strict";')
-        and "window.DataTable=b;" in script
-        and "export{" not in script
-        and "licence" in script
-    )
+def test_the_bundle_becomes_a_plain_script():
+    text = "var a=1,b=2;export{a as Other,b as default};\n/* licence: an export is text */"
+    script = sortable.as_script(text)
+    assert script.startswith('(function(){"use strict";') and "window.DataTable=b;" in script
+    assert "export{" not in script and "licence" in script
     for text in ("var a=1;", 'import x from"y";export{x as default};', "export{a as b};"):
         with pytest.raises(sortable.ExtensionError, match=r"constraints\.txt"):
             sortable.as_script(text)
-    sortable.install(tmp_path / "site")
-    assert {path.name for path in (tmp_path / "site").iterdir()} == {
-        "datatables.js",
-        "datatables.css",
-        "sortable.js",
-        "sortable.css",
-    }
-    made = (tmp_path / "site" / "datatables.js").read_text(encoding="utf8")
-    assert "SpryMedia" in made and not re.search(r"export\s*\{[^}]* as default", made)

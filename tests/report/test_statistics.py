@@ -52,6 +52,7 @@ def test_what_never_differs_has_no_width_and_no_surprise():
     assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
     with pytest.raises(ValueError, match="at least one data set"):
         statistics.estimate([])
+    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06]) and len(statistics.holm([])) == 0
 
 
 def test_levels_and_gains_are_plain_means_of_outcomes(rich):
@@ -65,17 +66,6 @@ def test_levels_and_gains_are_plain_means_of_outcomes(rich):
     part = rich.outcomes[rich.outcomes.method == "none"]
     assert own.value == pytest.approx(100 * part.groupby("dataset").image_correct.mean().mean()) and own.n == len(part)
     assert "none" not in set(gains.method)
-
-
-def test_among_right_counts_those_pictures_alone(plain):
-    found = statistics.among_right(plain, "none", "image", ("openmoji/birds",))["openmoji/birds"]
-    own = plain.outcomes[(plain.outcomes.method == "none") & (plain.outcomes.dataset == "openmoji/birds")]
-    own = own[own.clean_correct]
-    assert len(found) == len(own) and found.mean() == pytest.approx(own.image_correct.mean())
-
-
-def test_holm():
-    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06]) and len(statistics.holm([])) == 0
 
 
 @pytest.mark.parametrize("sets, low, high", [(8, 93, 97), (1, 92, 97)])

@@ -8,19 +8,14 @@ from mmcoa.errors import UserError
 from mmcoa.report import tables, tasks
 
 
-@pytest.mark.parametrize("value, text", [(3.24, "+3.2"), (-0.04, "0.0"), (-11.96, "−12.0"), (0, "0.0")])
-def test_points(value, text):
-    assert tables.points(value) == text
-
-
-def test_levels_and_gains_print_what_the_numbers_say(rich):
+def test_levels_and_gains_print_what_the_numbers_say(rich, folder):
     for make, form in ((tables.levels, "{:.1f}"), (tables.gains, "{:+.1f}")):
         shown, numbers = make(tasks.everywhere(rich))
         row = numbers[(numbers.method == "mmcoa") & (numbers.attack == "image")].iloc[0]
-        text = shown[shown.method == "MMCoA"].image.iloc[0]
-        value = form.format(row.value).replace("-", "−")
-        assert text in (f"{value} ±{(row.high - row.low) / 2:.1f}", f"0.0 ±{(row.high - row.low) / 2:.1f}")
+        half, value = (row.high - row.low) / 2, form.format(row.value).replace("-", "−")
+        assert shown[shown.method == "MMCoA"].image.iloc[0] in (f"{value} ±{half:.1f}", f"0.0 ±{half:.1f}")
         assert shown.n.iloc[0] == f"{row.n:,}"
+    assert list(tables.summary("rich", folder).method) == list(tables.levels(rich, tasks.macro_sets(rich))[0].method)
 
 
 def test_methods_by_set_has_the_sets_and_the_mean_of_those_that_enter(rich):
@@ -54,8 +49,3 @@ def test_trainings_and_checks(rich, plain):
     assert tables.trainings(plain)[0].loss.eq("–").all()
     made, every = tables.checks(rich)
     assert made.made.astype(int).sum() == len(every) and made.passed.astype(int).sum() == int(every.passed.sum())
-
-
-def test_the_summary_is_the_table_of_levels(folder):
-    shown = tables.summary("synthetic", folder)
-    assert {"method", "n", "clean", "image"} <= set(shown) and "MMCoA" in set(shown.method)

@@ -6,21 +6,23 @@ from mmcoa.errors import UserError
 from mmcoa.report import trust
 
 
-def test_tables_of_benchmarks(folder):
-    shown, numbers = trust.beside_others(folder)
-    assert len(shown) == len(numbers) == 2 and shown.difference.tolist() == ["0.0", "+2.0"]
-    assert shown["their code"].iloc[0] == "torchattacks 3.5.1"
-    assert trust.predictions(folder)[0]["same prediction"].iloc[0] == 500
-    assert len(trust.speed(folder)[0]) == 4  # a trial run's is not shown
-
-
-def test_what_a_stronger_attack_takes(study):
-    shown, numbers = trust.stronger(
-        study, "attacks", "image" if "image" in study.sweep("attacks")[""].attacks else "pgd", "auto"
-    )
-    assert list(shown.method) == ["undefended", "MMCoA"] and shown["taken more"].str.startswith(("+", "−", "0.0")).all()
-
-
-def test_a_missing_table_is_one_line(tmp_path):
+def test_tables_of_benchmarks(committed, tmp_path):
+    shown, numbers = trust.beside_others(committed)
+    for text, own in (("ours", "ours_robust"), ("theirs", "theirs_robust"), ("difference", "difference_points")):
+        assert shown[text].str.replace("−", "-").astype(float).to_numpy() == pytest.approx(numbers[own].to_numpy(), abs=0.051)
+    assert (shown["their code"] == numbers.implementation + " " + numbers.version.astype(str)).all()
+    assert (trust.predictions(committed)[0]["same prediction"] <= trust.predictions(committed)[1].n).all()
+    (tmp_path / "speed").mkdir()
+    for name in ("cpu", "cpu-quick"):  # a trial run's is not shown
+        (tmp_path / "speed" / f"{name}.csv").write_text("what,setting,ours,baseline,unit,ratio,hardware\nstep,64,0.2,,s,,CPU\n")
+    assert trust.speed(tmp_path)[0].values.tolist() == [["step", "64", "0.2", "–", "s", "–", "CPU"]]
     with pytest.raises(UserError, match=r"no readable table .*image\.csv"):
         trust.beside_others(tmp_path)
+
+
+def test_what_a_stronger_attack_takes(rich):
+    shown, numbers = trust.stronger(rich)
+    assert list(shown.method) == ["undefended", "MMCoA"]
+    own = numbers.set_index(["method", "attack"]).value
+    taken = own["none", "image"] - own["none", "auto"]
+    assert shown["taken more"].iloc[0].startswith(f"{taken:+.1f} ±")

@@ -20,14 +20,14 @@ def test_shares_are_those_of_a_plain_count(plain):
     assert frame.loc["none", "only together"] == pytest.approx(100 * together.groupby(own.dataset).mean().mean())
 
 
-def test_levels_share_their_pictures_with_the_clean_ones(study):
-    kept = study.outcomes[study.outcomes.sample_id < 10]
-    part = replace(study, outcomes=kept, rows=study.rows[study.rows.attack == "text"], sweeps={})
-    seen = replace(study, sweeps={"meaning": {"any": part, "synonym": part}, "seen": {"": part}})
+def test_levels_share_their_pictures_with_the_clean_ones(plain):
+    kept = plain.outcomes[plain.outcomes.sample_id < 10]
+    part = replace(plain, outcomes=kept, rows=plain.rows[plain.rows.attack == "text"], sweeps={})
+    seen = replace(plain, sweeps={"meaning": {"any": part, "synonym": part}, "seen": {"": part}})
     found = words.at_levels(seen)
     assert list(found) == ["no attack", "any", "synonym", "any, seen words"]
     assert found["no attack"].set_index("method").n["none"] == 3 * 10
-    clean = statistics.levels(replace(study, outcomes=kept), attacks=["clean"])
+    clean = statistics.levels(replace(plain, outcomes=kept), attacks=["clean"])
     assert found["no attack"].value.tolist() == pytest.approx(clean.value.tolist())
     shown, numbers = words.levels_table(found)
     assert list(shown)[2:] == list(found) and len(numbers) == 4 * len(shown)
@@ -41,7 +41,7 @@ def test_relations_are_pooled_over_data_sets(plain):
     none = plain.outcomes[plain.outcomes.method == "none"]
     assert frame.n.sum() == len(none)
     assert (frame.clean * frame.n).sum() / frame.n.sum() == pytest.approx(100 * none.clean_correct.mean())
-    assert words.relations_table(frame)[0].damage.str.fullmatch(r"-?\d+\.\d").all()
+    assert words.relations_table(frame)[0].damage.str.fullmatch(r"−?\d+\.\d").all()
 
 
 def test_favourites_count_edits(plain):
