@@ -20,8 +20,9 @@ def test_a_strip_has_five_panels_and_says_right_and_wrong(gallery, tmp_path):
     assert attacks["clean"]["correct"] and not attacks["image"]["correct"] and not attacks["text"]["correct"]
     figure = pictures.strip(content, place, one)
     said = [axes.get_xlabel().replace("\n", " ") for axes in figure.axes]
-    top = attacks["image"]["top"][0][0]
-    assert len(said) == 5 and said[0].startswith("right: ") and said[2].startswith(f"wrong: {top}") and said[1] == ""
+    tops = [attacks[name]["top"][0][0] for name in ("image", "text", "sequential")]
+    assert len(said) == 5 and said[0].startswith("right: ") and said[1] == ""
+    assert all(text.startswith(f"wrong: {top}") for text, top in zip(said[2:], tops, strict=True))
     assert style.save(figure, tmp_path / "one.svg").stat().st_size > 1000
 
 
