@@ -43,7 +43,7 @@ clean:  # remove the environment and all that is built
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"mmcoa needs Python 3.11 or newer; $(PYTHON) is {v[0]}.{v[1]}. Say: make PYTHON=python3.12 ...")'
 	@echo "setting up .venv (some minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv  # a minute in place of four
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv  # installs in parallel, what pip does one by one
 	@# pip takes over where uv cannot, as with an index that only pip's configuration names. The last two are for tests only: the
 	@# one pins an old requests, the other wants caption metrics.
 	@set -f; for what in '--constraint constraints.txt --editable .[book,dev,slurm]' '--no-deps torchattacks==3.5.1 clip-benchmark==1.6.2'; do \

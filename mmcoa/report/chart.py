@@ -18,7 +18,10 @@ chosen.addEventListener("change", () => Plotly.restyle("chart", sets[chosen.sele
 
 
 def levels(study):
-    """{data set, or `mean`: frame of method, attack, value, low, high, n}, the mean over the unseen sets first."""
+    """{`macro mean`, or a data set's label: frame of method, attack, value (percent), low, high (95 %), n}, the mean first.
+
+    The mean is that of the report's tables, over the unseen sets, with its interval; Wilson's interval for one data set.
+    """
     rows = tables.per_set(study.rows).rename(columns={"accuracy": "value"})
     parts = {dataset_label(name): part for name, part in rows.groupby("dataset", sort=False)}
     mean = statistics.levels(study, tasks.macro_sets(study), study.attacks)
@@ -53,7 +56,7 @@ def draw(study, found):
 
 
 def marks(frame, methods, attacks):
-    """One {field of the trace: its values, one a method} an attack; None where there is no evaluation."""
+    """[{field of an attack's trace: its values, one a method}, ...]; None where there is no evaluation."""
     indexed, each = frame.set_index(["method", "attack"]), []
     for attack in attacks:
         rows = [indexed.loc[(method, attack)] if (method, attack) in indexed.index else None for method in methods]
