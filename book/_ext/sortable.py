@@ -122,7 +122,7 @@ def boxed(table):
 def with_keys(found):
     """A table (a match of TABLE) that sortable.js makes sortable: kinds of columns at its head, a key in each cell."""
     table, rows = found[0], body_rows(found[0])
-    if len(rows) < 2:
+    if len(rows) < 2 or not plain(table.partition("<tbody>")[0].partition("<thead>")[2]):  # a list of facts has an empty head
         return table
     columns = list(zip(*([plain(cell[3]) for cell in CELL.finditer(row)] for row in rows), strict=True))
     kinds = ["figures" if are_figures(texts) else "words" for texts in columns]

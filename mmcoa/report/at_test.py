@@ -22,7 +22,7 @@ def parts(study):
 def without(study, like, method, attack):
     """`Estimate` without the defence, of the main evaluation, on the pictures of `like`, a part of `parts`."""
     there, own = statistics.right(like, method, "clean"), statistics.right(study, method, attack)
-    return statistics.known(statistics.on_pictures_of(there, own), over_sets=False)
+    return statistics.level(statistics.on_pictures_of(there, own))
 
 
 def lines(study):
@@ -42,7 +42,7 @@ def lines(study):
                 sides = {"clean": "clean", "transfer": f"{attack}@transfer", "adaptive": f"{attack}@adaptive", "worst": attack}
                 for side, of in sides.items():
                     masked = own[own.attack == of].masked.astype(str).eq("True").any()
-                    found = statistics.known(statistics.right(part, method, of), over_sets=False)
+                    found = statistics.level(statistics.right(part, method, of))
                     rows.append(key | {"side": side, "masked": masked} | vars(found))
     return pd.DataFrame(rows)
 

@@ -55,7 +55,7 @@ class Bed:
     @cached_property
     def level(self):
         """`Estimate` of undefended accuracy under the image attack, or None."""
-        return known(self.right("none", "image"), over_sets=False)
+        return statistics.level(self.right("none", "image"))
 
     @cached_property
     def gain(self):

@@ -7,10 +7,11 @@ A level speaks of the very data sets in its mean. What comes by chance is which 
 of one class share a prompt, and so are no independent draws. Its interval is the cluster-robust one, classes as clusters
 (Liang and Zeger, Biometrika 1986). A gain over `SETS_FOR_T` or more data sets speaks of data sets like these: its interval is
 Student's t over the differences of the data sets. With fewer it is the cluster-robust one. All are 95 % intervals.
+Where no two pictures differ, both would have no width: then it is what Wilson's interval leaves of 0 of n pictures.
 Training seeds are averaged first: the chance of training is not in the interval.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import sub
 
 import numpy as np
@@ -18,19 +19,20 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from mmcoa.evaluation.statistics import wilson
 from mmcoa.report.names import METHODS, ordered, ordered_attacks
 
 SETS_FOR_T = 5  # data sets from which on they are what is drawn
 LEVEL = 0.95
-DATA_SETS, CLASSES = "data sets", "classes"
+DATA_SETS, CLASSES, PICTURES = "data sets", "classes", "pictures"
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A mean in percent or a difference in points, with its interval.
 
-    low, high: 95 %; p: two-sided, against zero; n: pictures; sets: data sets; draws: what the interval draws, `data sets` or
-    `classes`.
+    low, high: 95 %; p: two-sided, against zero; n: pictures; sets: data sets; draws: what the interval draws, `data sets`,
+    `classes` or `pictures`.
     """
 
     value: float
@@ -64,8 +66,10 @@ def estimate(parts, over_sets=False):
         error, degrees, draws = np.sqrt((errors**2).sum()) / count, freedom.sum(), CLASSES
     value, error = 100 * means.mean(), 100 * error
     half = stats.t.ppf((1 + LEVEL) / 2, degrees) * error
-    p = float(2 * stats.t.sf(abs(value) / error, degrees)) if error > 0 else float(value == 0)
     n = sum(len(values) for values, _ in parts)
+    if all((np.asarray(values) == parts[0][0][0]).all() for values, _ in parts):
+        half, draws = wilson(0, n)[1], PICTURES
+    p = float(2 * stats.t.sf(abs(value) / error, degrees)) if error > 0 else float(value == 0)
     return Estimate(float(value), float(value - half), float(value + half), p, n, count, draws)
 
 
@@ -113,6 +117,12 @@ def known(values, over_sets=True):
     return estimate(parts_of(values), over_sets) if isinstance(values, dict) and values else values or None
 
 
+def level(values):
+    """`known` of accuracies, not of differences: an interval that is of no class's making stays within 0 to 100 %."""
+    found = known(values, over_sets=False)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 100.0)) if found and found.draws == PICTURES else found
+
+
 def among_right(study, method, attack, sets=None):
     """As `right`, for those pictures alone that are right without attack under every seed."""
     clean, attacked = right(study, method, "clean", sets), right(study, method, attack, sets)
@@ -128,12 +138,15 @@ def frame(rows):
 def levels(study, sets=None, attacks=None, values=right):
     """Accuracy in percent: one row a method and attack, columns of `Estimate`.
 
-    values: `right`, or `among_right` for accuracy among the pictures that are right without attack.
+    values: `right`, or `among_right` for accuracy among the pictures that are right without attack; of the latter no row says
+        that all of them are right without attack.
     """
     rows = []
     for method in ordered(study.methods, METHODS):
         for attack in attacks or ordered_attacks(study.attacks):
-            if found := known(values(study, method, attack, sets), over_sets=False):
+            if values is among_right and attack == "clean":
+                continue
+            if found := level(values(study, method, attack, sets)):
                 rows.append((method, attack, found))
     return frame(rows)
 

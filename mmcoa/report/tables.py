@@ -103,7 +103,7 @@ def sweep_numbers(study, name, sets=None):
     """Levels at each value of a sweep: `setting`, and `x`, its number; an epsilon in 255ths."""
     parts = []
     for value, part in study.sweep(name).items():
-        parts.append(statistics.levels(part, sets).assign(setting=value or name, x=number(value)))
+        parts.append(statistics.levels(part, sets).assign(setting=value or "accuracy", x=number(value)))
     return pd.concat(parts, ignore_index=True)
 
 

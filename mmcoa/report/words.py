@@ -77,7 +77,7 @@ def same_pictures(study, sets):
     part, rows = next(iter(parts.values())), []
     for method in ordered(part.methods, METHODS):
         attacked, clean = statistics.right(part, method, "text", sets), statistics.right(study, method, "clean", sets)
-        if found := statistics.known(statistics.on_pictures_of(attacked, clean), over_sets=False):
+        if found := statistics.level(statistics.on_pictures_of(attacked, clean)):
             rows.append((method, "clean", found))
     return statistics.frame(rows)
 

@@ -48,6 +48,8 @@ def test_only_a_page_with_a_large_table_changes():
     body, large = sortable.rewritten(html(13) + html(3) + html(1))
     assert large and body.count("sortable large") == 1 and body.count(' sortable"') == 1
     assert body.endswith(boxed(html(1)))  # one row: nothing to sort
+    facts = html(3, columns=("", ""))
+    assert sortable.rewritten(html(13) + facts)[0].endswith(boxed(facts))
     assert body.count('data-kind="figures"') == body.count('data-kind="words"') == 2
     assert '<td data-order="3"><p>3.0' in body and '<td data-order=""><p>–</p>' in body and 'data-order="s3"' in body
 

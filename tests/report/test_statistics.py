@@ -1,6 +1,7 @@
 """The one engine: against statsmodels and plain sums, and by simulation."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
@@ -46,10 +47,14 @@ def test_a_level_and_a_gain_over_few_sets_draw_classes():
     assert half == pytest.approx(stats.t.ppf(0.975, freedom) * np.sqrt(np.square(errors).sum()) / 4)
 
 
-def test_what_never_differs_has_no_width_and_no_surprise():
+def test_what_never_differs_is_as_wide_as_n_pictures_leave_it():
     parts = [(np.zeros(10), np.arange(10) % 3)] * 5
     found = statistics.estimate(parts, over_sets=True)
-    assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+    assert (found.value, found.p, found.draws) == (0, 1, statistics.PICTURES)
+    assert found.high == -found.low == pytest.approx(100 * 1.96**2 / (50 + 1.96**2), abs=1e-3)
+    series = pd.Series(1.0, pd.MultiIndex.from_product([range(50), [0]], names=["sample_id", "label"]))
+    sure = statistics.level({"a": series})
+    assert sure.high == 100 and sure.low == pytest.approx(statistics.wilson(50, 50)[0])
     with pytest.raises(ValueError, match="at least one data set"):
         statistics.estimate([])
     assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06]) and len(statistics.holm([])) == 0
