@@ -44,8 +44,9 @@ clean:  # remove the environment and all that is built
 	@echo "setting up .venv (some minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv  # installs in parallel, what pip does one by one
+	@# Compiled as pip does it: else each process would compile torch anew where Python is told to write no bytecode.
 	@# pip takes over where uv cannot, as with an index that only pip's configuration names. The last two are for tests only: the
 	@# one pins an old requests, the other wants caption metrics.
 	@set -f; for what in '--constraint constraints.txt --editable .[book,dev,slurm]' '--no-deps torchattacks==3.5.1 clip-benchmark==1.6.2'; do \
-	    $(BIN)/uv pip install --quiet --python $(BIN)/python $$what || $(BIN)/python -m pip install --quiet --disable-pip-version-check $$what || exit 1; done
+	    $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $$what || $(BIN)/python -m pip install --quiet --disable-pip-version-check $$what || exit 1; done
 	@touch $@
