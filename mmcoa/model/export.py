@@ -23,8 +23,8 @@ def to_transformers(model):
     clip = model.clip
     if hf_text.is_hf(clip):
         raise UserError(
-            f"'{model.name}' does not convert: transformers' VisionTextDualEncoder has neither the mean over tokens nor the heads "
-            "of its towers; open_clip loads a checkpoint folder as it is: local-dir:FOLDER"
+            f"'{model.name}' does not convert: transformers' VisionTextDualEncoder has neither the mean over tokens nor the "
+            "heads of its towers; open_clip loads a checkpoint folder as it is: local-dir:FOLDER"
         )
     plain = isinstance(clip, open_clip.CLIP) and isinstance(clip.visual, VisionTransformer) and clip.text_pool_type == "argmax"
     blocks = [*clip.visual.transformer.resblocks, *clip.transformer.resblocks] if plain else []

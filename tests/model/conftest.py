@@ -15,7 +15,8 @@ from mmcoa.model.lite import align, build, names, packages
 from mmcoa.model.lite.towers import IMAGE_MODEL
 
 SMALL = align.Recipe(image_size=64, largest=1, pictures=1, epochs=4)
-WORDS = "this is a photo picture image of the great white shark cat cats dog bird parrot violin fiddle red blue house".split()
+WORDS = ("this", "is", "a", "photo", "picture", "image", "of", "the", "great", "white", "shark", "cat", "cats", "dog", "bird")
+WORDS += ("parrot", "violin", "fiddle", "red", "blue", "house")
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *string.ascii_lowercase[1:]]
 PIECES += [f"##{letter}" for letter in string.ascii_lowercase]
 TEXT_TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
