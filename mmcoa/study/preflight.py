@@ -23,7 +23,7 @@ ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the 
 def problems(plan):
     """[text, ...], one for each thing that the pending cells need and do not have.
 
-    Imports torch for models of open_clip alone.
+    Imports torch for `lite-clip` and models of open_clip alone.
     """
     found = [missing_model(plan.profile.base_model)] if plan.pending and plan.profile.pretrain is None else []
     lacking = [text for name in data_of(plan) if (text := missing_data(name))]
@@ -95,7 +95,7 @@ def gigabytes_of(config):
 def missing_model(name):
     """Why a base model cannot be loaded, as far as that is known without loading it."""
     if name == lite.NAME:
-        return ""
+        return missing_packages()
     folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
     if _foreign(name, folder):
         return ""  # read whole, to be judged
@@ -114,6 +114,18 @@ def missing_model(name):
     tag = name.rpartition("/")[2]
     tags = list_pretrained_tags_by_model(architecture)
     return "" if tag in tags else f"model '{name}': {unknown('weights', tag, tags)}"
+
+
+def missing_packages():
+    """What `lite-clip` is made of and is not installed, with the command that installs it."""
+    from mmcoa.model.lite import packages
+
+    try:
+        for weights in (packages.IMAGE, packages.TEXT):
+            packages.path_of(weights)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _foreign(name, folder):

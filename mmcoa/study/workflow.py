@@ -29,6 +29,7 @@ CLUSTER_THREADS = 4  # cores that a Slurm job asks for; this machine's count say
 RETRIES = 2  # of a Slurm job, each with more time and memory
 # Asked of Slurm (MB, minutes). A process that runs out of time goes on from its last checkpoint or batch.
 NEEDS = {
+    "align": {"mem_mb": 8000, "runtime": 60},
     "pretrain": {"mem_mb": 16000, "runtime": 480},
     "train": {"mem_mb": 16000, "runtime": 240},
     "evaluate": {"mem_mb": 16000, "runtime": 480},
@@ -36,7 +37,7 @@ NEEDS = {
 
 # Of a cluster's file, such as cluster/slurm.yaml: its rules, options whose value may be a mapping (Snakemake passes over any
 # other mapping in silence), and what `mmcoa run` sets itself.
-RULES = ("pretrain", "train", "evaluate")
+RULES = ("align", "pretrain", "train", "evaluate")
 OF_RULES = ("set-resources", "set-threads")
 MAPPINGS = (*OF_RULES, "default-resources", "resources", "set-scatter", "set-resource-scopes", "groups", "group-components")
 OURS = ("snakefile", "configfile", "executor", "directory", "cores", "workflow-profile", "profile")
