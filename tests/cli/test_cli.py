@@ -87,7 +87,7 @@ def test_lists(call, name):
 
 
 def test_a_control_takes_every_setting_of_a_training(call, monkeypatch):
-    from mmcoa.study import control
+    from mmcoa import control
     from mmcoa.training.config import KINDS, TrainConfig
 
     asked = []
