@@ -22,6 +22,7 @@ from mmcoa.defenses import at_test
 from mmcoa.distributed import join
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation.loop import evaluate
+from mmcoa.model.lite.build import lite_folder
 from mmcoa.model.loading import load_model, resolve_device
 from mmcoa.model.paths import called, parted
 from mmcoa.runtime import tune_allocator
@@ -43,11 +44,14 @@ def run_spec(path, progress=None):
     """Compute the cells of a SPEC.json that have no current record yet.
 
     Arguments:
-        progress: of trainings, called with (step, steps, log); of evaluations with (what, samples done, samples in all).
+        progress: of trainings, called with (step, steps, log); of evaluations with (what, samples done, samples in all); of an
+            alignment with (done, total).
 
-    Returns the checkpoint folder of a training, all result rows of an evaluation.
+    Returns the checkpoint folder of a training or an alignment, all result rows of an evaluation.
     """
     spec, cells = read_spec(path)
+    if spec["kind"] == "align":
+        return lite_folder(progress=progress)
     if spec["kind"] == "evaluate":
         return compute_cells(spec["model"], cells, spec["runs"], spec["device"], progress)
     return train(spec, cells[0], progress)

@@ -48,7 +48,7 @@ def check(plan):
 def problems(plan):
     """[text, ...], one for each thing that the pending cells need and do not have.
 
-    Imports torch for models of open_clip alone.
+    Imports torch for `lite-clip` and models of open_clip alone.
     """
     found = [missing_model(plan.profile.base_model)] if plan.pending and plan.profile.pretrain is None else []
     lacking = [text for name in data_of(plan) if (text := missing_data(name))]
@@ -91,13 +91,15 @@ def missing_data(name):
 
 def missing_model(name):
     """Why a base model cannot be loaded, as far as that is known without loading it."""
+    if name == lite.NAME:
+        return missing_packages()
     folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
     if folder is not None:
         lacks = [file for file in FILES if not (folder / file).is_file()]
         if lacks and folder_files(folder):
             return ""  # somebody else's, which is read whole to be judged
         return f"model '{name}': {folder} lacks {' and '.join(lacks)}" if lacks else damaged(name, folder)
-    if name == lite.NAME or name.startswith("hf-hub:") or parted(name) is not None:
+    if name.startswith("hf-hub:") or parted(name) is not None:
         return ""
     architecture, _, tag = name.rpartition("/")
     if not published(name).is_file():
@@ -106,6 +108,18 @@ def missing_model(name):
 
     tags = list_pretrained_tags_by_model(architecture)
     return "" if tag in tags else f"model '{name}': {unknown('weights', tag, tags)}"
+
+
+def missing_packages():
+    """What `lite-clip` is made of and is not installed, with the command that installs it."""
+    from mmcoa.model.lite import packages
+
+    try:
+        for weights in (packages.IMAGE, packages.TEXT):
+            packages.path_of(weights)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def damaged(name, folder):

@@ -17,7 +17,7 @@ from mmcoa.study.settings import EVALUATE_DEFAULTS
 from mmcoa.training.config import COMMON, TrainConfig
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ("pretrain", "finetune", "evaluate", "gallery")
+NAMES = ("align", "pretrain", "finetune", "evaluate", "gallery")
 
 
 def read(name):
