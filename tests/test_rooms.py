@@ -36,10 +36,11 @@ MAY_IMPORT = {
     "defenses": (*LEAVES, "attacks", "model"),
     "identity": (
         *LEAVES,
-        *("attacks.catalog", "defenses", "datasets.records", "datasets.listing", "model.lite", "model.paths"),
+        *("attacks.catalog", "defenses", "model.lite", "model.paths"),
+        *("datasets.records", "datasets.listing", "datasets.download"),
     ),
-    "training": (*LEAVES, "attacks", "datasets", "defenses", "model"),
-    "evaluation": (*LEAVES, "attacks", "datasets", "model", "defenses.at_test"),
+    "training": (*LEAVES, "attacks", "datasets", "defenses", "model", "identity"),
+    "evaluation": (*LEAVES, "attacks", "datasets", "model", "defenses.at_test", "identity"),
     "study": (*LEAVES, *LIBRARY, "console", "identity"),
     "gallery": (*LEAVES, *LIBRARY, "identity", "study"),
     "report": (

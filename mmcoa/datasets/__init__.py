@@ -111,7 +111,7 @@ def load_dataset(
     return Dataset(
         record.name,
         split,
-        Streamed(pictures, order) if stream else pictures(order),
+        Streamed(pictures, order, pictures.key) if stream else pictures(order),
         source.labels[order],
         told.names,
         sets[0],

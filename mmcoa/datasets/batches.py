@@ -98,11 +98,12 @@ class ShuffledDataset:
         return Batch(images.float() / 255, self.dataset.labels[index], self.dataset.prompts, step, self.seed)
 
     def identity(self):
-        """What a run on these batches must find again when it goes on; of streamed pictures the first 64 are looked at."""
+        """What a run on these batches must find again when it goes on; of streamed pictures the first 64 are looked at, and
+        the files of all."""
         data, seen = self.dataset, self.dataset.prefix(64) if self.reader else self.dataset
         content = digest([data.ids.tolist(), data.labels.tolist(), list(data.prompts), seen.fingerprint()])[:16]
         of = {"name": data.name, "split": data.split, "samples": len(data), "content": content}
-        return of | {"batch_size": self.batch_size, "seed": self.seed}
+        return of | {"batch_size": self.batch_size, "seed": self.seed, **({"files": data.content()} if self.reader else {})}
 
     def _index(self, step):
         n, places = len(self.dataset), np.arange(step * self.batch_size, (step + 1) * self.batch_size)

@@ -32,7 +32,8 @@ class Pictures:
 
     def __init__(self, source, transform):
         self.source, self.transform = source, transform
-        self.cache = None if source.pixels is not None else open_cache(source, transform)
+        self.key = None if source.pixels is not None or not source.files else content_of(source, transform)
+        self.cache = None if source.pixels is not None else open_cache(source, transform, self.key)
 
     @property
     def bytes(self):
@@ -93,7 +94,14 @@ class UnreadablePicture(UserError):
     """A picture that its decoder refuses."""
 
 
-def open_cache(source, transform):
+def content_of(source, transform):
+    """Hex digits of all that pictures of a source with files are made from: equal digits, equal pixels."""
+    key = hashlib.sha256(f"{VERSION}\n{transform}\n{content_key(source.files)}\n{len(source)}\n".encode())
+    key.update("\n".join(source.keys).encode())
+    return key.hexdigest()[:32]
+
+
+def open_cache(source, transform, key):
     """The cache of a source's pictures under a transform; None where it has no files, is too large, or the disk says no."""
     size = len(source) * 3 * transform.crop**2
     if not source.files or not size or size > LARGEST:
@@ -103,9 +111,7 @@ def open_cache(source, transform):
         folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(folder).free < 2 * size:
             return None
-        key = hashlib.sha256(f"{VERSION}\n{transform}\n{content_key(source.files)}\n{len(source)}\n".encode())
-        key.update("\n".join(source.keys).encode())
-        return DecodedCache(folder / key.hexdigest()[:32], len(source), transform.crop)
+        return DecodedCache(folder / key, len(source), transform.crop)
     except OSError:
         return None
 

@@ -69,6 +69,7 @@ class ImageTextModel(nn.Module):
         self.fixed_tower = None  # see `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
+        self.folder = None  # of a checkpoint: where it lies, an absolute path
         self.source, self.read_as = "", {}  # of a model by path (by_path.py): where it lies, and the configuration chosen
         preprocess = config["preprocess_cfg"]
         size = preprocess["size"]
@@ -206,12 +207,18 @@ def plain_state(clip: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def check_prompts(model: ImageTextModel, prompts: Sequence[str]) -> None:
-    """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count."""
+    """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count.
+
+    Whatever the tokenizer: with more room a prompt that was not cut gets the same tokens, and padding behind them.
+    """
     tokens = model.tokenizer(list(prompts))
     length = tokens.shape[1]
-    for index in (token_counts(model, tokens) == length).nonzero()[:, 0].tolist():  # the end token stands last: perhaps cut
-        needed = int(token_counts(model, model.tokenizer([prompts[index]], context_length=4 * length)))
-        if needed > length:
+    padding = model.tokenizer(["a"], context_length=4 * length)[0, -1]
+    full = (tokens[:, -2:] != padding).any(dim=1)  # two: where padding is the end token, this one always stands last
+    for index in full.nonzero()[:, 0].tolist():
+        roomy = model.tokenizer([prompts[index]], context_length=4 * length)[0]
+        if not torch.equal(roomy[:length], tokens[index]) or (roomy[length:] != padding).any():
+            needed = max(int((roomy != padding).nonzero().max()) + 1, length + 1)
             raise UserError(
                 f"prompt of {needed} tokens, more than the {length} of '{model.name}': '{prompts[index][:60]}...'; shorten it"
             )

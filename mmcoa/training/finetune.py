@@ -1,6 +1,7 @@
 """Fine-tune a named model on a named data set: what `mmcoa train`, the notebook and the study all call."""
 
 import copy
+import os
 from dataclasses import replace
 
 from mmcoa import defenses
@@ -49,7 +50,7 @@ def fine_tune(
         config = replace(config, steps=-(-config.epochs * len(data) // source.batch_size), epochs=None)
     metadata = {
         "name": name or str(output).rstrip("/").rsplit("/", 1)[-1],
-        "base_model": base.metadata.get("base_model", base.source or base.name),
+        **_origin(base, output),
         "trained_on": data.name,
         "train_samples": len(data),
         "train_seed": config.seed,
@@ -63,3 +64,15 @@ def fine_tune(
         arguments = change(arguments)
     frozen = copy.deepcopy(base).requires_grad_(False)
     return train(base, output=output, frozen=frozen, progress=progress, **arguments)
+
+
+def _origin(base, output):
+    """What a checkpoint says of the model before any fine-tuning, so that it is found again (`frozen_model`) or missed."""
+    if "base_model" in base.metadata:
+        told = {key: base.metadata[key] for key in ("base_model", "base_folder", "base_weights") if key in base.metadata}
+        home = told.get("base_folder")
+    else:
+        home = base.folder and str(base.folder)
+        told = {"base_model": base.source or base.name, "base_weights": base.fingerprint()}
+        told |= {"base_folder": home} if home else {}
+    return told | ({"base_beside": os.path.relpath(home, output)} if home else {})

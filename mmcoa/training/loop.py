@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from mmcoa import defenses
+from mmcoa import defenses, identity
 from mmcoa.datasets.batches import Batch
 from mmcoa.datasets.dataset import Dataset
 from mmcoa.distributed import average_gradients, join, mean_over_processes
@@ -42,6 +42,7 @@ from mmcoa.training.schedule import learning_rate, make_optimizer
 from mmcoa.training.trainable import make_trainable, merge, towers
 from mmcoa.versions import TRAINING
 
+ADDED = ("base_read_as", "frozen_read_as", "words")  # to the identity of a run: unknown of older ones, which go on
 INHERITED = ("epsilon", "inner_steps", "train_defaults")  # a model's defaults, which its fine-tuned versions keep
 messages = logging.getLogger(__name__)
 
@@ -86,8 +87,10 @@ def train(
     defense = defenses.choose(defense) if isinstance(defense, str) else defense
     if threat is None and (defense.inner or held_out is not None):
         threat = config.threat()
-    identity = identify(model, source, defense, config, threat, frozen, held_out)
-    state = TrainingState(output, identity, {"config": as_json(asdict(TrainConfig())), "defense": {"with": defense.defaults}})
+    made_of = identify(model, source, defense, config, threat, frozen, held_out)
+    came_later = {"config": as_json(asdict(TrainConfig())), "defense": {"with": defense.defaults}}
+    came_later |= {key: made_of[key] for key in ADDED} | {"data": {key: made_of["data"].get(key) for key in ("files",)}}
+    state = TrainingState(output, made_of, came_later)
     team = join(model.device)
     if state.finished():
         if team.is_main_process:
@@ -141,7 +144,7 @@ def train(
             state.save(model, stepper, step + 1, seconds=time.monotonic() - began, best=best, losses=watch.losses)
     conclude(model)
     if team.is_main_process:
-        info = {"defense": defense.name, "inner": defense.inner, "training": identity}
+        info = {"defense": defense.name, "inner": defense.inner, "training": made_of}
         info |= {"seconds": round(time.monotonic() - began, 1), "images": config.steps * len(batch)}
         if best is not None:
             info["held_out"] = {"samples": len(held_out), "final": measured, "best": best}
@@ -164,7 +167,10 @@ def identify(model, source, defense, config, threat, frozen, held_out):
             "training": TRAINING,
             "threat": asdict(threat) if threat else None,
             "base": model.fingerprint(),
+            "base_read_as": identity.reading(model),
             "frozen": frozen.fingerprint() if frozen is not None else None,
+            "frozen_read_as": identity.reading(frozen) if frozen is not None else None,
+            "words": identity.words(threat) if threat else None,
             "data": data_identity(source),
             "held_out": held_out.fingerprint() if held_out is not None and len(held_out) else None,
         }

@@ -20,7 +20,7 @@ COLUMNS = {
     "model", "defense", "base_model", "trained_on", "task", "role", "dataset", "split", "classes", "attack", "accuracy",
     "correct", "n", "ci_low", "ci_high", "share_changed", "precision", "check", "check_n", "prompts", "transform", "skipped",
     "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "threat", "threat_text", "parts",
-    *FIELDS, "share_changeable", *(f"share_{relation}" for relation in RELATIONS),
+    *FIELDS, "share_changeable", "share_fallback", "share_unknown", *(f"share_{relation}" for relation in RELATIONS),
 }  # fmt: skip
 
 
