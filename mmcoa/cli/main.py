@@ -199,7 +199,7 @@ def evaluate(
     use_root(root)
     check_split(find_dataset(dataset), split)
     loaded = load_model(built(model), device, resize, precision, arch=arch)
-    reading = dict(template=template, prompts=prompts, transform=transform, image_size=loaded.image_size[0])
+    reading = dict(template=template, prompts=prompts, transform=transform, **loaded.picture_input)
     reading |= dict(skip_unreadable=skip_unreadable, classnames=classnames, templates=templates)
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
     settings = dict(

@@ -51,6 +51,8 @@ def load_dataset(
     prompts: str = "reference",
     transform: str = "reference",
     image_size: int | None = None,
+    interpolation: str = "bicubic",
+    resize_mode: str = "shortest",
     root: str | Path | None = None,
     skip_unreadable: bool = False,
     strict: bool = False,
@@ -68,8 +70,8 @@ def load_dataset(
         stream: keep pictures on disk until they are asked for (flat memory, whatever the size); None: where they would fill
             more than 2 GB.
         prompts: `reference` (the record's rule) or `openclip` (the ensemble that CLIP was published with).
-        transform: of pictures whose size varies: `reference` (Resize 256, CenterCrop 224) or `openclip` (CLIP's own, to
-            `image_size`, the side of the model's input).
+        transform: of pictures whose size varies: `reference` (Resize 256, CenterCrop 224) or `openclip` (the model's own, to
+            `image_size`, the side of its input, by its `interpolation` and `resize_mode`: `model.picture_input` is all three).
         root: folder of the data sets; default $MMCOA_DATA.
         skip_unreadable: leave out pictures that cannot be decoded, and count them; otherwise they are an error.
         strict: classes that share a prompt are an error, not a warning.
@@ -95,7 +97,7 @@ def load_dataset(
     native = record.size
     if native is None and name.startswith("wds:"):
         native = common_side(source, order[:64])
-    pictures = Pictures(source, choose(transform, native, image_size))
+    pictures = Pictures(source, choose(transform, native, image_size, interpolation, resize_mode))
     order, lost = pictures.readable(order, samples) if skip_unreadable else (order, [])
     order = order[:samples]
     if lost:

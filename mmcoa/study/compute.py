@@ -173,7 +173,7 @@ def compute(cell, loaded, runs=None, progress=None):
     """Evaluate one cell with the model that it is about and, with `runs`, write record and outcomes. Returns {"rows": rows}."""
     settings, began, started = cell.parameters, time.monotonic(), time.time()
     threat = preset(default_threat(loaded, **{key: settings[key] for key in THREAT_FIELDS}), settings["preset"])
-    reading = {"prompts": settings["prompts"], "transform": settings["transform"], "image_size": loaded.image_size[0]}
+    reading = {"prompts": settings["prompts"], "transform": settings["transform"], **loaded.picture_input}
     dataset = load_dataset(settings["dataset"], settings["split"], samples=settings["samples"], stream=True, **reading)
     learns = needs_attacker(settings["attacks"], threat) and settings["split"] != "train"  # never from what is evaluated
     attacker = attacker_dataset(settings["dataset"], threat, **reading) if learns else None
