@@ -83,23 +83,22 @@ def load_dataset(
     """
     from mmcoa.datasets.dataset import Dataset, Streamed
     from mmcoa.datasets.order import balanced_order, few_shot
-    from mmcoa.datasets.pictures import IN_MEMORY, Pictures, common_side
+    from mmcoa.datasets.pictures import IN_MEMORY, Pictures
     from mmcoa.datasets.transforms import choose
 
     for value, what in ((samples, "samples"), (shots, "shots")):
         if value is not None and value < 1:
             raise UserError(f"{what} must be at least 1, got {value}")
     record = find(name)
-    source, class_names = load_source(record, split, root)
+    source, class_names = load_source(record, split, root, skip_unreadable)
     order = balanced_order(source.labels, seed)
     if shots is not None:
         order = few_shot(source.labels, order, shots)
-    native = record.size
-    if native is None and name.startswith("wds:"):
-        native = common_side(source, order[:64])
-    pictures = Pictures(source, choose(transform, native, image_size, interpolation, resize_mode))
+    pictures = Pictures(source, choose(transform, record.size, image_size, interpolation, resize_mode))
     order, lost = pictures.readable(order, samples) if skip_unreadable else (order, [])
     order = order[:samples]
+    if not len(order):
+        raise UserError(f"{record.name}: none of {len(lost)} pictures of split '{split}' can be read, first {lost[0]}")
     if lost:
         warnings.warn(f"{record.name}: {len(lost)} unreadable pictures left out: {', '.join(lost[:5])}", stacklevel=2)
     sets, told = chosen_prompts(record, source.classes or class_names, class_names, prompts, template, classnames, templates)

@@ -53,6 +53,8 @@ def check(record, root=None, full=False):
     where = "embedded" if folder is None else f"{folder} ({reader} layout)"
     findings.append(Finding("folder", where, ok=True))
     names = None
+    if not record.splits:
+        findings.append(Finding("splits", "none", "one at least", False, "a split is a folder with nshards.txt in it"))
     for split in record.splits:
         found, classes = _split(record, split, reader, folder, full)
         findings += found

@@ -2,8 +2,8 @@
 
 A data set whose pictures have one native size keeps it under both: the resize to the model's input lies inside the model, and
 an attack's epsilon counts in native pixels. Where sizes vary, `reference` is what the paper's public code does, Resize(256) and
-CenterCrop(224); `openclip` is the model's own transform: a resize straight to its input, as its configuration says (CLIP's: bicubic, and a
-centre crop).
+CenterCrop(224); `openclip` is the model's own transform: a resize straight to its input, as its configuration says (CLIP's:
+bicubic, and a centre crop).
 """
 
 from dataclasses import dataclass
