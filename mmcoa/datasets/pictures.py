@@ -95,8 +95,12 @@ class UnreadablePicture(UserError):
 
 
 def content_of(source, transform):
-    """Hex digits of all that pictures of a source with files are made from: equal digits, equal pixels."""
-    key = hashlib.sha256(f"{VERSION}\n{transform}\n{content_key(source.files)}\n{len(source)}\n".encode())
+    """Hex digits of all that pictures of a source are made from: equal digits, equal pixels; None: a file is gone."""
+    try:
+        files = content_key(source.files)
+    except OSError:
+        return None
+    key = hashlib.sha256(f"{VERSION}\n{transform}\n{files}\n{len(source)}\n".encode())
     key.update("\n".join(source.keys).encode())
     return key.hexdigest()[:32]
 
@@ -104,7 +108,7 @@ def content_of(source, transform):
 def open_cache(source, transform, key):
     """The cache of a source's pictures under a transform; None where it has no files, is too large, or the disk says no."""
     size = len(source) * 3 * transform.crop**2
-    if not source.files or not size or size > LARGEST:
+    if key is None or not size or size > LARGEST:
         return None
     folder = cache_folder() / "pictures"
     try:

@@ -37,10 +37,11 @@ from mmcoa.model.clip import ImageTextModel, check_prompts
 from mmcoa.model.loading import frozen_model
 from mmcoa.runtime import release_memory
 from mmcoa.store.files import digest
-from mmcoa.threat import ThreatModel, default_threat
+from mmcoa.threat import ThreatModel, default_threat, hint
 from mmcoa.versions import EVALUATION
 
 DEFAULT = ("clean", "image", "text", "multimodal")
+LEAST_JUDGED = 20  # samples from which a clean accuracy near chance says something
 BATCH = {"cpu": 64, "cuda": 256}  # a GPU's time goes by the number of batches until they fill it
 
 
@@ -147,6 +148,8 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)
     prompts = {"clean": dataset.prompt_sets(), **{kind: _sets(text.prompts, dataset) for kind, text in texts.items()}}
     notes += unknown_words(texts, threat)
+    if any(leaf.image for leaf in leaves) and (said := hint(threat.epsilon, threat.norm)):
+        notes.append(said)
     sides = at_test.sides(model, defense, threat, features, prompts)
     whole = {leaf.search for leaf in leaves} if defense else whole_searches(leaves)
     while journal.done < len(dataset):
@@ -186,6 +189,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         for name, change in zip(itertools.cycle(dataset.class_names), text.changes, strict=False)
     ]
     journal.discard()
+    notes += near_chance(model, rows)
     return Evaluation(rows, outcomes, changes, checks, notes)
 
 
@@ -234,6 +238,18 @@ def unknown_words(texts, threat):
                 f"({text.share_fallback:.1f} % of the prompts changed by it)"
             )
     return notes
+
+
+def near_chance(model, rows):
+    """A note where a model whose reading was guessed is no better than chance without an attack: perhaps guessed wrong."""
+    for row in rows:
+        chance = 100 / row["classes"]
+        if row["attack"] == "clean" and model.assumed and row["n"] >= LEAST_JUDGED and row["ci_low"] <= chance:
+            return [
+                f"{model.name} is near chance on {row['dataset']} without an attack ({row['accuracy']:.1f} %, chance "
+                f"{chance:.1f} %). If it should know these pictures, a guess was wrong: {'; '.join(model.assumed)}"
+            ]
+    return []
 
 
 def shared_pictures(model, dataset):

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -71,7 +72,8 @@ class ImageTextModel(nn.Module):
         self.fixed_tower = None  # see `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
-        self.folder = None  # of a checkpoint: where it lies, an absolute path
+        self.folder: Path | None = None  # of a checkpoint: where it lies, an absolute path
+        self.assumed: list[str] = []  # of a model by path: what of its reading was guessed, as sentences
         self.source, self.read_as = "", {}  # of a model by path (by_path.py): where it lies, and the configuration chosen
         preprocess = config["preprocess_cfg"]
         size = preprocess["size"]
@@ -100,7 +102,7 @@ class ImageTextModel(nn.Module):
             return pixels
         antialias = RESIZE[self.resize]
         mode = self.interpolation if self.resize == "openclip" else "bicubic"
-        size = inner_size(tuple(pixels.shape[-2:]), self.image_size, self.resize_mode)
+        size = inner_size((pixels.shape[-2], pixels.shape[-1]), self.image_size, self.resize_mode)
         resized = F.interpolate(pixels, size=size, mode=mode, align_corners=False, antialias=antialias).clamp(0, 1)
         return resized if size == self.image_size else fitted(resized, self.image_size, self.fill_color / 255)
 

@@ -32,7 +32,7 @@ from mmcoa.errors import UserError
 from mmcoa.model.clip import ImageTextModel
 from mmcoa.model.saving import save_checkpoint
 from mmcoa.store.files import digest
-from mmcoa.threat import ThreatModel
+from mmcoa.threat import ThreatModel, hint
 from mmcoa.training import heldout
 from mmcoa.training.checkpoint import TrainingState
 from mmcoa.training.config import TrainConfig
@@ -102,6 +102,8 @@ def train(
     stepper = optimizer(parameters, config)
     torch.manual_seed(config.seed)
     done = state.restore(model, stepper)
+    if team.is_main_process:
+        say_what_is_odd(config, threat, done["step"])
     best, watch = done.get("best"), LossWatch(done.get("losses"))
     log = Log(output / "log.csv", done["step"]) if team.is_main_process else None
     began = time.monotonic() - done.get("seconds", 0.0)
@@ -155,6 +157,18 @@ def train(
         state.discard()
     team.wait_for_everyone()
     return output
+
+
+def say_what_is_odd(config, threat, step):
+    """Notes before the first step: where a run goes on, and settings that nobody means."""
+    if step:
+        messages.warning("note: going on after step %d of %d", step, config.steps)
+    if config.warmup > config.steps:
+        text = "note: the warm-up (%d steps) is longer than the training (%d): lr ends at %.3g, not %.3g; --set warmup=%d"
+        reached = learning_rate(config.steps - 1, config)
+        messages.warning(text, config.warmup, config.steps, reached, config.lr, max(0, config.steps // 10))
+    if threat is not None and (said := hint(threat.epsilon, threat.norm)):
+        messages.warning("note: %s", said)
 
 
 def identify(model, source, defense, config, threat, frozen, held_out):

@@ -331,3 +331,20 @@ def test_a_base_that_is_a_checkpoint_folder_is_found_again_or_missed(tiny_folder
         mmcoa.evaluate(
             tuned, mmcoa.load_dataset("openmoji/birds", samples=4), ["text"], ThreatModel(candidate_source="neighbours")
         )
+
+
+def test_a_guess_is_doubted_where_the_model_knows_nothing(state, tmp_path, embedded):
+    """Near chance after a guessed activation; nothing is said of a model that states how it is read, or knows the set."""
+    from mmcoa.evaluation.loop import near_chance
+
+    data = mmcoa.load_dataset("openmoji/birds", samples=42)
+    notes = mmcoa.evaluate(mmcoa.load_model(written(state, tmp_path / "mine.pt"), arch="small-clip"), data, ["clean"]).notes
+    (said,) = [note for note in notes if "near chance" in note]
+    assert "chance 4.8 %" in said and "the file does not say" in said and "--arch ARCH/openai" in said
+    assert not mmcoa.evaluate(embedded, data.prefix(21), ["clean"]).notes
+    row = {"attack": "clean", "classes": 10, "n": 100, "ci_low": 9.0, "accuracy": 15.0, "dataset": "x"}
+    guessed = mmcoa.load_model(str(tmp_path / "mine.pt"), arch="small-clip")
+    assert near_chance(guessed, [row]) and not near_chance(guessed, [row | {"ci_low": 11.0}])
+    assert not near_chance(guessed, [row | {"attack": "image"}]) and not near_chance(guessed, [row | {"n": 5}])
+    guessed.assumed = []
+    assert not near_chance(guessed, [row])
