@@ -1,5 +1,6 @@
 """`mmcoa train`, `mmcoa interpolate`, `mmcoa export`: commands that write models."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -89,6 +90,8 @@ def train(
         template=template, classnames=classnames, templates=templates, prompts=prompts, transform=transform,
         skip_unreadable=skip_unreadable,
     )  # fmt: skip
+    if size := json.loads((folder / "mmcoa.json").read_text()).get("transform"):
+        console.print(f"pictures: {size}", soft_wrap=True)
     console.print(f"checkpoint in {folder}", soft_wrap=True)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
-from mmcoa.errors import UserError
+from mmcoa.errors import UserError, is_network, reason
 from mmcoa.model import architectures, transformers_folder
 from mmcoa.model.build import build
 from mmcoa.model.clip import ImageTextModel
@@ -97,9 +97,8 @@ def _of_registry(architecture, tag, weights):
     try:
         tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:
-        raise UserError(
-            f"the tokenizer of {architecture} is not on this machine ({str(error).splitlines()[0][:120]}); is there a network?"
-        ) from error
+        asked = "; is there a network?" if is_network(error) else ""
+        raise UserError(f"the tokenizer of {architecture} is not on this machine: {reason(error)}{asked}") from error
     return Design(model_cfg, preprocess, tokenizer, None, notes)
 
 

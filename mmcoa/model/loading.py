@@ -12,7 +12,7 @@ import open_clip
 import torch
 from safetensors.torch import load_file
 
-from mmcoa.errors import UserError, unknown
+from mmcoa.errors import UserError, is_network, reason, unknown
 from mmcoa.model import hf_text, lite, paths
 from mmcoa.model.build import build
 from mmcoa.model.by_path import load_path
@@ -77,7 +77,8 @@ def load_model(
         )
         tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:
-        raise UserError(f"cannot load weights of '{name}' ({str(error).splitlines()[0][:120]}); is there a network?") from error
+        asked = "; is there a network?" if is_network(error) else ""
+        raise UserError(f"cannot load weights of '{name}': {reason(error)}{asked}") from error
     model_cfg = {**(open_clip.get_model_config(architecture) or {}), **({"quick_gelu": True} if quick_gelu else {})}
     config = {"model_cfg": model_cfg, "preprocess_cfg": clip.visual.preprocess_cfg}
     return ImageTextModel(clip, tokenizer, name, config, resize, precision=precision).to(device).eval()
@@ -140,8 +141,7 @@ def _load_folder(folder: Path, name: str | None, device: torch.device, resize: s
         clip = build(config["model_cfg"])
         clip.load_state_dict({key: value.float() for key, value in weights.items()})
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"damaged checkpoint {folder}: {reason}; write it again or fetch it again") from error
+        raise UserError(f"damaged checkpoint {folder}: {reason(error)}; write it again or fetch it again") from error
     metadata = json.loads((folder / "mmcoa.json").read_text()) if (folder / "mmcoa.json").is_file() else {}
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     called: str = name or metadata.get("name") or folder.name
