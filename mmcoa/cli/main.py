@@ -12,7 +12,7 @@ from mmcoa.cli import data as cli_data
 from mmcoa.cli import study as cli_study
 from mmcoa.cli import training as cli_training
 from mmcoa.cli.building import built
-from mmcoa.cli.options import Arch, Classnames, Data, Model, Templates
+from mmcoa.cli.options import Arch, Classnames, Data, Model, PictureSize, Prompts, SkipUnreadable, Template, Templates
 from mmcoa.console import console, fail, print_rows, print_table, progress_bar
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.store.files import write_json
@@ -136,19 +136,13 @@ def evaluate(
         str | None,
         typer.Option(help="minilm, or own: the model's frozen text tower; default: for meaning minilm if installed, else own"),
     ] = None,
-    template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
+    template: Template = None,
     templates: Templates = None,
     classnames: Classnames = None,
-    prompts: Annotated[
-        str, typer.Option(help="reference: the paper's rule, or openclip: the ensemble CLIP was published with")
-    ] = "reference",
-    transform: Annotated[
-        str, typer.Option(help="pictures of varying size: reference (256, crop 224), or openclip (CLIP's own)")
-    ] = "reference",
+    prompts: Prompts = "reference",
+    transform: PictureSize = "reference",
     root: Root = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="leave damaged pictures out, and count them")
-    ] = False,
+    skip_unreadable: SkipUnreadable = False,
     strict: Annotated[bool, typer.Option("--strict", help="classes that share a prompt are an error")] = False,
     resize: Annotated[str, typer.Option(help="openclip (anti-aliased) or reference")] = "openclip",
     precision: Annotated[str, typer.Option(help="fp32, or bf16 for the search; what it breaks is verified in fp32")] = "fp32",
@@ -199,7 +193,7 @@ def evaluate(
     use_root(root)
     check_split(find_dataset(dataset), split)
     loaded = load_model(built(model), device, resize, precision, arch=arch)
-    reading = dict(template=template, prompts=prompts, transform=transform, image_size=loaded.image_size[0])
+    reading = dict(template=template, prompts=prompts, transform=transform, **loaded.picture_input)
     reading |= dict(skip_unreadable=skip_unreadable, classnames=classnames, templates=templates)
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
     settings = dict(
@@ -219,7 +213,7 @@ def evaluate(
             loaded, data, names, threats, batch_size, progress=lambda done, total: advance(done), attacker=attacker,
             resume=resume, check=check, defense=chosen(defense_at_test, set_at_test, adversary, draws),
         )  # fmt: skip
-    console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}")
+    console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}; pictures: {data.transform}")
     if data.skipped:
         console.print(f"note: {data.skipped} unreadable pictures left out of n")
     print_rows(rows)

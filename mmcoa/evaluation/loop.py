@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from mmcoa import identity
 from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
 from mmcoa.attacks.floor import settled
 from mmcoa.attacks.multimodal import whole_searches
@@ -35,10 +36,12 @@ from mmcoa.evaluation.self_checks import self_check, verdict
 from mmcoa.model.clip import ImageTextModel, check_prompts
 from mmcoa.model.loading import frozen_model
 from mmcoa.runtime import release_memory
-from mmcoa.threat import ThreatModel, default_threat
+from mmcoa.store.files import digest
+from mmcoa.threat import ThreatModel, default_threat, hint
 from mmcoa.versions import EVALUATION
 
 DEFAULT = ("clean", "image", "text", "multimodal")
+LEAST_JUDGED = 20  # samples from which a clean accuracy near chance says something
 BATCH = {"cpu": 64, "cuda": 256}  # a GPU's time goes by the number of batches until they fill it
 
 
@@ -82,7 +85,8 @@ def evaluate(
         attacker: labelled pictures (`Dataset`) for `joint` and for the score `margin`: `mmcoa.datasets.attacker_dataset`.
             Without it `multimodal` leaves `joint` out.
         resume: folder for finished batches; a killed evaluation of the same model, data and threat goes on there.
-        check: `Dataset` on whose first 200 samples the gradient-masking self-checks are run; None: rows say `not run`.
+        check: `Dataset` on whose first 200 samples the gradient-masking self-checks are run; None: rows say `not run`, and
+            `not possible` where no checked sample is right without an attack, or a check fails.
         defense: a test-time defence (`mmcoa.defenses.at_test.choose`) that stands before the model, and who attacks it; rows
             then have further columns, and `clean` is always among them: evaluation/at_test.py.
 
@@ -136,12 +140,16 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     hashes = {"model": model.fingerprint(), "dataset": dataset.fingerprint()}
     if attacker is not None and (threat.text_score == "margin" or any(leaf.train_pictures for leaf in leaves)):
         hashes["attacker"] = attacker.fingerprint()
-    identity = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
-    identity |= at_test.identity(defense)
+    made_of = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
+    made_of |= {"read_as": identity.reading(model), "words": identity.words(threat), "names": list(dataset.class_names)}
+    made_of |= {"ids": digest(dataset.ids.tolist()), **at_test.identity(defense)}
     made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
-    journal = Journal(resume, {**identity, "versions": made_by})
+    journal = Journal(resume, {**made_of, "versions": made_by})
     features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)
     prompts = {"clean": dataset.prompt_sets(), **{kind: _sets(text.prompts, dataset) for kind, text in texts.items()}}
+    notes += unknown_words(texts, threat)
+    if any(leaf.image for leaf in leaves) and (said := hint(threat.epsilon, threat.norm)):
+        notes.append(said)
     sides = at_test.sides(model, defense, threat, features, prompts)
     whole = {leaf.search for leaf in leaves} if defense else whole_searches(leaves)
     while journal.done < len(dataset):
@@ -161,10 +169,17 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     for attack in asked:
         own = parts.get(attack.name, ())
         for name, about in sides.names(attack, own).items():
-            found = run_checks(sides, about, check, own or (attack.name,), threat, attacker) if check is not None else []
+            found, judged = [], ("not run", 0)
+            if check is not None and attack.name != "clean":  # there nothing is searched
+                try:
+                    found = run_checks(sides, about, check, own or (attack.name,), threat, attacker)
+                    judged = (verdict(found), max(item["n"] for item in found)) if found else judged
+                except Exception as error:  # the evaluation is done: a check costs none of its rows
+                    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                    judged = (f"not possible: {reason}", 0)
+                    notes.append(f"self-checks of {name}: not possible: {type(error).__name__}: {reason}")
             checks += [item for item in found if item not in checks]
-            judged = (verdict(found), max((item["n"] for item in found), default=0)) if found else ("not run", 0)
-            judged = judged if attack.name != "clean" else ("", 0)  # nothing is searched
+            judged = judged if attack.name != "clean" else ("", 0)
             spent = _seconds(attack, parts, sides.spent(journal.seconds, about), before)
             row = make_row(model, dataset, attack, own, threat, outcomes, texts, spent, hashes, judged, defense, name)
             rows.append(sides.finished(row, attack, about, own, outcomes, dead))
@@ -174,6 +189,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         for name, change in zip(itertools.cycle(dataset.class_names), text.changes, strict=False)
     ]
     journal.discard()
+    notes += near_chance(model, rows)
     return Evaluation(rows, outcomes, changes, checks, notes)
 
 
@@ -208,6 +224,32 @@ def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
             "similarity of prompts by the model's own frozen text tower, not by MiniLM (a sentence encoder, extra `lite`)"
         )
     return notes
+
+
+def unknown_words(texts, threat):
+    """Notes about prompts of which the candidate source knows no word."""
+    notes = []
+    for kind, text in texts.items():
+        count = sum(not change.get("known", True) for change in text.changes)
+        if count:
+            instead = "neighbours in the frozen model's token embedding stood in" if text.share_fallback else "nothing stood in"
+            notes.append(
+                f"{kind}: {threat.candidate_source} knows no word of {count} of {len(text.changes)} prompts; {instead} "
+                f"({text.share_fallback:.1f} % of the prompts changed by it)"
+            )
+    return notes
+
+
+def near_chance(model, rows):
+    """A note where a model whose reading was guessed is no better than chance without an attack: perhaps guessed wrong."""
+    for row in rows:
+        chance = 100 / row["classes"]
+        if row["attack"] == "clean" and model.assumed and row["n"] >= LEAST_JUDGED and row["ci_low"] <= chance:
+            return [
+                f"{model.name} is near chance on {row['dataset']} without an attack ({row['accuracy']:.1f} %, chance "
+                f"{chance:.1f} %). If it should know these pictures, a guess was wrong: {'; '.join(model.assumed)}"
+            ]
+    return []
 
 
 def shared_pictures(model, dataset):

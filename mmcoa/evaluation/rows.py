@@ -19,15 +19,17 @@ def task_of(trained_on, dataset):
 
 
 def shares(found):
-    """Percent of the class prompts that `TextAttack`s changed, could have changed, and changed by each relation.
+    """Percent of the class prompts that `TextAttack`s changed by words of their source or of its fall-back, could have changed,
+    found no word of their source for, and changed by each relation.
 
     Of several attacks in a worst case: of the one that changed most. Empty but for `share_changed`, 0, where there is none.
     """
-    most = max(found, key=lambda text: text.share_changed, default=None)
-    values = dict.fromkeys(("share_changeable", *(f"share_{name}" for name in RELATIONS)))
+    most = max(found, key=lambda text: text.share_changed + text.share_fallback, default=None)
+    more = ("share_changeable", "share_fallback", "share_unknown")
+    values = dict.fromkeys((*more, *(f"share_{name}" for name in RELATIONS)))
     if most is not None:
         by = {f"share_{name}": round(share, 2) for name, share in most.share_by_relation.items()}
-        values = {"share_changeable": round(most.share_changeable, 2)} | by
+        values = {name: round(getattr(most, name), 2) for name in more} | by
     return {"share_changed": round(most.share_changed, 2) if most else 0.0} | values
 
 

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -21,6 +22,7 @@ from mmcoa.model.folded import folded
 
 # Anti-aliased or not. `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
 RESIZE = {"openclip": True, "reference": False}
+RESIZE_MODES = ("shortest", "longest", "squash")  # shorter side, then crop; longer side, then fill; both sides
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -40,8 +42,9 @@ class ImageTextModel(nn.Module):
         clip: open_clip model with `encode_image`, `encode_text`, `logit_scale`.
         tokenizer: open_clip tokenizer, list of strings -> int64 [C, L].
         name: what the results call this model.
-        config: {"model_cfg": open_clip's architecture, "preprocess_cfg": its `size`, `mean`, `std`}.
-        resize: `openclip` (anti-aliased bicubic) or `reference` (plain bicubic).
+        config: {"model_cfg": open_clip's architecture, "preprocess_cfg": its `size`, `mean`, `std`, `interpolation` (default:
+            bicubic), `resize_mode` of pictures that are not square (default: shortest)}.
+        resize: `openclip` (anti-aliased, with the configuration's interpolation) or `reference` (plain bicubic).
         metadata: what a checkpoint's mmcoa.json says (defence, training, defaults).
         precision: `bf16` runs the image tower under autocast (training: both towers), outputs are float32; never float16,
             whose small gradients vanish.
@@ -69,10 +72,17 @@ class ImageTextModel(nn.Module):
         self.fixed_tower = None  # see `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
+        self.folder: Path | None = None  # of a checkpoint: where it lies, an absolute path
+        self.assumed: list[str] = []  # of a model by path: what of its reading was guessed, as sentences
         self.source, self.read_as = "", {}  # of a model by path (by_path.py): where it lies, and the configuration chosen
         preprocess = config["preprocess_cfg"]
         size = preprocess["size"]
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)[-2:]
+        self.interpolation = "bilinear" if preprocess.get("interpolation") == "bilinear" else "bicubic"  # `random`: in training
+        self.resize_mode = preprocess.get("resize_mode") or "shortest"
+        if self.resize_mode not in RESIZE_MODES:
+            raise unknown("resize_mode in the model's preprocess_cfg", self.resize_mode, RESIZE_MODES)
+        self.fill_color = preprocess.get("fill_color") or 0
         for key in ("mean", "std"):
             self.register_buffer(key, torch.tensor(preprocess[key]).view(1, 3, 1, 1), persistent=False)
 
@@ -91,8 +101,15 @@ class ImageTextModel(nn.Module):
         if tuple(pixels.shape[-2:]) == self.image_size:
             return pixels
         antialias = RESIZE[self.resize]
-        resized = F.interpolate(pixels, size=self.image_size, mode="bicubic", align_corners=False, antialias=antialias)
-        return resized.clamp(0, 1)
+        mode = self.interpolation if self.resize == "openclip" else "bicubic"
+        size = inner_size((pixels.shape[-2], pixels.shape[-1]), self.image_size, self.resize_mode)
+        resized = F.interpolate(pixels, size=size, mode=mode, align_corners=False, antialias=antialias).clamp(0, 1)
+        return resized if size == self.image_size else fitted(resized, self.image_size, self.fill_color / 255)
+
+    @property
+    def picture_input(self) -> dict[str, Any]:
+        """Keyword arguments of `load_dataset` about the model's input: what its preset `openclip` brings pictures to."""
+        return {"image_size": self.image_size[0], "interpolation": self.interpolation, "resize_mode": self.resize_mode}
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels float [N, 3, H, W] in [0, 1] -> unit embeddings [N, D], differentiable. Raises `UserError` off range."""
@@ -180,6 +197,29 @@ class ImageTextModel(nn.Module):
         return digest.hexdigest()[:16]
 
 
+def inner_size(shape: tuple[int, int], wanted: tuple[int, int], mode: str) -> tuple[int, int]:
+    """Height and width that a picture of `shape` is resized to before it is cut or filled to `wanted`."""
+    if mode == "squash":
+        return wanted
+    choose = max if mode == "shortest" else min
+    scale = choose(want / have for want, have in zip(wanted, shape, strict=True))
+    height, width = (max(1, round(scale * have)) for have in shape)
+    return height, width
+
+
+def fitted(pixels: torch.Tensor, wanted: tuple[int, int], fill: float) -> torch.Tensor:
+    """The middle of pixels [N, 3, H, W] at another size: cut where it is larger, with a border of `fill` where smaller."""
+    for dim, want in ((-2, wanted[0]), (-1, wanted[1])):
+        have = pixels.shape[dim]
+        if have > want:
+            pixels = pixels.narrow(dim, round((have - want) / 2), want)
+        elif have < want:
+            before = (want - have) // 2
+            sides = (before, want - have - before)
+            pixels = F.pad(pixels, sides if dim == -1 else (0, 0, *sides), value=fill)
+    return pixels
+
+
 def image_parameters(model: ImageTextModel) -> list[nn.Parameter]:
     """Parameters of the image tower."""
     return list(model.clip.visual.parameters())
@@ -206,12 +246,18 @@ def plain_state(clip: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def check_prompts(model: ImageTextModel, prompts: Sequence[str]) -> None:
-    """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count."""
+    """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count.
+
+    Whatever the tokenizer: with more room a prompt that was not cut gets the same tokens, and padding behind them.
+    """
     tokens = model.tokenizer(list(prompts))
     length = tokens.shape[1]
-    for index in (token_counts(model, tokens) == length).nonzero()[:, 0].tolist():  # the end token stands last: perhaps cut
-        needed = int(token_counts(model, model.tokenizer([prompts[index]], context_length=4 * length)))
-        if needed > length:
+    padding = model.tokenizer(["a"], context_length=4 * length)[0, -1]
+    full = (tokens[:, -2:] != padding).any(dim=1)  # two: where padding is the end token, this one always stands last
+    for index in full.nonzero()[:, 0].tolist():
+        roomy = model.tokenizer([prompts[index]], context_length=4 * length)[0]
+        if not torch.equal(roomy[:length], tokens[index]) or (roomy[length:] != padding).any():
+            needed = max(int((roomy != padding).nonzero().max()) + 1, length + 1)
             raise UserError(
                 f"prompt of {needed} tokens, more than the {length} of '{model.name}': '{prompts[index][:60]}...'; shorten it"
             )

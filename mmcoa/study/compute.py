@@ -31,7 +31,15 @@ from mmcoa.store.files import write_json
 from mmcoa.store.finished import provenance, read_record, write_log, write_outcomes, write_record
 from mmcoa.study.cells import evaluate_cells
 from mmcoa.study.plan import read_spec
-from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
+from mmcoa.study.settings import (
+    EVALUATE_DEFAULTS,
+    READING,
+    THREAT_FIELDS,
+    EvaluateSettings,
+    checked_settings,
+    reading_of,
+    safe_name,
+)
 from mmcoa.study.sweeps import points, read_sweeps
 from mmcoa.threat import default_threat, preset
 from mmcoa.training import faults
@@ -75,7 +83,8 @@ def train(spec, cell, progress=None):
     else:
         method = defenses.choose(settings.pop("defense"), settings.pop("with"))
         dataset, change = settings.pop("dataset"), faults.change(settings.pop("fault"))
-        run = dict(device=device, name=cell.model, progress=progress, change=change)
+        reading = {key: settings.pop(key) for key in READING if key in settings}
+        run = dict(device=device, name=cell.model, progress=progress, change=change, **reading)
         fine_tune(method, spec["model"], dataset, output, TrainConfig.of(settings), **run)
     if not team.is_main_process:
         return output
@@ -117,9 +126,10 @@ def evaluate_by_hand(
     if odd := sorted(settings.keys() - EVALUATE_DEFAULTS.keys()):
         raise unknown("parameter", odd[0], EVALUATE_DEFAULTS)
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
+    given = {key: value for key, value in settings.items() if value != EVALUATE_DEFAULTS[key]}
+    main = checked_settings(EvaluateSettings, {**given, "datasets": [], "attacks": list(attacks)}) | {"datasets": datasets}
     by_path = parted(model)
     name = name or safe_name(called(by_path[0]) if by_path else Path(model).name)
-    main = {**EVALUATE_DEFAULTS, **settings, "datasets": datasets, "attacks": list(attacks)}
     cells = evaluate_cells(name, name, identity.model(model), points(main, read_sweeps(sweeps)), resize)
     return compute_cells(model, cells, output, device, progress)
 
@@ -165,7 +175,7 @@ def compute(cell, loaded, runs=None, progress=None):
     """Evaluate one cell with the model that it is about and, with `runs`, write record and outcomes. Returns {"rows": rows}."""
     settings, began, started = cell.parameters, time.monotonic(), time.time()
     threat = preset(default_threat(loaded, **{key: settings[key] for key in THREAT_FIELDS}), settings["preset"])
-    reading = {"prompts": settings["prompts"], "transform": settings["transform"], "image_size": loaded.image_size[0]}
+    reading = {**reading_of(settings, settings["dataset"]), **loaded.picture_input}
     dataset = load_dataset(settings["dataset"], settings["split"], samples=settings["samples"], stream=True, **reading)
     learns = needs_attacker(settings["attacks"], threat) and settings["split"] != "train"  # never from what is evaluated
     attacker = attacker_dataset(settings["dataset"], threat, **reading) if learns else None

@@ -20,7 +20,7 @@ COLUMNS = {
     "model", "defense", "base_model", "trained_on", "task", "role", "dataset", "split", "classes", "attack", "accuracy",
     "correct", "n", "ci_low", "ci_high", "share_changed", "precision", "check", "check_n", "prompts", "transform", "skipped",
     "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "threat", "threat_text", "parts",
-    *FIELDS, "share_changeable", *(f"share_{relation}" for relation in RELATIONS),
+    *FIELDS, "share_changeable", "share_fallback", "share_unknown", *(f"share_{relation}" for relation in RELATIONS),
 }  # fmt: skip
 
 
@@ -341,3 +341,11 @@ def test_an_ensemble_of_prompts(tiny, small_birds):
     assert any("without joint (an ensemble of prompts)" in note for note in found.notes)
     with pytest.raises(UserError, match="with one prompt a class, not an ensemble"):
         mmcoa.evaluate(tiny, data, ["joint"], SMALL, attacker=small_birds)
+
+
+def test_a_ball_that_is_the_whole_range_is_said(tiny, small_birds):
+    """Where papers write 1 they mean 1/255; norms in which it means something else are left alone."""
+    notes = evaluate(tiny, small_birds, ["clean", "fgsm"], ThreatModel(epsilon=1)).notes
+    assert notes == ["epsilon 1 lets every pixel take any value; where papers say 1 they mean 1/255"]
+    assert evaluate(tiny, small_birds, ["fgsm"], ThreatModel(epsilon=1, norm="l2")).notes == []
+    assert evaluate(tiny, small_birds, ["clean"], ThreatModel(epsilon=1)).notes == []
