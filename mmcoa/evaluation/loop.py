@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
 from mmcoa.attacks.floor import settled
-from mmcoa.attacks.multimodal import whole_searches
+from mmcoa.attacks.multimodal import AGAIN, whole_searches
 from mmcoa.attacks.text import TextAttack
 from mmcoa.datasets.dataset import Dataset
 from mmcoa.datasets.overlaps import overlaps_of
@@ -137,7 +137,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     if attacker is not None and (threat.text_score == "margin" or any(leaf.train_pictures for leaf in leaves)):
         hashes["attacker"] = attacker.fingerprint()
     identity = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
-    identity |= at_test.identity(defense)
+    identity |= at_test.identity(defense) | ({} if model.precision == "fp32" else {"again": AGAIN})
     made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
     journal = Journal(resume, {**identity, "versions": made_by})
     features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)

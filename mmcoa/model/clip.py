@@ -67,6 +67,7 @@ class ImageTextModel(nn.Module):
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         self.clip, self.tokenizer, self.name, self.resize, self.precision = clip, tokenizer, name, resize, precision
+        self.precision_note = ""  # why this precision, where `auto` chose it
         self.fixed_towers = None  # {precision: image encoder} within `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}

@@ -9,7 +9,7 @@ from PIL import Image
 
 import mmcoa
 from mmcoa.errors import UserError
-from mmcoa.model import attention, towers
+from mmcoa.model import attention, precision, towers
 from mmcoa.model.loading import embedded_folder
 from mmcoa.model.saving import save_checkpoint
 
@@ -223,3 +223,21 @@ def test_attention_in_steps_is_torch_s():
         assert torch.allclose(found.float(), exact, atol=0.05)
         ours, wanted = (torch.autograd.grad(one.float().square().sum(), (query, key, value)) for one in (found, exact))
         assert all(torch.allclose(a.float(), b.float(), atol=0.2) for a, b in zip(ours, wanted, strict=True))
+
+
+def test_the_precision_is_measured_once(embedded, monkeypatch, tmp_path):
+    """A small tower is not tried; of a large one the measured ratio decides, and is kept for its processor and shape."""
+    monkeypatch.setenv("MMCOA_CACHE", str(tmp_path))
+    assert precision.automatic(embedded)[0] == "fp32" and not list(tmp_path.iterdir())
+    monkeypatch.setattr(precision, "LARGE", 0)
+    monkeypatch.setattr(precision, "_timed", lambda model, pixels: {"fp32": 3.0, "bf16": 1.0}[model.precision])
+    chosen = mmcoa.load_model("openmoji-clip", precision="auto")
+    assert chosen.precision == "bf16" and "3.0 times" in chosen.precision_note and embedded.precision == "fp32"
+    monkeypatch.setattr(precision, "_timed", None)  # not measured again
+    assert precision.automatic(embedded) == ("bf16", chosen.precision_note)
+    monkeypatch.setattr(precision, "cached", lambda kind, key, compute: 1.4)
+    assert precision.automatic(embedded)[0] == "fp32"
+
+
+def test_a_step_in_either_precision_can_be_timed(embedded):
+    assert precision.gain(embedded) > 0 and embedded.precision == "fp32" and embedded.fixed_towers is None
