@@ -265,7 +265,8 @@ def compare(
 @app.command()
 def bench(
     only: Annotated[
-        str | None, typer.Option(help="image, text, training, step, epoch, evaluation, memory or reading; default: all")
+        str | None,
+        typer.Option(help="image, precision, text, training, step, epoch, evaluation, memory or reading; default: all"),
     ] = None,
     output: Annotated[Path, typer.Option(help="folder of the table")] = Path("results/speed"),
     device: Device = "auto",
