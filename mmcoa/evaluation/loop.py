@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from mmcoa import identity
 from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
 from mmcoa.attacks.floor import settled
-from mmcoa.attacks.multimodal import whole_searches
+from mmcoa.attacks.multimodal import AGAIN, whole_searches
 from mmcoa.attacks.text import TextAttack
 from mmcoa.datasets.dataset import Dataset
 from mmcoa.datasets.overlaps import overlaps_of
@@ -143,6 +143,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     made_of = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
     made_of |= {"read_as": identity.reading(model), "words": identity.words(threat), "names": list(dataset.class_names)}
     made_of |= {"ids": digest(dataset.ids.tolist()), **at_test.identity(defense)}
+    made_of |= {} if model.precision == "fp32" else {"again": AGAIN}
     made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
     journal = Journal(resume, {**made_of, "versions": made_by})
     features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)

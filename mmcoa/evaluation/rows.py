@@ -5,6 +5,7 @@ Every field is also a column of its own, None where the attack does not use it.
 """
 
 from mmcoa.attacks.catalog import FIELDS, find, versions
+from mmcoa.attacks.multimodal import AGAIN
 from mmcoa.attacks.relations import RELATIONS
 from mmcoa.datasets.roles import role
 from mmcoa.evaluation.at_test import identity as identity_at_test
@@ -59,6 +60,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, ha
         "precision": precision,
         **identity_at_test(defense),
         **({"name": name} if name != attack.name else {}),
+        **({"again": AGAIN} if precision not in ("", "fp32") else {}),
     }
     identity["versions"] = {"evaluation": EVALUATION, **versions([attack.name, *parts])}
     return {
@@ -82,7 +84,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, ha
         "threat_text": attack.describe(threat, parts, len(dataset.class_names)),
         "parts": ", ".join(parts),
         **shares([texts[leaf.judged] for leaf in leaves if leaf.judged in texts]),
-        "precision": precision,
+        "precision": precision if precision != "bf16" else f"bf16; 1 in {AGAIN} of those left standing again in fp32",
         "check": check[0],
         "check_n": check[1],
         "prompts": dataset.prompt_preset,

@@ -23,7 +23,8 @@ from mmcoa.model.folded import folded
 # Anti-aliased or not. `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
 RESIZE = {"openclip": True, "reference": False}
 RESIZE_MODES = ("shortest", "longest", "squash")  # shorter side, then crop; longer side, then fill; both sides
-PRECISIONS = ("fp32", "bf16")
+DTYPES = {"fp32": None, "bf16": torch.bfloat16}  # None: that of the weights
+PRECISIONS = tuple(DTYPES)
 
 
 def check_pixels(images: torch.Tensor) -> None:
@@ -46,8 +47,8 @@ class ImageTextModel(nn.Module):
             bicubic), `resize_mode` of pictures that are not square (default: shortest)}.
         resize: `openclip` (anti-aliased, with the configuration's interpolation) or `reference` (plain bicubic).
         metadata: what a checkpoint's mmcoa.json says (defence, training, defaults).
-        precision: `bf16` runs the image tower under autocast (training: both towers), outputs are float32; never float16,
-            whose small gradients vanish.
+        precision: `bf16` computes the image tower in bf16 (training: both towers), open_clip's own transformers with a copy of
+            their weights, others under autocast; outputs are float32; never float16, whose small gradients vanish.
     """
 
     mean: torch.Tensor
@@ -69,7 +70,8 @@ class ImageTextModel(nn.Module):
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         self.clip, self.tokenizer, self.name, self.resize, self.precision = clip, tokenizer, name, resize, precision
-        self.fixed_tower = None  # see `fixed`
+        self.precision_note = ""  # why this precision, where `auto` chose it
+        self.fixed_towers = None  # {precision: image encoder} within `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
         self.folder: Path | None = None  # of a checkpoint: where it lies, an absolute path
@@ -123,29 +125,39 @@ class ImageTextModel(nn.Module):
         encode = self._image_encoder()
         if self.precision == "fp32":
             return encode(pixels)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=not towers.image_is_plain(self.clip.visual)):
             return encode(pixels).float()
 
     def _image_encoder(self):
         """Normalised pixels -> embeddings before normalisation, the fastest way that loses no gradient that is wanted."""
         visual = self.clip.visual
+        if self.fixed_towers is not None:
+            if self.precision not in self.fixed_towers:
+                self.fixed_towers[self.precision] = self._fixed_encoder()
+            return self.fixed_towers[self.precision]
         if towers.image_is_plain(visual):
-            return functools.partial(towers.encode_image, visual)
-        if self.fixed_tower is not None:
-            return self.fixed_tower
+            return functools.partial(towers.encode_image, visual, dtype=DTYPES[self.precision])
         wanted = torch.is_grad_enabled() and any(p.requires_grad for p in visual.parameters())
         return (None if wanted else folded(visual)) or self.clip.encode_image
+
+    @torch.no_grad()
+    def _fixed_encoder(self):
+        """The same for weights that stand still: they are read, cast and folded once."""
+        visual = self.clip.visual
+        if towers.image_is_plain(visual):
+            return towers.ImageTower(visual, DTYPES[self.precision], detached=True)
+        return folded(visual) or self.clip.encode_image
 
     @contextlib.contextmanager
     def fixed(self) -> Iterator[Self]:
         """Within: the image tower's weights stand still, and nobody asks for their gradients, as in an attack on pictures."""
-        kept, visual = self.fixed_tower, self.clip.visual
-        if kept is None and not towers.image_is_plain(visual):
-            self.fixed_tower = folded(visual)
+        kept = self.fixed_towers
+        if kept is None:
+            self.fixed_towers = {}
         try:
             yield self
         finally:
-            self.fixed_tower = kept
+            self.fixed_towers = kept
 
     @contextlib.contextmanager
     def exactly(self) -> Iterator[Self]:
@@ -174,10 +186,12 @@ class ImageTextModel(nn.Module):
         """Token ids int64 [C, L] -> embeddings [C, D] in the text tower's precision."""
         if hf_text.is_hf(self.clip):
             tokens = hf_text.without_padding(self.clip, tokens)
-        encode = functools.partial(towers.encode_text, self.clip) if towers.text_is_plain(self.clip) else self.clip.encode_text
+        plain = towers.text_is_plain(self.clip)
+        encode = functools.partial(towers.encode_text, self.clip, dtype=DTYPES[self.text_precision])
+        encode = encode if plain else self.clip.encode_text
         if self.text_precision == "fp32":
             return encode(tokens)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=not plain):
             return encode(tokens).float()
 
     def logits(self, pixels: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:

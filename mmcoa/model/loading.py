@@ -18,6 +18,7 @@ from mmcoa.model.build import build
 from mmcoa.model.by_path import load_path
 from mmcoa.model.clip import ImageTextModel
 from mmcoa.model.embedded import embedded_folder, embedded_names
+from mmcoa.model.precision import automatic
 
 
 def load_model(
@@ -35,13 +36,17 @@ def load_model(
             `ARCH/PRETRAINED` of open_clip, such as `ViT-B-32/openai`; `hf-hub:OWNER/NAME`; or a file or folder of anyone's
             weights, see by_path.py.
         device: `cpu`, `cuda`, ... or `auto`.
-        resize, precision: see `ImageTextModel`.
+        resize, precision: see `ImageTextModel`; precision `auto`: the faster one for this processor, see precision.py.
         arch: of a path: `ARCH`, `ARCH/TAG`, or another model, which also give the tower that the file lacks; `PATH@ARCH` says
             the same in one string. None: as the folder's configuration says, or by the shapes.
 
     Returns an `ImageTextModel` in evaluation mode. Raises `UserError` for an unknown name, a missing or damaged file, or
     when open_clip would go on with random weights.
     """
+    if precision == "auto":
+        model = load_model(name, device, resize, arch=arch)
+        model.precision, model.precision_note = automatic(model)
+        return model
     name = paths.joined(str(name), arch)
     device = resolve_device(device)
     if name in embedded_names():

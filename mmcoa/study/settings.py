@@ -314,7 +314,7 @@ class EvaluateSettings(ThreatSettings):
     split: str = "test"
     samples: Count | None = None
     preset: Literal[PRESETS] = "protocol"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"  # auto: the faster one where it is computed
     check_dataset: DatasetName | None = None  # on whose test samples the self-checks are run; None: they are not
     check_samples: Annotated[Count, Field(le=200)] = 200
     defense_at_test: AtTestName = "none"  # stands before every model: mmcoa/defenses/at_test
