@@ -26,6 +26,7 @@ def problems(plan):
     Imports torch for models of open_clip alone.
     """
     found = [missing_model(plan.profile.base_model)] if plan.pending and plan.profile.pretrain is None else []
+    found += [missing_model(name) for name in dict.fromkeys(cell.parameters.get("craft_on") for cell in plan.todo) if name]
     lacking = [text for name in data_of(plan) if (text := missing_data(name))]
     if any(NO_ROOT in text for text in lacking):  # said once, not with each data set
         found.append(f"no data folder {data_root()}{NO_ROOT}")
