@@ -114,9 +114,10 @@ def _search(attack, settings, classes):
         return 0
     if attack.image == "square":
         return settings["queries"]
-    steps = 1 if attack.image == "fgsm" else settings[attack.budget]
-    targets = min(9, classes - 1) if attack.image == "apgd-dlr-t" else max(1, settings["targets"])
-    return THERE_AND_BACK * steps * targets * settings["restarts"]
+    steps = 1 if attack.budget is None else settings[attack.budget]
+    always = attack.default.get("targets")  # of those that aim whatever the settings say
+    targets = min(always, classes - 1) if always else max(1, settings["targets"])
+    return THERE_AND_BACK * steps * targets * (settings["restarts"] if "restarts" in attack.uses else 1)
 
 
 def measured_gpu(results=Path("results")):
