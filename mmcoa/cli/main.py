@@ -169,8 +169,15 @@ def evaluate(
         ),
     ] = None,
     draws: Annotated[int | None, typer.Option(help="of its randomness, averaged by the adversary; default: its own")] = None,
+    craft_on: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="make pictures and prompts on this model; they are judged on the one of --model"),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="rows as JSON, with per-sample outcomes beside it; a killed run goes on")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="folder for the pictures as they were judged, lossless, with labels and prompts")
     ] = None,
 ):
     """Clean and robust accuracy.
@@ -201,6 +208,7 @@ def evaluate(
     loaded = load_model(built(model), device, resize, precision, arch=arch)
     if loaded.precision_note:
         console.print(f"precision {loaded.precision}: {loaded.precision_note}")
+    craft = load_model(built(craft_on), device, resize, precision) if craft_on else None
     reading = dict(template=template, prompts=prompts, transform=transform, **loaded.picture_input)
     reading |= dict(skip_unreadable=skip_unreadable, classnames=classnames, templates=templates)
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
@@ -219,9 +227,11 @@ def evaluate(
     with progress_bar(f"{data.name} {split}", len(data) * len(threats)) as advance:
         rows = run_evaluation(
             loaded, data, names, threats, batch_size, progress=lambda done, total: advance(done), attacker=attacker,
-            resume=resume, check=check, defense=chosen(defense_at_test, set_at_test, adversary, draws),
+            resume=resume, check=check, defense=chosen(defense_at_test, set_at_test, adversary, draws), save=save,
+            craft=craft,
         )  # fmt: skip
-    console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}; pictures: {data.transform}")
+    made_on = f"; made on {craft.name}" if craft else ""
+    console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}{made_on}; pictures: {data.transform}")
     if data.skipped:
         console.print(f"note: {data.skipped} unreadable pictures left out of n")
     print_rows(rows)
@@ -236,6 +246,8 @@ def evaluate(
         write_json(output, list(rows), indent=1)
         rows.outcomes.to_parquet(output.with_suffix(".parquet"), index=False)
         console.print(f"rows in {output}, per-sample outcomes in {output.with_suffix('.parquet')}", soft_wrap=True)
+    if save:
+        console.print(f"attacked pictures in {save}", soft_wrap=True)
 
 
 @app.command()

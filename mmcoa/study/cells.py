@@ -129,11 +129,12 @@ def evaluate_cell(name, entry, weights, dataset, point, resize="openclip"):
         "candidates": identity.candidates(parameters["candidate_source"]),
         **identity.similarity_encoder(*(parameters[key] for key in ("text_threat", "similarity_encoder", "min_similarity"))),
         **({"check_dataset": identity.dataset(check)} if check else {}),
+        **({"craft_on": identity.model(craft)} if (craft := parameters["craft_on"]) else {}),
         **_own_files(parameters),
     }
     defense = parameters["defense_at_test"]
     parts = identity.evaluation_versions(parameters["attacks"], bool(check), defense)
-    told = parameters | _at_test(parameters) | {"similarity_encoder": None, **NO_FILES}  # inputs, see above
+    told = parameters | _at_test(parameters) | {"similarity_encoder": None, "craft_on": None, **NO_FILES}  # inputs, see above
     own = _identity("evaluate", told, {**EVALUATE_DEFAULTS, "resize": "openclip"}, inputs, parts)
     cell_id = "__".join(filter(None, (name, safe_name(dataset), point.suffix)))
     return Cell(cell_id, "evaluate", name, entry, parameters, inputs, parts, own, point.sweep, point.value)

@@ -181,13 +181,14 @@ def compute(cell, loaded, runs=None, progress=None):
     attacker = attacker_dataset(settings["dataset"], threat, **reading) if learns else None
     check = load_check(settings["check_dataset"], settings["check_samples"]) if settings["check_dataset"] else None
     defense = defense_at_test(settings)
+    craft = load_craft(settings["craft_on"], loaded) if settings["craft_on"] else None
     report = (lambda done, total: progress(described(cell), done, total)) if progress else None
     # Parts of an unfinished evaluation count for the same inputs and versions alone: the identity is part of their place.
     parts = None if runs is None else Path(runs) / "partial" / cell.id
     resume = None if runs is None else parts / cell.identity[:16]
     found = evaluate(
         loaded, dataset, settings["attacks"], threat, progress=report, attacker=attacker, resume=resume, check=check,
-        defense=defense,
+        defense=defense, craft=craft,
     )  # fmt: skip
     rows = [{**row, "model": cell.model, "sweep": cell.sweep, "sweep_value": cell.sweep_value} for row in found]
     if runs is not None:
@@ -211,6 +212,11 @@ def needs_attacker(attacks, threat):
     """Whether one of the attacks learns from labelled pictures of the train split, which take seconds to draw."""
     leaves = [find(leaf) for name in attacks for leaf in (find(name).parts or (name,))]
     return any(leaf.judged == "joint" or (leaf.text and threat.text_score == "margin") for leaf in leaves)
+
+
+def load_craft(name, like):
+    """The model that pictures and prompts are made on, as `like` is read."""
+    return load_model(name, like.device, resize=like.resize, precision=like.precision)
 
 
 @functools.cache

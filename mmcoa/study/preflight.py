@@ -51,6 +51,7 @@ def problems(plan):
     Imports torch for `lite-clip` and models of open_clip alone.
     """
     found = [missing_model(plan.profile.base_model)] if plan.pending and plan.profile.pretrain is None else []
+    found += [missing_model(name) for name in dict.fromkeys(cell.parameters.get("craft_on") for cell in plan.todo) if name]
     lacking = [text for name in data_of(plan) if (text := missing_data(name))]
     if any(NO_ROOT in text for text in lacking):  # said once, not with each data set
         found.append(f"no data folder {data_root()}{NO_ROOT}")
@@ -260,9 +261,10 @@ def _search(attack, settings, classes):
         return 0
     if attack.image == "square":
         return settings["queries"]
-    steps = 1 if attack.image == "fgsm" else settings[attack.budget]
-    targets = min(9, classes - 1) if attack.image == "apgd-dlr-t" else max(1, settings["targets"])
-    return THERE_AND_BACK * steps * targets * settings["restarts"]
+    steps = 1 if attack.budget is None else settings[attack.budget]
+    always = attack.default.get("targets")  # of those that aim whatever the settings say
+    targets = min(always, classes - 1) if always else max(1, settings["targets"])
+    return THERE_AND_BACK * steps * targets * (settings["restarts"] if "restarts" in attack.uses else 1)
 
 
 def _like(profile):

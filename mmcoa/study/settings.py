@@ -321,12 +321,17 @@ class EvaluateSettings(ThreatSettings):
     with_at_test: Annotated[dict[str, Any], _own_of("defense_at_test", at_test.record)] = {}  # settings of its own
     adversary: Literal[at_test.ADVERSARIES] = "worst"  # what is known of it: mmcoa/evaluation/at_test.py
     draws: Count | None = None  # of what is random, over which the adversary averages; None: as the defence states
+    craft_on: Annotated[str, _checked(base_model)] | None = None  # what pictures and prompts are made on: evaluation/crafted.py
 
     @model_validator(mode="after")
     def _of_a_defence(self):
         said = [name for name in AT_TEST if name in self.model_fields_set]
         if self.defense_at_test == "none" and said:
             raise ValueError(f"impossible combination: without a 'defense_at_test' there is no '{said[0]}'")
+        if self.defense_at_test != "none" and self.craft_on is not None:
+            raise ValueError(
+                "impossible combination: 'craft_on' makes pictures on another model, 'defense_at_test' has its own"
+            )
         return self
 
 

@@ -55,6 +55,7 @@ def call(capsys):
         (["evaluate", "--precision", "fp16"], "bf16"),
         (["evaluate", "--preset", "referenc"], "reference"),
         (["evaluate", "--text-score", "margins"], "margin"),
+        (["evaluate", "--craft-on", "openmoji"], "openmoji-clip"),
         (["evaluate", "--text-threat", "synonyms"], "nearest: synonym"),
         (["evaluate", "--text-threat", "synonym", "--candidates", "neighbours"], "table:eval, table:train or wordnet"),
         (["evaluate", "--words", "2"], "unknown words"),

@@ -102,9 +102,11 @@ def test_settings_reach_the_evaluation(project):
         "precision": "bf16",
         "text_budget": 2,
         "targets": 1,
+        "craft_on": "models/tiny",
     }
     image, text = study.evaluate_by_hand("models/tiny", "openmoji/birds", epsilon="4/255", norm="l2", **settings)
     assert image["epsilon"] == image["step_size"] == 4 / 255 and (image["norm"], image["keep"]) == ("l2", "last")
+    assert image["crafted_on"] == text["crafted_on"] != ""
     assert image["targets"] == 1 and image["precision"] == "bf16" and text["text_budget"] == 2
 
 
