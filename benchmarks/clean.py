@@ -28,7 +28,7 @@ def theirs(folder, checkpoint, split="test", transform=None, samples=None):
     tokenizer = open_clip.get_tokenizer(f"local-dir:{checkpoint}")
     model.eval()
     dataset = build_wds_dataset("wds", transform or preprocess, split, str(folder))
-    classifier = zero_shot_classifier(model, tokenizer, dataset.classes, dataset.templates[:1], "cpu", amp=False)
+    classifier = zero_shot_classifier(model, tokenizer, dataset.classes, dataset.templates, "cpu", amp=False)
     pictures = dataset if samples is None else dataset.slice(samples)
     loader = torch.utils.data.DataLoader(pictures.batched(64), batch_size=None)
     return run_classification(model, classifier, loader, "cpu", amp=False)

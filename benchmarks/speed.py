@@ -4,6 +4,7 @@ Each line is measured side by side in one run, in turn, best of several, and fai
 thing. `seconds` are of one PGD step or one whole search; the quick model is tiny and its ratios mean nothing.
 
     image       a PGD step with 100 class prompts on ViT-B/32, random weights; PGD of the embedded model
+    precision   the gradient of the image tower alone, fp32 and bf16, beside open_clip's own code
     text        the exhaustive text attack on 100 prompts, ViT-B/32
     training    the same on the 256 prompts of a training batch over 100 classes
     step        an MMCoA training step on ViT-B/32; on a GPU also its share of the measured peak
@@ -24,6 +25,7 @@ import baselines
 import convolutional
 import memory
 import open_clip
+import precision
 import reading
 import torch
 import training_step
@@ -44,7 +46,7 @@ from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel
 
 COLUMNS = ("what", "setting", "ours", "baseline", "ratio", "unit", "target", "versions", "hardware")
-PARTS = ("image", "text", "training", "step", "epoch", "lite", "evaluation", "memory", "reading")
+PARTS = ("image", "precision", "text", "training", "step", "epoch", "lite", "evaluation", "memory", "reading")
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,10 @@ def step_lines(settings, device):
     return training_step.step_lines(settings, device, random_model, class_prompts(settings.classes), candidates)
 
 
+def precision_lines(settings, device):
+    return precision.lines(settings, device, random_model)
+
+
 def evaluation_lines(settings, device):
     """PGD-20 of the undefended embedded model: samples leave as they break, against all samples for all steps.
 
@@ -299,6 +305,7 @@ def memory_lines(settings, device):
 
 LINES = {
     "image": image_lines,
+    "precision": precision_lines,
     "text": text_lines,
     "training": training_lines,
     "step": step_lines,

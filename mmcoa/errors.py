@@ -30,3 +30,24 @@ def storage_problem(error: BaseException) -> str | None:
         return None
     place = f"{error.filename}: " if error.filename else ""
     return f"{place}{error.strerror}; {STORAGE[error.errno]}, then the same command goes on from here"
+
+
+def reason(error: BaseException, length: int = 300) -> str:
+    """An error's text as one line, whole but for what exceeds `length` characters; its class where it has none."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+NETWORK = {  # classes by name: whose they are need not be installed
+    *("ConnectError", "ConnectionError", "NetworkError", "TimeoutException", "Timeout", "URLError", "gaierror"),
+    *("LocalEntryNotFoundError", "OfflineModeIsEnabled"),
+}
+
+
+def is_network(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that something on the network was not reached."""
+    while error is not None:
+        if {kind.__name__ for kind in type(error).__mro__} & NETWORK:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,7 +1,7 @@
 """What a result depends on, as values that can be compared: weights, data, candidate words, versions. Imports no torch.
 
 Everything that finds finished work again (a study's cells, a training that goes on, kept batches, caches) asks here what the
-work was made of. Equal identity, equal result.
+work was made of. Equal identity, equal result. Files count by content, whatever they are called and wherever they lie.
 """
 
 import functools
@@ -12,15 +12,20 @@ from pathlib import Path
 
 from mmcoa import defenses, versions
 from mmcoa.attacks import catalog
+from mmcoa.cache import cached
+from mmcoa.datasets.download import webdataset_folder
 from mmcoa.datasets.listing import list_table
 from mmcoa.datasets.records import is_path, records
 from mmcoa.defenses import at_test
 from mmcoa.model import lite, paths
 from mmcoa.store.files import digest, file_digest
 
-HASHED_WHOLE = 256e6  # bytes of a data set by path up to which its content counts
+HASHED_WHOLE = 256e6  # bytes of a data set by path up to which the content of every file counts
+LARGE = 16e6  # bytes of a file whose content always counts, such as a shard; its digest is kept in the user's cache
 MARKER = "cell.json"  # in a study's checkpoint folder: which cell made it
 SOURCES = ("characters", "wordnet", "mlm")  # candidate sources that take an argument behind a colon
+READ = (".json", ".txt", ".model")  # kinds of files beside weights: configuration, tokenizer, vocabulary
+PROBE = "The quick brown fox, jumps over 13 lazy dogs! Grüße 猫; don't stop"  # what tells tokenizers of one vocabulary apart
 
 
 def asset(name):
@@ -30,7 +35,9 @@ def asset(name):
 
 @functools.cache
 def _content(path, stamp):
-    return file_digest(path)
+    if stamp[1] < LARGE:
+        return file_digest(path)
+    return cached("contents", [os.path.realpath(path), *stamp], lambda: file_digest(path))
 
 
 def content(path):
@@ -51,9 +58,42 @@ def model(name):
         return _by_path(name) or f"name:{name}"
     if made_by := checkpoint_cell(folder):
         return made_by
-    kinds = (".json", *paths.SUFFIXES)
+    kinds = (*READ, *paths.SUFFIXES)
     parts = sorted(path for path in folder.iterdir() if path.suffix in kinds and path.is_file())
     return digest({path.name: content(path) for path in parts})
+
+
+def reading(model):
+    """Digest of what a loaded model's weights are read with, beside `fingerprint()`: configuration, tokenizer, resize, base.
+
+    The base is what `neighbours` and the floor of similarity come from; it counts as a name or by content, as `model` has it.
+    """
+    tokenizer, base = model.tokenizer, _origin(model.metadata, model.folder)
+    inner = getattr(tokenizer, "tokenizer", None)
+    known = inner.get_vocab() if hasattr(inner, "get_vocab") else getattr(tokenizer, "encoder", None)
+    towers = dict(model.config["model_cfg"])
+    words = {key: value for key, value in towers.get("text_cfg", {}).items() if key != "hf_model_name"}  # may be a path
+    made = {
+        "towers": {**towers, "text_cfg": words},
+        "preprocess": {**model.config["preprocess_cfg"], "size": model.image_size},
+        "resize": model.resize,
+        "tokenizer": [known and sorted(known.items()), tokenizer([PROBE]).tolist()],
+        "base": base,
+    }
+    return digest(json.loads(json.dumps(made, default=str)))[:16]
+
+
+def _origin(metadata, folder):
+    """Of the model before fine-tuning: its weights where the checkpoint states them, else by name or content."""
+    if weights := metadata.get("base_weights"):
+        return weights
+    return next((model(place) for place in paths.base_places(metadata, folder)), None)
+
+
+def words(threat):
+    """Digest of where candidate words and similarities come from: files by content, and what is installed."""
+    encoder = similarity_encoder(threat.text_threat, threat.similarity_encoder, threat.min_similarity)
+    return digest([candidates(threat.candidate_source), encoder, versions.CANDIDATES])[:16]
 
 
 def _by_path(name):
@@ -61,8 +101,9 @@ def _by_path(name):
     if (found := paths.parted(name)) is None:
         return None
     path, arch = found
-    beside = [] if path.is_dir() else [path.parent / "config.json"]  # transformers', which counts for a file too
-    known = {one.name: content(one) for one in beside if one.is_file()}
+    of_file = not path.is_dir() and (path.parent / "config.json").is_file()  # transformers', which counts for a file too
+    beside = [one for one in sorted(path.parent.iterdir()) if one.suffix in READ and one.is_file()] if of_file else []
+    known = {one.name: content(one) for one in beside}
     return digest({"weights": model(str(path)) if path.is_dir() else content(path), "arch": arch and model(arch), **known})
 
 
@@ -78,10 +119,11 @@ def checkpoint_cell(folder):
 
 
 def dataset(name):
-    """Identity of a data set's record and files. Shards of a `wds:` folder count by name and size: they may be gigabytes."""
+    """Identity of a data set's record and files; of files at a path by content, see `_pictures`."""
+    if name.startswith(("wds:http://", "wds:https://")):
+        return _pictures(webdataset_folder(name.removeprefix("wds:")))
     if name.startswith("wds:"):
-        folder = Path(name.removeprefix("wds:"))
-        return digest({str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()})
+        return _pictures(Path(name.removeprefix("wds:")))
     if is_path(name):
         return _pictures(Path(name))
     record = records().get(name)
@@ -94,14 +136,30 @@ def dataset(name):
 
 
 def _pictures(path):
-    """Identity of a data set by path: of its files by content, beyond `HASHED_WHOLE` in all by size and time of change."""
+    """Identity of a data set by path: of its files by content; beyond `HASHED_WHOLE` in all, small ones by size and time of
+    change."""
     base = path if path.is_dir() else path.parent
-    listed = sorted(base.rglob("*")) if path.is_dir() else [path, *(base / key for key in _keys(path))]
+    listed = _all_files(path) if path.is_dir() or not path.exists() else [path, *(base / key for key in _keys(path))]
     stats = {one: one.stat() for one in listed if one.is_file()}
     whole = sum(info.st_size for info in stats.values()) <= HASHED_WHOLE
     return digest(
-        {os.path.relpath(one, base): content(one) if whole else [i.st_size, i.st_mtime_ns] for one, i in stats.items()}
+        {
+            os.path.relpath(one, base): content(one) if whole or i.st_size >= LARGE else [i.st_size, i.st_mtime_ns]
+            for one, i in stats.items()
+        }
     )
+
+
+def _all_files(folder):
+    """Files under a folder, those behind links too, each folder once."""
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [Path(place, name) for name in names]
+    return sorted(found)
 
 
 def _keys(path):

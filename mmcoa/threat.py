@@ -34,6 +34,14 @@ def parse_epsilon(text: str | float) -> float:
         raise UserError(f"epsilon '{text}' is not a number such as 2/255 or 0.0078") from error
 
 
+def hint(epsilon: float, norm: str = "linf") -> str | None:
+    """What to say of a radius that nobody means: half of the range of pixels or more, where papers write 8 for 8/255."""
+    if norm != "linf" or epsilon < 0.5:
+        return None
+    meant = f"; where papers say {epsilon:g} they mean {epsilon:g}/255" if epsilon == int(epsilon) else ""
+    return f"epsilon {epsilon:g} lets every pixel take {'any value' if epsilon == 1 else 'nearly any value'}{meant}"
+
+
 def format_epsilon(epsilon: float) -> str:
     """0.00784... -> `2/255`, 1/510 -> `0.5/255`; anything that is no whole number of half 255ths as a decimal."""
     steps = epsilon * 255

@@ -17,6 +17,7 @@ import baselines
 import common
 import cost
 import memory
+import precision
 import speed
 import strength
 import training_step
@@ -81,6 +82,19 @@ def test_the_memory_line(tmp_path, monkeypatch):
     speed.main(["--output", str(tmp_path), "--only", "memory"])
     (row,) = read(next(tmp_path.iterdir()))
     assert (row["what"], row["ours"], row["baseline"], row["ratio"]) == ("peak memory of an evaluation", "600", "600", "1")
+
+
+def test_the_gradient_s_lines():
+    """Both precisions agree with open_clip's own code; one that does not stops the run."""
+    rows = speed.LINES["precision"](speed.QUICK, "cpu")
+    assert [row["what"] for row in rows] == 2 * ["image gradient, fp32", "image gradient, bf16"]
+    assert all(float(row["ours"]) > 0 and "of signs" in row["setting"] for row in rows)
+
+
+def test_a_wrong_gradient_stops_the_lines(monkeypatch):
+    monkeypatch.setitem(precision.LEAST, "fp32", 1.1)
+    with pytest.raises(SystemExit, match="gradient in fp32"):
+        speed.LINES["precision"](speed.QUICK, "cpu")
 
 
 @pytest.mark.slow

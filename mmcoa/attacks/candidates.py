@@ -8,7 +8,8 @@
     mlm | mlm:NAME_OR_FOLDER                     a masked language model at the word's place (mlm.py)
 
 Candidates depend on the source, and for `mlm` on the prompt, but not on the attacked model. A word that a table does not
-know falls back to `neighbours`, taken from the frozen model; not where only synonyms are allowed.
+know falls back to `neighbours`, taken from the frozen model; not where only synonyms are allowed, and not where that model's
+tokenizer has no whole words. Rows say for how many prompts (`share_unknown`, `share_fallback`).
 """
 
 import functools
@@ -90,20 +91,15 @@ class Neighbours:
     def __init__(self, model):
         embedding = hf_text.token_embedding(model.clip)
         if embedding is None:
-            raise UserError(
+            raise NoNeighbours(
                 f"candidate source 'neighbours' needs a token embedding, which '{model.name}' lacks; use table:eval"
             )
         self.embedding, self.model = embedding.weight.detach(), model
-        # CLIP marks the last piece of a word, word pieces all but the first: a whole word ends so, or has no mark.
-        whole = r"[a-z]{3,}" if hf_text.is_hf(model.clip) else r"[a-z]{3,}</w>"
-        self.words = {
-            token.removesuffix("</w>"): i
-            for i, token in _vocabulary(model.tokenizer).items()
-            if re.fullmatch(whole, token) and token.removesuffix("</w>") not in STOP_WORDS
-        }
+        found = _whole_words(model.tokenizer)
+        self.words = {word: i for word, i in found.items() if word not in STOP_WORDS and i < len(self.embedding)}
         if not self.words:
-            raise UserError(
-                f"candidate source 'neighbours' needs a tokenizer like CLIP's, which '{model.name}' lacks; use table:eval"
+            raise NoNeighbours(
+                f"candidate source 'neighbours' needs a tokenizer with whole words, which '{model.name}' lacks; use table:eval"
             )
         self.found = {}
         self.names = list(self.words)
@@ -116,19 +112,52 @@ class Neighbours:
         return self.found[word]
 
     def _search(self, word):
-        tokens = self.model.tokenizer([word])
-        pieces = tokens[0, 1 : int(token_counts(self.model, tokens)) - 1]  # between the start and the end token
+        pieces = self._pieces(word)
+        if not len(pieces):
+            return []
         query = F.normalize(self.embedding[pieces.to(self.embedding.device)].float().mean(dim=0), dim=0)
         order = torch.argsort(self.unit @ query, descending=True)[: 3 * PER_WORD].tolist()
         near = (self.names[i] for i in order)
         return [name for name in near if name not in (word, word + "s", word.removesuffix("s"))][:PER_WORD]
 
+    def _pieces(self, word):
+        """Token ids of a word alone, int64 [L]."""
+        tokens, inner = self.model.tokenizer([word]), getattr(self.model.tokenizer, "tokenizer", None)
+        if hf_text.is_hf(self.model.clip) or inner is None or _mark(_vocabulary(self.model.tokenizer).values()) == "</w>":
+            return tokens[0, 1 : int(token_counts(self.model, tokens)) - 1]  # between the start and the end token
+        return tokens[0][~torch.isin(tokens[0], torch.tensor(inner.all_special_ids))]  # of a tower of open_clip's own
+
+
+class NoNeighbours(UserError):
+    """A model whose tokenizer or text tower cannot say which whole words lie near."""
+
+
+MARKS = ("</w>", "\u2581", "\u0120")  # of a whole word: CLIP's at its end; sentencepiece's and byte-level BPE's before it
+
+
+def _whole_words(tokenizer):
+    """{lower-case word of three letters or more: id} of a tokenizer, by how it marks whole words; of word pieces, no mark."""
+    vocabulary = _vocabulary(tokenizer)
+    mark = _mark(vocabulary.values())
+    pattern = re.compile(rf"[a-z]{{3,}}{mark}" if mark == "</w>" else rf"{mark}[a-z]{{3,}}")
+    return {token.replace(mark, ""): i for i, token in vocabulary.items() if pattern.fullmatch(token)}
+
+
+def _mark(tokens):
+    """The one of `MARKS` that tokens have, or an empty text."""
+    for mark in MARKS:
+        pattern = re.compile(rf"[a-z]{{3,}}{mark}" if mark == "</w>" else rf"{mark}[a-z]{{3,}}")
+        if any(map(pattern.fullmatch, tokens)):
+            return mark
+    return ""
+
 
 def _vocabulary(tokenizer):
-    """{id: token} of an open_clip tokenizer, whole words ending in `</w>`."""
+    """{id: token} of an open_clip tokenizer; empty where it does not say."""
     if hasattr(tokenizer, "decoder"):
         return tokenizer.decoder
-    return {i: token for token, i in tokenizer.tokenizer.get_vocab().items()}
+    inner = getattr(tokenizer, "tokenizer", None)
+    return {i: token for token, i in inner.get_vocab().items()} if hasattr(inner, "get_vocab") else {}
 
 
 class CandidateTable:
@@ -166,7 +195,12 @@ class CandidateTable:
 
     @functools.cached_property
     def neighbours(self):
-        return Neighbours(self.frozen())
+        try:
+            return Neighbours(self.frozen())
+        except NoNeighbours:
+            if self.source == "neighbours":
+                raise
+            return lambda word: []  # the source's own words are all that there are
 
     def __call__(self, word, prompt=None, position=None):
         """(candidates, best first; name of the source they came from) of a lower-case word.

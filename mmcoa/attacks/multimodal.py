@@ -13,14 +13,20 @@ import torch
 from mmcoa.attacks.catalog import find
 from mmcoa.attacks.losses import margin
 
+AGAIN = 16  # of the samples that bf16 leaves standing, those whose number is a multiple of it are attacked in fp32 too
+
 
 @dataclass
 class Outcome:
-    """Of a batch under one attack: predicted class int64 [N], margin float [N], `broken_by` (worst case only)."""
+    """Of a batch under one attack: predicted class int64 [N], margin float [N], `broken_by` (worst case only).
+
+    images: what was judged, float [N, 3, H, W]; None where these are the pictures as they are, or nobody asked for them.
+    """
 
     prediction: torch.Tensor
     margin: torch.Tensor
     broken_by: list | None = None
+    images: torch.Tensor | None = None
 
 
 class AttackedBatch:
@@ -31,15 +37,21 @@ class AttackedBatch:
         features: {"clean": unit embeddings [C, D], and for each attack on prompts, by its name, those that it made}.
         whole: `Attack.search` of the searches whose best iterate counts beyond breaking the prompts that it saw.
         judge: gives the answers, `logits(images, text features, ids)`, where that is not the model that is searched.
+        answered: `features` as the judge embeds them, where its text tower is another.
         still: {prompts: `Outcome` of the pictures as they are}, where another batch with this judge has them.
         everyone: samples that are wrong without an attack are attacked too.
+        keep: outcomes hold their pictures.
     """
 
-    def __init__(self, model, images, labels, ids, features, threat, whole=(), judge=None, still=None, everyone=False):
+    def __init__(
+        self, model, images, labels, ids, features, threat, whole=(), judge=None, still=None, everyone=False, keep=False,
+        answered=None,
+    ):  # fmt: skip
         self.model, self.images, self.labels, self.ids = model, images, labels, ids
-        self.features, self.threat, self.whole, self.everyone = features, threat, whole, everyone
+        self.features, self.threat, self.whole, self.everyone, self.keep = features, threat, whole, everyone, keep
         self.seconds, self.still, self.found = defaultdict(float), {} if still is None else still, {}
         self.answers, self.embedding = self.own_logits if judge is None else judge.logits, None
+        self.answered = features if answered is None else answered
         began = time.monotonic()
         self.clean = self.unperturbed("clean")
         self.seconds["clean"] += time.monotonic() - began
@@ -47,7 +59,7 @@ class AttackedBatch:
     def unperturbed(self, prompts):
         """Outcome of the pictures as they are, with the prompts of that name."""
         if prompts not in self.still:
-            logits = self.answers(self.images, self.features[prompts], self.ids)
+            logits = self.answers(self.images, self.answered[prompts], self.ids)
             self.still[prompts] = Outcome(logits.argmax(dim=1), margin(logits, self.labels))
         return self.still[prompts]
 
@@ -80,24 +92,36 @@ class AttackedBatch:
         if attack.image is None:
             return base
         at = rows if self.everyone else rows[self.right(self.unperturbed(attack.sees))[rows]]
-        outcome = Outcome(base.prediction.clone(), base.margin.clone())
+        outcome = Outcome(base.prediction.clone(), base.margin.clone(), images=self.images.clone() if self.keep else None)
         if len(at):
-            outcome.prediction[at], outcome.margin[at] = self.attacked(attack, at)
+            outcome.prediction[at], outcome.margin[at], adversarial = self.attacked(attack, at)
+            if outcome.images is not None:
+                outcome.images[at] = adversarial
         return outcome
 
     def attacked(self, attack, at):
-        """Prediction and margin of the samples `at` after the image attack; what bf16 takes for broken is verified in fp32."""
+        """Prediction, margin and pictures of the samples `at` after the image attack.
+
+        What bf16 takes for broken is verified in fp32, and a part of what it leaves standing is attacked once more in fp32: its
+        accuracy is never flattered unseen.
+        """
         adversarial = self.search(attack, at)
         prediction, margins = self.judge(adversarial, attack, at)
         if self.model.precision != "fp32":
+            prompts, labels = self.features[attack.judged], self.labels[at]
             with torch.no_grad():
-                seen = self.model.logits(adversarial, self.features[attack.judged]).argmax(dim=1)
-            doubt = ((seen != self.labels[at]) & (prediction == self.labels[at])).nonzero()[:, 0]
-            if len(doubt):
+                seen = self.model.logits(adversarial, prompts).argmax(dim=1)
+            own = self.answers == self.own_logits
+            exact = prediction if own else self.own_logits(adversarial, prompts, None).argmax(dim=1)
+            doubt = (seen != labels) & (exact == labels)
+            part = (prediction == labels) & (self.ids.to(at.device)[at] % AGAIN == 0)
+            rows = (doubt | part).nonzero()[:, 0]
+            if len(rows):
                 with self.model.exactly():
-                    again = self.search(attack, at[doubt])
-                prediction[doubt], margins[doubt] = self.judge(again, attack, at[doubt])
-        return prediction, margins
+                    again = self.search(attack, at[rows])
+                prediction[rows], margins[rows] = self.judge(again, attack, at[rows])
+                adversarial = adversarial.index_copy(0, rows, again)
+        return prediction, margins, adversarial
 
     def search(self, attack, at):
         """Adversarial pictures of the samples `at`, [n, 3, H, W]; of a search that was made already, its result."""
@@ -113,7 +137,7 @@ class AttackedBatch:
         return adversarial
 
     def judge(self, adversarial, attack, at):
-        logits = self.answers(adversarial, self.features[attack.judged], self.ids[at.cpu()])
+        logits = self.answers(adversarial, self.answered[attack.judged], self.ids[at.cpu()])
         return logits.argmax(dim=1), margin(logits, self.labels[at])
 
     def worst(self, parts):
@@ -122,6 +146,7 @@ class AttackedBatch:
         standing = self.clean.prediction == self.labels
         for row in (~standing).nonzero()[:, 0].tolist():
             outcome.broken_by[row] = "clean"
+        outcome.images = self.images.clone() if self.keep else None
         for part in map(find, parts):
             rows = standing.nonzero()[:, 0]
             if not len(rows):
@@ -129,6 +154,8 @@ class AttackedBatch:
             under = self.found.get(_key(part)) or self.leaf(part, rows)
             broken = standing & (under.prediction != self.labels)
             outcome.prediction[broken], outcome.margin[broken] = under.prediction[broken], under.margin[broken]
+            if outcome.images is not None and under.images is not None:
+                outcome.images[broken] = under.images[broken]
             standing = standing & ~broken
             outcome.margin[standing] = torch.maximum(outcome.margin, under.margin)[standing]
             for row in broken.nonzero()[:, 0].tolist():

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from mmcoa.model import blocks
 from mmcoa.model.clip import token_counts
-from mmcoa.model.towers import text_is_plain
+from mmcoa.model.towers import projected, text_is_plain
 
 NODES = 16384  # of the tree in one batch: bounds the memory
 TEXTS = {"cpu": 128, "cuda": 1024}  # encoded at once where prefixes cannot be shared
@@ -103,31 +103,26 @@ def build_tree(rows, ends):
 
 def _encode_tree(clip, tree, device):
     """Unit embeddings [R, D] of the tree's rows."""
-    dtype = clip.transformer.get_cast_dtype()
+    take = blocks.taker(clip.transformer.get_cast_dtype())
+    x = take(clip.token_embedding(tree.tokens.to(device))) + take(clip.positional_embedding[tree.positions.to(device)])
     groups = [(n, own, path.to(device)) for n, own, path in tree.groups]
-    x = clip.token_embedding(tree.tokens.to(device)).to(dtype) + clip.positional_embedding[tree.positions.to(device)].to(dtype)
-    blocks = clip.transformer.resblocks
-    for index, block in enumerate(blocks):
-        last = index == len(blocks) - 1
-        attended = _attend(block.attn, block.ln_1(x), groups, last)
+    layers = clip.transformer.resblocks
+    for index, layer in enumerate(layers):
+        last, block = index == len(layers) - 1, blocks.read(layer, take)
+        attended = _attend(block, block.norm_1(x), groups, last)
         if last:  # of the last layer only the end tokens are read
             x = x[torch.cat([path[:, -1] for _, _, path in groups])]
-        x = x + block.ls_1(block.attn.out_proj(attended))
-        x = x + block.ls_2(block.mlp(block.ln_2(x)))
-    x = clip.ln_final(x)
-    projection = clip.text_projection
-    if projection is not None:
-        x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+        x = block.behind(x, attended)
+    x = projected(clip, x, take)
     features = torch.empty_like(x)
     features[tree.order.to(device)] = x
     return F.normalize(features, dim=-1)
 
 
-def _attend(attention, x, groups, ends_only):
+def _attend(block, x, groups, ends_only):
     """Causal self-attention of each node [M, width] to itself and its ancestors; `ends_only`: of rows' ends [R, width]."""
-    heads, width = attention.num_heads, x.shape[-1]
-    projected = F.linear(x, attention.in_proj_weight, attention.in_proj_bias)
-    queries, keys, values = projected.split(width, dim=-1)
+    heads, width = block.heads, x.shape[-1]
+    queries, keys, values = block.inward(x).split(width, dim=-1)
     found, start = [], 0
     for n, own, path in groups:
         length = path.shape[1]

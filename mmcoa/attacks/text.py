@@ -47,6 +47,7 @@ class Variants:
     collisions: per prompt, substitutions left out because they spell another class's prompt (trap X5).
     choices: per prompt {position: (word, candidates, source)}.
     taken: prompts of all classes, lower case.
+    source: the candidate source that was asked for; None: not known.
     floor: `Floor` or None; similarity: what it measured, float [V] or None.
     tokens: int64 [V, L], the texts in tokens, or None.
     """
@@ -59,6 +60,7 @@ class Variants:
     choices: list
     taken: frozenset
     floor: object = None
+    source: str | None = None
     similarity: torch.Tensor | None = None
     tokens: torch.Tensor | None = None
 
@@ -127,7 +129,8 @@ def enumerate_variants(prompts, table, positions=None, taken=None, floor=None):
         words = split_words(prompt)
         choices.append({i: (words[i].core, *table(words[i].core.lower(), prompt, i)) for i in places})
     taken = frozenset(" ".join(prompt.lower().split()) for prompt in (prompts if taken is None else taken))
-    nothing = Variants(list(prompts), [], torch.zeros(0, dtype=torch.int64), [], [], choices, taken, floor)
+    source = getattr(table, "source", None)
+    nothing = Variants(list(prompts), [], torch.zeros(0, dtype=torch.int64), [], [], choices, taken, floor, source)
     return nothing.widened([[()] for _ in prompts])
 
 
@@ -137,7 +140,8 @@ class TextAttack:
 
     A change has prompt, adversarial_prompt, changed, edits (list of {position, old_word, new_word, source, relation}; these
     five of the first edit also by themselves, -1 and "" where nothing changed), score, similarity (by the threat model's
-    encoder, None where no floor was set), variants (number tried, 0 where the threat model allows none), collisions_avoided.
+    encoder, None where no floor was set), variants (number tried, 0 where the threat model allows none), collisions_avoided,
+    known (whether the candidate source itself has a word for it), own (whether its word was taken, not that of a fall-back).
     """
 
     prompts: list
@@ -145,19 +149,32 @@ class TextAttack:
 
     @property
     def share_changed(self):
-        """Percent of the prompts that were changed."""
-        return 100 * sum(change["changed"] for change in self.changes) / max(1, len(self.changes))
+        """Percent of the prompts that were changed by words of the candidate source; of several words the first counts."""
+        return self._share(change["changed"] and change.get("own", True) for change in self.changes)
+
+    @property
+    def share_fallback(self):
+        """Percent of the prompts that were changed by words of another source, which stood in."""
+        return self._share(change["changed"] and not change.get("own", True) for change in self.changes)
+
+    @property
+    def share_unknown(self):
+        """Percent of the prompts for which the candidate source itself has no word."""
+        return self._share(not change.get("known", True) for change in self.changes)
 
     @property
     def share_changeable(self):
         """Percent of the prompts that could be changed at all: with one allowed substitution or more."""
-        return 100 * sum(change["variants"] > 0 for change in self.changes) / max(1, len(self.changes))
+        return self._share(change["variants"] > 0 for change in self.changes)
 
     @property
     def share_by_relation(self):
         """{relation: percent of the prompts that were changed by it}, all of `RELATIONS`; of several words the first counts."""
         counts = Counter(change["relation"] for change in self.changes)
         return {name: 100 * counts[name] / max(1, len(self.changes)) for name in RELATIONS}
+
+    def _share(self, flags):
+        return 100 * sum(flags) / max(1, len(self.changes))
 
 
 @torch.no_grad()
@@ -195,6 +212,8 @@ def search(model, variants, threat=None, score=None):
         change = {"prompt": prompt, "adversarial_prompt": texts[v] if made else prompt, "changed": bool(made)}
         change |= {"edits": [edit.told() for edit in made], **first.told(), "score": scores[index]}
         change["similarity"] = None if variants.floor is None else similarity[v] if made else 1.0
+        sources = {source for _, candidates, source in variants.choices[index].values() if candidates}
+        change |= {"known": variants.source in (None, *sources), "own": first.source in (variants.source or first.source, "")}
         changes.append(change | {"variants": tried[index], "collisions_avoided": avoided[index]})
     return TextAttack([change["adversarial_prompt"] for change in changes], changes)
 

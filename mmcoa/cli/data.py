@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from mmcoa.cli.options import Classnames, Templates
 from mmcoa.console import console, print_table
 from mmcoa.errors import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Data sets: fetch one, check that it is ready, read its prompts.")
-Name = Annotated[str, typer.Argument(help="name of a data set (`mmcoa datasets`), wds:FOLDER or wds:URL")]
+Name = Annotated[
+    str,
+    typer.Argument(help="name of a data set (`mmcoa datasets`), wds:FOLDER, wds:URL, or PATH as of `mmcoa evaluate`"),
+]
 Root = Annotated[Path | None, typer.Option(help="folder of the data sets; default: $MMCOA_DATA, else the user's cache")]
 
 
@@ -35,6 +39,9 @@ def get(
         record = find(dataset)
         if record.reader == "openmoji":
             console.print(f"{dataset} is embedded: there is nothing to fetch")
+            return
+        if record.reader == "by_path" or record.name.startswith("wds:"):
+            console.print(f"{dataset} is there: there is nothing to fetch; next: mmcoa data check {dataset}", soft_wrap=True)
             return
         if not (copy or again or download.is_fetched(record, data_root())) and (line := ready_here(record)):
             console.print(line, soft_wrap=True)
@@ -62,6 +69,8 @@ def check(
     dataset: Name,
     root: Root = None,
     full: Annotated[bool, typer.Option("--full", help="decode every picture, not 200 of each split")] = False,
+    classnames: Classnames = None,
+    templates: Templates = None,
 ):
     """Whether a data set is complete and as expected; exit code 1 where it is not.
 
@@ -74,7 +83,7 @@ def check(
     from mmcoa.datasets.check import check as find_out
     from mmcoa.datasets.check import is_ready, verdict
 
-    findings = find_out(record, full=full)
+    findings = find_out(record, full=full, classnames=classnames, templates=templates)
     words = {True: "ok", False: "WRONG", None: ""}
     columns = ["", "split", "what", "found", "expected"]
     print_table(columns, [[words[f.ok], f.split, f.what, shown(f.found), shown(f.expected)] for f in findings])
@@ -90,16 +99,19 @@ def prompts(
         str, typer.Option(help="reference: the record's rule, or openclip: the ensemble CLIP was published with")
     ] = "reference",
     template: Annotated[str | None, typer.Option(help="a template of your own with {}")] = None,
+    templates: Templates = None,
+    classnames: Classnames = None,
     root: Root = None,
 ):
     """Print a data set's prompts, and which classes share one. Example: mmcoa data prompts cars --prompts openclip"""
+    from mmcoa.datasets.own_words import chosen_prompts
     from mmcoa.datasets.place import use_root
-    from mmcoa.prompts import duplicate_prompts, record_prompts
+    from mmcoa.prompts import duplicate_prompts
 
     use_root(root)
     record = find(dataset)
-    names = class_names(record)
-    sets = record_prompts(record, names, prompts, template)
+    sets, told = chosen_prompts(record, *class_lists(record), prompts, template, classnames, templates)
+    names = told.names
     for name, prompt in zip(names, sets[0], strict=True):
         print(f"{name}\t{prompt}")
     count = f"{len(names)} prompts"
@@ -173,13 +185,18 @@ def find(dataset):
     return datasets.find(dataset)
 
 
-def class_names(record):
-    """Class names in label order, from the data where the record does not know them."""
+def class_lists(record):
+    """(what the data calls its classes, their names) in label order, from the data where the record does not know them."""
+    from mmcoa.datasets.records import class_list
+
     if known := record.class_names():
-        return known
+        return [code for code, _ in class_list(record.names)] if record.names else known, known
     from mmcoa.datasets import load_source
 
-    return load_source(record, next(iter(record.splits)))[1]
+    if not record.splits:
+        raise UserError(f"{record.name} has no split: there is nothing to read")
+    source, names = load_source(record, next(iter(record.splits)))
+    return source.classes or names, names
 
 
 def datasets_table(root=None):
@@ -189,7 +206,7 @@ def datasets_table(root=None):
     columns = ["data set", "classes", "    train", "     test", "pixels", "prompt", "evaluated split", "licence", "here"]
     rows = [_row(record, root) for record in records().values()]
     rows.append(["FOLDER, FILE.csv", "", "", "", "", "This is a photo of a {}", "test", "its own", ""])
-    rows.append(["wds:FOLDER", "", "", "", "", "the folder's own first template", "test", "its own", ""])
+    rows.append(["wds:FOLDER", "", "", "", "", "the folder's own templates", "test", "its own", ""])
     rows.append(["wds:URL", "", "", "", "", "the same; files are fetched", "test", "its own", ""])
     return columns, rows
 

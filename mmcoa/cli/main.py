@@ -12,7 +12,7 @@ from mmcoa.cli import data as cli_data
 from mmcoa.cli import study as cli_study
 from mmcoa.cli import training as cli_training
 from mmcoa.cli.building import built
-from mmcoa.cli.options import Arch, Classnames, Data, Model, Templates
+from mmcoa.cli.options import Arch, Classnames, Data, Model, PictureSize, Prompts, SkipUnreadable, Template, Templates
 from mmcoa.console import console, fail, print_rows, print_table, progress_bar
 from mmcoa.errors import UserError, storage_problem, unknown
 from mmcoa.store.files import write_json
@@ -136,22 +136,21 @@ def evaluate(
         str | None,
         typer.Option(help="minilm, or own: the model's frozen text tower; default: for meaning minilm if installed, else own"),
     ] = None,
-    template: Annotated[str | None, typer.Option(help="prompt template with {}")] = None,
+    template: Template = None,
     templates: Templates = None,
     classnames: Classnames = None,
-    prompts: Annotated[
-        str, typer.Option(help="reference: the paper's rule, or openclip: the ensemble CLIP was published with")
-    ] = "reference",
-    transform: Annotated[
-        str, typer.Option(help="pictures of varying size: reference (256, crop 224), or openclip (CLIP's own)")
-    ] = "reference",
+    prompts: Prompts = "reference",
+    transform: PictureSize = "reference",
     root: Root = None,
-    skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="leave damaged pictures out, and count them")
-    ] = False,
+    skip_unreadable: SkipUnreadable = False,
     strict: Annotated[bool, typer.Option("--strict", help="classes that share a prompt are an error")] = False,
     resize: Annotated[str, typer.Option(help="openclip (anti-aliased) or reference")] = "openclip",
-    precision: Annotated[str, typer.Option(help="fp32, or bf16 for the search; what it breaks is verified in fp32")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="of the search: fp32, bf16 (verified in fp32), or auto: the faster one for this tower, measured once"
+        ),
+    ] = "auto",
     batch_size: Annotated[
         int | None, typer.Option(help="samples attacked at once; no influence on results; default: 64, on a GPU 256")
     ] = None,
@@ -170,8 +169,15 @@ def evaluate(
         ),
     ] = None,
     draws: Annotated[int | None, typer.Option(help="of its randomness, averaged by the adversary; default: its own")] = None,
+    craft_on: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="make pictures and prompts on this model; they are judged on the one of --model"),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="rows as JSON, with per-sample outcomes beside it; a killed run goes on")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="folder for the pictures as they were judged, lossless, with labels and prompts")
     ] = None,
 ):
     """Clean and robust accuracy.
@@ -198,8 +204,12 @@ def evaluate(
     tune_allocator()
     use_root(root)
     check_split(find_dataset(dataset), split)
+    precision = "fp32" if precision == "auto" and defense_at_test else precision  # gradients through a defence need fp32
     loaded = load_model(built(model), device, resize, precision, arch=arch)
-    reading = dict(template=template, prompts=prompts, transform=transform, image_size=loaded.image_size[0])
+    if loaded.precision_note:
+        console.print(f"precision {loaded.precision}: {loaded.precision_note}")
+    craft = load_model(built(craft_on), device, resize, precision) if craft_on else None
+    reading = dict(template=template, prompts=prompts, transform=transform, **loaded.picture_input)
     reading |= dict(skip_unreadable=skip_unreadable, classnames=classnames, templates=templates)
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
     settings = dict(
@@ -217,9 +227,11 @@ def evaluate(
     with progress_bar(f"{data.name} {split}", len(data) * len(threats)) as advance:
         rows = run_evaluation(
             loaded, data, names, threats, batch_size, progress=lambda done, total: advance(done), attacker=attacker,
-            resume=resume, check=check, defense=chosen(defense_at_test, set_at_test, adversary, draws),
+            resume=resume, check=check, defense=chosen(defense_at_test, set_at_test, adversary, draws), save=save,
+            craft=craft,
         )  # fmt: skip
-    console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}")
+    made_on = f"; made on {craft.name}" if craft else ""
+    console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}{made_on}; pictures: {data.transform}")
     if data.skipped:
         console.print(f"note: {data.skipped} unreadable pictures left out of n")
     print_rows(rows)
@@ -234,6 +246,8 @@ def evaluate(
         write_json(output, list(rows), indent=1)
         rows.outcomes.to_parquet(output.with_suffix(".parquet"), index=False)
         console.print(f"rows in {output}, per-sample outcomes in {output.with_suffix('.parquet')}", soft_wrap=True)
+    if save:
+        console.print(f"attacked pictures in {save}", soft_wrap=True)
 
 
 @app.command()
@@ -257,7 +271,8 @@ def compare(
 @app.command()
 def bench(
     only: Annotated[
-        str | None, typer.Option(help="image, text, training, step, epoch, evaluation, memory or reading; default: all")
+        str | None,
+        typer.Option(help="image, precision, text, training, step, epoch, evaluation, memory or reading; default: all"),
     ] = None,
     output: Annotated[Path, typer.Option(help="folder of the table")] = Path("results/speed"),
     device: Device = "auto",

@@ -31,3 +31,9 @@ Classnames = Annotated[
 Templates = Annotated[
     Path | None, typer.Option(help="prompt templates, one a line, as an ensemble; or JSON {class: [prompt, ...]}")
 ]
+Template = Annotated[str | None, typer.Option(help="prompt template with {}")]
+Prompts = Annotated[str, typer.Option(help="reference: the paper's rule, or openclip: the ensemble CLIP was published with")]
+PictureSize = Annotated[
+    str, typer.Option(help="pictures of varying size: reference (256, crop 224), or openclip (the model's own)")
+]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="leave damaged pictures out, and count them")]

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from mmcoa.cli.training import read_settings
 from mmcoa.console import console, print_table
 from mmcoa.errors import unknown
+from mmcoa.training.config import KINDS
 
+OTHERS = ", ".join(name for name in KINDS if name not in ("steps", "lr", "epsilon", "seed"))  # than the flags of `control`
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
 
 
@@ -22,6 +25,10 @@ def control(
     lr: Annotated[float | None, typer.Option(help="learning rate; default: the model's")] = None,
     epsilon: Annotated[str | None, typer.Option(help="radius of training and judging; default: the model's")] = None,
     seed: Annotated[int, typer.Option(help="seed of everything random")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help=f"repeat for several: any other setting of the training: {OTHERS}"),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="checkpoint folder of TeCoA; a killed run goes on")] = None,
     device: Device = "auto",
     root: Annotated[
@@ -30,21 +37,17 @@ def control(
 ):
     """Does a model on a base set show the known effect, TeCoA's gain? Print it, and whether it passes.
 
-    Example: mmcoa control openmoji-clip --base openmoji/land-vehicles --epsilon 4/255 --steps 300
+    Example: mmcoa control openmoji-clip --base openmoji/others --epsilon 4/255 --steps 300 --set batch_size=32
     """
+    given = {name: value for name, value in dict(steps=steps, lr=lr, epsilon=epsilon, seed=seed).items() if value is not None}
+    config, _ = read_settings("tecoa", given, settings or [])  # it has none of its own
     from mmcoa.cli.building import built
     from mmcoa.control import control as run_control
     from mmcoa.datasets.place import use_root
-    from mmcoa.training.config import TrainConfig
 
     use_root(root)
-    given = dict(steps=steps, lr=lr, epsilon=epsilon, seed=seed)
-    config = TrainConfig(**{name: value for name, value in given.items() if value is not None})
-    parts = (
-        Path(model).name,
-        base.replace("/", "-"),
-        *(f"{name}{value}" for name, value in given.items() if value is not None),
-    )
+    said = [*(f"{name}{value}" for name, value in given.items()), *(text.replace("=", "") for text in settings or [])]
+    parts = (Path(model).name, base.replace("/", "-"), *said)
     folder = output or Path("runs/control") / "-".join(parts).replace("/", "-")
 
     def say(label, name, accuracies):

@@ -1,12 +1,13 @@
 """`mmcoa train`, `mmcoa interpolate`, `mmcoa export`: commands that write models."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmcoa.cli.building import built
-from mmcoa.cli.options import Arch, Classnames, Data, Model, Templates
+from mmcoa.cli.options import Arch, Classnames, Data, Model, PictureSize, Prompts, SkipUnreadable, Template, Templates
 from mmcoa.console import console
 from mmcoa.datasets.place import use_root
 from mmcoa.defenses import choose, no_such_setting, record
@@ -54,7 +55,11 @@ def train(
     seed: Annotated[int | None, flag("seed")] = None,
     settings: Set = None,
     classnames: Classnames = None,
+    template: Template = None,
     templates: Templates = None,
+    prompts: Prompts = "reference",
+    transform: PictureSize = "reference",
+    skip_unreadable: SkipUnreadable = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
     root: Annotated[
         Path | None, typer.Option(help="folder of the data sets; default: $MMCOA_DATA, else the user's cache")
@@ -82,8 +87,11 @@ def train(
 
     folder = fine_tune(
         choose(defense, own), joined(built(model), arch), dataset, output, config, device=device, progress=report,
-        classnames=classnames, templates=templates,
+        template=template, classnames=classnames, templates=templates, prompts=prompts, transform=transform,
+        skip_unreadable=skip_unreadable,
     )  # fmt: skip
+    if size := json.loads((folder / "mmcoa.json").read_text()).get("transform"):
+        console.print(f"pictures: {size}", soft_wrap=True)
     console.print(f"checkpoint in {folder}", soft_wrap=True)
 
 

@@ -51,6 +51,8 @@ def load_dataset(
     prompts: str = "reference",
     transform: str = "reference",
     image_size: int | None = None,
+    interpolation: str = "bicubic",
+    resize_mode: str = "shortest",
     root: str | Path | None = None,
     skip_unreadable: bool = False,
     strict: bool = False,
@@ -68,8 +70,8 @@ def load_dataset(
         stream: keep pictures on disk until they are asked for (flat memory, whatever the size); None: where they would fill
             more than 2 GB.
         prompts: `reference` (the record's rule) or `openclip` (the ensemble that CLIP was published with).
-        transform: of pictures whose size varies: `reference` (Resize 256, CenterCrop 224) or `openclip` (CLIP's own, to
-            `image_size`, the side of the model's input).
+        transform: of pictures whose size varies: `reference` (Resize 256, CenterCrop 224) or `openclip` (the model's own, to
+            `image_size`, the side of its input, by its `interpolation` and `resize_mode`: `model.picture_input` is all three).
         root: folder of the data sets; default $MMCOA_DATA.
         skip_unreadable: leave out pictures that cannot be decoded, and count them; otherwise they are an error.
         strict: classes that share a prompt are an error, not a warning.
@@ -81,23 +83,22 @@ def load_dataset(
     """
     from mmcoa.datasets.dataset import Dataset, Streamed
     from mmcoa.datasets.order import balanced_order, few_shot
-    from mmcoa.datasets.pictures import IN_MEMORY, Pictures, common_side
+    from mmcoa.datasets.pictures import IN_MEMORY, Pictures
     from mmcoa.datasets.transforms import choose
 
     for value, what in ((samples, "samples"), (shots, "shots")):
         if value is not None and value < 1:
             raise UserError(f"{what} must be at least 1, got {value}")
     record = find(name)
-    source, class_names = load_source(record, split, root)
+    source, class_names = load_source(record, split, root, skip_unreadable)
     order = balanced_order(source.labels, seed)
     if shots is not None:
         order = few_shot(source.labels, order, shots)
-    native = record.size
-    if native is None and name.startswith("wds:"):
-        native = common_side(source, order[:64])
-    pictures = Pictures(source, choose(transform, native, image_size))
+    pictures = Pictures(source, choose(transform, record.size, image_size, interpolation, resize_mode))
     order, lost = pictures.readable(order, samples) if skip_unreadable else (order, [])
     order = order[:samples]
+    if not len(order):
+        raise UserError(f"{record.name}: none of {len(lost)} pictures of split '{split}' can be read, first {lost[0]}")
     if lost:
         warnings.warn(f"{record.name}: {len(lost)} unreadable pictures left out: {', '.join(lost[:5])}", stacklevel=2)
     sets, told = chosen_prompts(record, source.classes or class_names, class_names, prompts, template, classnames, templates)
@@ -111,7 +112,7 @@ def load_dataset(
     return Dataset(
         record.name,
         split,
-        Streamed(pictures, order) if stream else pictures(order),
+        Streamed(pictures, order, pictures.key) if stream else pictures(order),
         source.labels[order],
         told.names,
         sets[0],

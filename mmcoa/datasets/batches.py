@@ -76,6 +76,8 @@ class Batch:
 class ShuffledDataset:
     """Batches of a data set: each epoch is a new permutation, the last incomplete batch is filled from the next.
 
+    Of an ensemble of templates each step takes the next one.
+
     device: where the pictures are kept if they are in memory: a small data set is copied to a GPU once, not batch by batch.
     Raises `UserError` where there is nothing to contrast: fewer than two samples or one class.
     """
@@ -90,19 +92,22 @@ class ShuffledDataset:
         self.dataset, self.batch_size, self.seed = dataset, min(batch_size, len(dataset)), seed
         streamed = not isinstance(dataset.images, torch.Tensor)
         self.images = dataset.images if streamed else dataset.images.to(device)
+        self.prompts = dataset.prompt_sets()
         self.reader, self.ahead = ThreadPoolExecutor(1) if streamed else None, {}
 
     def __call__(self, step):
         index = self._index(step)
         images = self._streamed(step) if self.reader else self.images[index.to(self.images.device)]
-        return Batch(images.float() / 255, self.dataset.labels[index], self.dataset.prompts, step, self.seed)
+        prompts = self.prompts[step % len(self.prompts)]
+        return Batch(images.float() / 255, self.dataset.labels[index], prompts, step, self.seed)
 
     def identity(self):
-        """What a run on these batches must find again when it goes on; of streamed pictures the first 64 are looked at."""
+        """What a run on these batches must find again when it goes on; of streamed pictures the first 64 are looked at, and
+        the files of all."""
         data, seen = self.dataset, self.dataset.prefix(64) if self.reader else self.dataset
         content = digest([data.ids.tolist(), data.labels.tolist(), list(data.prompts), seen.fingerprint()])[:16]
         of = {"name": data.name, "split": data.split, "samples": len(data), "content": content}
-        return of | {"batch_size": self.batch_size, "seed": self.seed}
+        return of | {"batch_size": self.batch_size, "seed": self.seed, **({"files": data.content()} if self.reader else {})}
 
     def _index(self, step):
         n, places = len(self.dataset), np.arange(step * self.batch_size, (step + 1) * self.batch_size)

@@ -5,7 +5,6 @@
 `classnames.txt` and `templates.txt` (or .json) in a folder count as if they were given (own_words.py).
 """
 
-from collections import Counter
 from pathlib import Path
 
 import torch
@@ -15,11 +14,11 @@ from mmcoa.datasets import arrow
 from mmcoa.datasets.listing import TABLES, list_folder, list_table
 from mmcoa.datasets.order import split_by_path
 from mmcoa.datasets.records import PromptRule, Record
+from mmcoa.datasets.sizes import one_side
 from mmcoa.datasets.source import Source
 from mmcoa.errors import UserError
 
 TEMPLATE = "This is a photo of a {}"
-PROBED = 64  # pictures that tell whether all have one size
 
 
 def listing_of(path):
@@ -33,7 +32,7 @@ def listing_of(path):
 
 
 def record_of(path):
-    """A `Record` of a path. `size` is the side that all pictures have, probed over the whole of it; None where it varies."""
+    """A `Record` of a path. `size`: the shorter side that all pictures have, by some of the whole; None where it varies."""
     path = Path(path)
     listing = listing_of(path)
     home = path if path.is_dir() else path.parent
@@ -45,7 +44,7 @@ def record_of(path):
         options={"path": str(path), "numbered": listing.numbered, **words},
         splits=dict.fromkeys(listing.splits),
         classes=len(listing.classes),
-        size=_one_size(path, listing),
+        size=one_side(_source(path, listing, split) for split in listing.samples),
         prompt=PromptRule(template=TEMPLATE),
         licence="its own",
         source=str(path),
@@ -76,17 +75,3 @@ def _source(path, listing, split):
         files = [listing.base / key for key in keys]
         decode = lambda i: Image.open(files[i])  # noqa: E731
     return Source(labels, keys, path, listing.classes, decode, files=files)
-
-
-def _one_size(path, listing):
-    """The side of square pictures that all have one size, by some of every split; else None."""
-    sizes = Counter()
-    for split, samples in listing.samples.items():
-        source = _source(path, listing, split)
-        for place in range(0, len(samples), max(1, len(samples) // PROBED)):
-            try:
-                sizes[source.decode(place).size] += 1
-            except OSError:  # said when it is read
-                continue
-    (width, height), _ = sizes.most_common(1)[0] if sizes else ((0, 1), 0)
-    return width if len(sizes) == 1 and width == height else None

@@ -14,13 +14,14 @@ import torch
 
 from mmcoa.datasets.order import split_by_path
 from mmcoa.datasets.overlaps import overlaps_of
+from mmcoa.datasets.own_words import chosen_prompts
 from mmcoa.datasets.pictures import THREADS, sample_hash
 from mmcoa.datasets.place import locate
 from mmcoa.datasets.reading import check_classes, remedy
 from mmcoa.datasets.records import class_list
 from mmcoa.datasets.transforms import to_rgb
 from mmcoa.errors import UserError
-from mmcoa.prompts import duplicate_prompts, record_prompts
+from mmcoa.prompts import duplicate_prompts
 
 LOOKED_AT = 200  # pictures of a split that are decoded, unless all are
 
@@ -40,10 +41,11 @@ class Finding:
     split: str = ""
 
 
-def check(record, root=None, full=False):
+def check(record, root=None, full=False, classnames=None, templates=None):
     """[Finding, ...] about the files of a record; what readers complain of is a finding too.
 
     root: folder of the data sets; default $MMCOA_DATA. full: decode every picture, not `LOOKED_AT` of each split.
+    classnames, templates: files of the user's own, as `load_dataset` takes them.
     """
     findings = [Finding("data set", record.name)]
     try:
@@ -53,6 +55,8 @@ def check(record, root=None, full=False):
     where = "embedded" if folder is None else f"{folder} ({reader} layout)"
     findings.append(Finding("folder", where, ok=True))
     names = None
+    if not record.splits:
+        findings.append(Finding("splits", "none", "one at least", False, "a split is a folder with nshards.txt in it"))
     for split in record.splits:
         found, classes = _split(record, split, reader, folder, full)
         findings += found
@@ -61,7 +65,7 @@ def check(record, root=None, full=False):
             Finding("pictures that are in training of", f"{one.pictures:,} {one.other}", split=split)
             for one in overlaps_of(record.name, split)
         ]
-    return findings + _prompts(record, names)
+    return findings + _prompts(record, names, classnames, templates)
 
 
 def is_ready(findings):
@@ -219,16 +223,20 @@ def _sizes(record, sides, split):
     )
 
 
-def _prompts(record, names):
-    """Findings about the record's own prompts; shared ones are told, not condemned: some rules have them."""
+def _prompts(record, names, classnames=None, templates=None):
+    """Findings about the prompts that an evaluation takes; shared ones are told, not condemned: some rules have them."""
     if names is None:
         return []
+    classes = [code for code, _ in class_list(record.names)] if record.names else names
     try:
-        prompts = record_prompts(record, names)[0]
+        sets, _ = chosen_prompts(record, classes, names, "reference", None, classnames, templates)
+        prompts = sets[0]
     except UserError as error:
         return [_refused("prompts", error, record)]
     shared = duplicate_prompts(prompts)
     findings = [Finding("prompts", len(prompts), record.classes, len(prompts) == record.classes, "correct the record")]
+    if len(sets) > 1:
+        findings.append(Finding("templates, an ensemble", len(sets)))
     return [*findings, Finding("prompts of more than one class", f"{len(shared)}{': ' + '; '.join(shared) if shared else ''}")]
 
 

@@ -42,6 +42,12 @@ class Dataset:
         """The lists of C prompts whose mean embedding stands for the class: one, or those of the ensemble."""
         return [list(prompts) for prompts in self.ensemble] or [self.prompts]
 
+    def content(self) -> str:
+        """Hex digits that identify the pictures: by the files of streamed ones, where they are known, and by pixels else."""
+        if isinstance(self.images, Streamed) and self.images.key is not None:
+            return self.images.key[:16]
+        return self.fingerprint()
+
     def fingerprint(self) -> str:
         """First 16 hex digits of a hash over pixels, labels and prompts."""
         digest = hashlib.sha256("\n".join(prompt for prompts in self.prompt_sets() for prompt in prompts).encode())
@@ -55,10 +61,11 @@ class Streamed:
     """Pictures that are read and decoded each time they are asked for: a slice or int64 indices -> uint8 [n, 3, H, W].
 
     `read(order)` gives the pictures of the split's samples `order`. Memory does not grow with the number of samples.
+    `key`: identifies all of the split's pictures without reading them; None: nobody knows it.
     """
 
-    def __init__(self, read: Callable[[torch.Tensor], torch.Tensor], order: torch.Tensor) -> None:
-        self.read, self.order = read, order
+    def __init__(self, read: Callable[[torch.Tensor], torch.Tensor], order: torch.Tensor, key: str | None = None) -> None:
+        self.read, self.order, self.key = read, order, key
 
     def __len__(self) -> int:
         return len(self.order)
@@ -68,4 +75,4 @@ class Streamed:
 
     def take(self, index: Any) -> "Streamed":
         """Some of them, still streamed."""
-        return Streamed(self.read, self.order[index])
+        return Streamed(self.read, self.order[index], self.key)

@@ -122,8 +122,13 @@ def fetch_webdataset(url, root=None, progress=None, again=False):
     url: https://huggingface.co/datasets/OWNER/NAME, also with /tree/main, or the address under which classnames.txt lies.
     Returns the folder, named like the last part of the address; where it is complete, without network.
     """
-    base, name, origin = _address(url)
-    return _fetch_folder(base, data_root(root) / name, origin, progress, again)
+    base, _, origin = _address(url)
+    return _fetch_folder(base, webdataset_folder(url, root), origin, progress, again)
+
+
+def webdataset_folder(url, root=None):
+    """Where `fetch_webdataset` puts what is behind an address."""
+    return data_root(root) / _address(url)[1]
 
 
 def _hub():

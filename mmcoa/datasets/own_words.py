@@ -35,6 +35,8 @@ def chosen_prompts(record, classes, names, preset, template=None, classnames=Non
         raise UserError("give one template or a file of templates, not both")
     classnames = classnames or record.options.get("classnames")
     templates = templates or (record.options.get("templates") if template is None else None)
+    if preset != "reference" and templates is not None:
+        raise UserError(f"'{record.name}' has templates of its own ({Path(templates).name}); leave out the preset '{preset}'")
     said, numbered = f"template: {template}" if template else preset, record.options.get("numbered", False)
     if classnames is not None:
         names = own_names(classnames, classes, numbered)
@@ -64,7 +66,7 @@ def own_names(path, classes, numbered=False):
         classes: what the data calls its classes, in label order.
         numbered: whether these are numbers: line i, from 0, names class i, and where they count from 0 all lines are classes.
     """
-    lines = _lines(path)
+    lines = lines_of(path)
     first = {line.split(None, 1)[0]: line.split(None, 1)[1].strip() for line in lines if len(line.split(None, 1)) == 2}
     if set(classes) <= set(first):  # ids; classes that the data lacks are left out
         return [first[name] for name in classes]
@@ -83,7 +85,7 @@ def own_names(path, classes, numbered=False):
     return lines
 
 
-def _lines(path):
+def lines_of(path):
     """Lines of a file; a blank one between others would shift what follows, and is an error."""
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").rstrip().splitlines()]
@@ -105,7 +107,7 @@ def own_prompts(path, names, classes):
     Of JSON whose classes have different numbers of prompts, those with fewer are repeated in turn, and the note says so.
     """
     if not str(path).endswith(".json"):
-        return [[fill(template, name) for name in names] for template in _lines(path)], None
+        return [[fill(template, name) for name in names] for template in lines_of(path)], None
     try:
         told = json.loads(Path(path).read_text(encoding="utf8"))
     except (OSError, ValueError) as error:

@@ -8,9 +8,9 @@ each sample has a checksum, so that what is half written or damaged is decoded a
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import zlib
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -32,7 +32,8 @@ class Pictures:
 
     def __init__(self, source, transform):
         self.source, self.transform = source, transform
-        self.cache = None if source.pixels is not None else open_cache(source, transform)
+        self.key = None if source.pixels is not None or not source.files else content_of(source, transform)
+        self.cache = None if source.pixels is not None else open_cache(source, transform, self.key)
 
     @property
     def bytes(self):
@@ -64,10 +65,10 @@ class Pictures:
             picture = self.source.decode(place)
             out[:] = self.transform(picture)
         except Exception as error:
-            reason = str(error) or type(error).__name__
+            reason = re.sub(r" <.*>$", "", str(error)) or type(error).__name__  # an object's address says nothing
             raise UnreadablePicture(
                 f"unreadable picture {self.source.keys[place]} in {self.source.folder}: {reason}; "
-                "fetch it again, or leave such pictures out with --skip-unreadable"
+                "leave such pictures out with --skip-unreadable"
             ) from error
 
     def readable(self, order, wanted=None):
@@ -93,19 +94,28 @@ class UnreadablePicture(UserError):
     """A picture that its decoder refuses."""
 
 
-def open_cache(source, transform):
+def content_of(source, transform):
+    """Hex digits of all that pictures of a source are made from: equal digits, equal pixels; None: a file is gone."""
+    try:
+        files = content_key(source.files)
+    except OSError:
+        return None
+    key = hashlib.sha256(f"{VERSION}\n{transform}\n{files}\n{len(source)}\n".encode())
+    key.update("\n".join(source.keys).encode())
+    return key.hexdigest()[:32]
+
+
+def open_cache(source, transform, key):
     """The cache of a source's pictures under a transform; None where it has no files, is too large, or the disk says no."""
     size = len(source) * 3 * transform.crop**2
-    if not source.files or not size or size > LARGEST:
+    if key is None or not size or size > LARGEST:
         return None
     folder = cache_folder() / "pictures"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(folder).free < 2 * size:
             return None
-        key = hashlib.sha256(f"{VERSION}\n{transform}\n{content_key(source.files)}\n{len(source)}\n".encode())
-        key.update("\n".join(source.keys).encode())
-        return DecodedCache(folder / key.hexdigest()[:32], len(source), transform.crop)
+        return DecodedCache(folder / key, len(source), transform.crop)
     except OSError:
         return None
 
@@ -164,31 +174,25 @@ def _checksum(picture):
     return zlib.crc32(picture) or 1
 
 
-def common_side(source, order):
-    """The most common shorter side among pictures, in pixels: the native size of a folder that has no record."""
-    sides = Counter()
-    for place in order.tolist():
-        try:
-            sides[min(source.decode(place).size)] += 1
-        except OSError as error:
-            raise UnreadablePicture(
-                f"unreadable picture {source.keys[place]} in {source.folder}: {error}; fetch the file again"
-            ) from error
-    return sides.most_common(1)[0][0]
-
-
 def sample_hash(source, count=32):
     """First 16 hex digits of a hash over the first pictures of a source, as they are stored, and their labels.
 
-    Of the encoded files where the reader has them: decoders of two machines may differ by a grey level.
+    Of the encoded files where the reader has them: decoders of two machines may differ by a grey level. Raises
+    `UnreadablePicture` where one is damaged.
     """
     digest = hashlib.sha256()
     for place in range(min(count, len(source))):
-        if source.encoded is not None:
-            content = source.encoded(place)
-        else:
-            content = (
-                source.pixels[place].numpy() if source.pixels is not None else np.asarray(to_rgb(source.decode(place)))
-            ).tobytes()
+        try:
+            content = stored(source, place)
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise UnreadablePicture(f"unreadable picture {source.keys[place]} in {source.folder}: {reason}") from error
         digest.update(f"{len(content)} {int(source.labels[place])} ".encode() + content)
     return digest.hexdigest()[:16]
+
+
+def stored(source, place):
+    """Bytes of a picture as its reader has it: the encoded file, else the pixels."""
+    if source.encoded is not None:
+        return source.encoded(place)
+    return (source.pixels[place].numpy() if source.pixels is not None else np.asarray(to_rgb(source.decode(place)))).tobytes()

@@ -31,8 +31,11 @@ def check_split(record, split):
         raise unknown("split", split, record.splits)
 
 
-def load_source(record, split, root=None):
-    """(`Source` of one split, [class name]), complete: `UserError` where samples or classes are not those of the record."""
+def load_source(record, split, root=None, skip_unreadable=False):
+    """(`Source` of one split, [class name]), complete: `UserError` where samples or classes are not those of the record.
+
+    skip_unreadable: a damaged picture among the first, by which the record knows its data, is no error.
+    """
     check_split(record, split)
     from mmcoa.datasets.order import split_by_path
 
@@ -54,9 +57,15 @@ def load_source(record, split, root=None):
     if not len(source):
         raise UserError(f"{record.name}: no sample of split '{split}' in {source.folder}{mend}")
     if split in record.sample:
-        from mmcoa.datasets.pictures import sample_hash
+        from mmcoa.datasets.pictures import UnreadablePicture, sample_hash
 
-        if sample_hash(source) != record.sample[split]:
+        try:
+            found = sample_hash(source)
+        except UnreadablePicture as error:
+            if not skip_unreadable:
+                raise UserError(f"{error}{mend}") from error
+            found = record.sample[split]
+        if found != record.sample[split]:
             raise UserError(f"{record.name}: other pictures in {source.folder} than the record's, or in another order{mend}")
     low, high = int(source.labels.min()), int(source.labels.max())
     if low < 0 or high >= len(names):

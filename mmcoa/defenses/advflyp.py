@@ -17,7 +17,7 @@ from mmcoa.defenses.pmg_aft import divergence
 
 TRAINS = ("image",)
 INNER = ("image",)
-VERSION = 1
+VERSION = 2
 SETTINGS = {"lambda_feature": 1.0, "lambda_logit": 1.0, "positives": "class"}
 CHOICES = {"positives": ("class", "index")}  # see _losses.py
 LEAST = {"lambda_feature": 0, "lambda_logit": 0}

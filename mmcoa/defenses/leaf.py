@@ -44,7 +44,7 @@ def sample(variants, count, rng):
     return variants.rows(torch.cat([variants.owner[:0], *kept]))
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)  # of an ensemble each template has its own
 def _edits(prompts, threat):
     prompts = list(prompts)
     return enumerate_variants(prompts, CandidateTable("characters"), attackable_positions(prompts, threat))

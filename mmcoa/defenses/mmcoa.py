@@ -65,7 +65,7 @@ def adversarial_prompts(model, frozen, batch, threat, images):
     return search(model, variants, threat, score).prompts
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)  # of an ensemble each template has its own
 def prompt_variants(prompts, threat, frozen, tokenizer):
     prompts, get_frozen = list(prompts), None if frozen is None else lambda: frozen
     table, positions, floor = limits(prompts, threat, get_frozen)

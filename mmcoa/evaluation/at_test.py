@@ -186,18 +186,29 @@ def sides(model, defense, threat, features, prompts):
 
 
 class Undefended:
-    """What an evaluation does with each batch and row: nothing but to attack the model."""
+    """What an evaluation does with each batch and row: nothing but to attack the model.
+
+    same: whether what breaks the searched model breaks the answer: then a search may stop at a broken picture.
+    """
+
+    same = True
 
     def __init__(self, model):
         self.model, self.searched = model, {"": model}
 
-    def batches(self, *arguments):
+    def batches(self, *arguments, keep=False):
         """{adversary: `AttackedBatch`}; arguments: images, labels, ids, features, threat, whole."""
-        return {"": AttackedBatch(self.model, *arguments)}
+        return {"": AttackedBatch(self.model, *arguments, keep=keep)}
 
     def names(self, attack, parts):
         """{name of an outcome: adversaries that it is about}."""
         return {attack.name: ("",)}
+
+    def told_apart(self, asked, parts):
+        """{name of an outcome: (adversary, attack)} of the outcomes that one adversary makes."""
+        every = [(name, about, one) for one in asked for name, about in self.names(one, parts.get(one.name)).items()]
+        several = {one.name for name, _, one in every if name != one.name}
+        return {name: (about[0], one) for name, about, one in every if name != one.name or name not in several}
 
     def together(self, frames, asked, parts):
         """One frame of outcomes from {adversary: its own}."""
@@ -237,14 +248,16 @@ class Sides(Undefended):
     `ATTACK@adaptive` stand beside it. Attacks that leave pictures as they are have one outcome.
     """
 
+    same = False
+
     def __init__(self, model, defense, judge, adaptive, threat):
         self.model, self.defense, self.judge, self.adaptive, self.threat = model, defense, judge, adaptive, threat
         self.searched = {side: adaptive if side == "adaptive" else model for side in HEADLINE[defense.adversary]}
 
-    def batches(self, *arguments):
+    def batches(self, *arguments, keep=False):
         still = {}
         return {
-            side: AttackedBatch(model, *arguments, judge=self.judge, still=still, everyone=side == "transfer")
+            side: AttackedBatch(model, *arguments, judge=self.judge, still=still, everyone=side == "transfer", keep=keep)
             for side, model in self.searched.items()
         }
 

@@ -20,25 +20,29 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from mmcoa import identity
 from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
 from mmcoa.attacks.floor import settled
-from mmcoa.attacks.multimodal import whole_searches
+from mmcoa.attacks.multimodal import AGAIN, whole_searches
 from mmcoa.attacks.text import TextAttack
 from mmcoa.datasets.dataset import Dataset
 from mmcoa.datasets.overlaps import overlaps_of
 from mmcoa.defenses.at_test import AtTest
 from mmcoa.errors import UserError
-from mmcoa.evaluation import at_test
+from mmcoa.evaluation import at_test, saved
+from mmcoa.evaluation.crafted import Crafted, check_craft
 from mmcoa.evaluation.outcomes import Journal
 from mmcoa.evaluation.rows import make_row
 from mmcoa.evaluation.self_checks import self_check, verdict
 from mmcoa.model.clip import ImageTextModel, check_prompts
 from mmcoa.model.loading import frozen_model
 from mmcoa.runtime import release_memory
-from mmcoa.threat import ThreatModel, default_threat
+from mmcoa.store.files import digest
+from mmcoa.threat import ThreatModel, default_threat, hint
 from mmcoa.versions import EVALUATION
 
 DEFAULT = ("clean", "image", "text", "multimodal")
+LEAST_JUDGED = 20  # samples from which a clean accuracy near chance says something
 BATCH = {"cpu": 64, "cuda": 256}  # a GPU's time goes by the number of batches until they fill it
 
 
@@ -69,6 +73,8 @@ def evaluate(
     resume: str | Path | None = None,
     check: Dataset | None = None,
     defense: AtTest | None = None,
+    save: str | Path | None = None,
+    craft: ImageTextModel | None = None,
 ) -> Evaluation:
     """Accuracy of a model on a data set under attacks.
 
@@ -82,9 +88,14 @@ def evaluate(
         attacker: labelled pictures (`Dataset`) for `joint` and for the score `margin`: `mmcoa.datasets.attacker_dataset`.
             Without it `multimodal` leaves `joint` out.
         resume: folder for finished batches; a killed evaluation of the same model, data and threat goes on there.
-        check: `Dataset` on whose first 200 samples the gradient-masking self-checks are run; None: rows say `not run`.
+        check: `Dataset` on whose first 200 samples the gradient-masking self-checks are run; None: rows say `not run`, and
+            `not possible` where no checked sample is right without an attack, or a check fails.
         defense: a test-time defence (`mmcoa.defenses.at_test.choose`) that stands before the model, and who attacks it; rows
             then have further columns, and `clean` is always among them: evaluation/at_test.py.
+        save: folder for the pictures as they were judged, under every attack: evaluation/saved.py. With several threat models a
+            folder each, by its number.
+        craft: the model that pictures and prompts are made on, default `model`; rows then have the column `crafted_on`:
+            evaluation/crafted.py.
 
     Returns an `Evaluation`. Raises `UserError` for an unknown attack, an empty data set, labels or prompts that do not fit.
     """
@@ -94,14 +105,18 @@ def evaluate(
     asked = [find(name) for name in dict.fromkeys(names)]
     check_dataset(model, dataset)
     model.requires_grad_(False)
+    if craft is not None:
+        check_craft(model, craft, threats, defense)
+        check_dataset(craft, dataset)
+        craft.requires_grad_(False)
     batch_size = batch_size or BATCH.get(model.device.type, BATCH["cpu"])
     done = []
     for index, one in enumerate(threats):
         advance = (
             (lambda now, index=index: progress(index * len(dataset) + now, len(threats) * len(dataset))) if progress else None
         )
-        folder = None if resume is None else resume if len(threats) == 1 else f"{resume}/{index}"
-        done.append(_evaluate(model, dataset, asked, one, batch_size, advance, attacker, folder, check, defense))
+        own = [folder if folder is None or len(threats) == 1 else f"{folder}/{index}" for folder in (resume, save)]
+        done.append(_evaluate(model, dataset, asked, one, batch_size, advance, attacker, own[0], check, defense, own[1], craft))
     if len(done) == 1:
         return done[0]
     changes = [change | {"epsilon": one.epsilon} for part, one in zip(done, threats, strict=True) for change in part.changes]
@@ -128,7 +143,7 @@ def check_dataset(model, dataset):
         check_prompts(model, prompts)
 
 
-def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check, defense=None):
+def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check, defense, save, craft):
     attacker = None if dataset.ensemble else attacker  # `joint` and `margin` search one prompt a class
     parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
     leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
@@ -136,22 +151,37 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     hashes = {"model": model.fingerprint(), "dataset": dataset.fingerprint()}
     if attacker is not None and (threat.text_score == "margin" or any(leaf.train_pictures for leaf in leaves)):
         hashes["attacker"] = attacker.fingerprint()
-    identity = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
-    identity |= at_test.identity(defense)
+    if craft is not None:
+        hashes["crafted_on"] = craft.fingerprint()
+    made_of = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
+    made_of |= {"read_as": identity.reading(model), "words": identity.words(threat), "names": list(dataset.class_names)}
+    made_of |= {"ids": digest(dataset.ids.tolist()), **at_test.identity(defense)}
+    made_of |= {} if model.precision == "fp32" else {"again": AGAIN}
     made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
-    journal = Journal(resume, {**identity, "versions": made_by})
-    features, texts, before = prompt_features(model, dataset, leaves, threat, attacker)
+    journal = Journal(resume, {**made_of, "versions": made_by})
+    features, texts, before = prompt_features(craft or model, dataset, leaves, threat, attacker)
     prompts = {"clean": dataset.prompt_sets(), **{kind: _sets(text.prompts, dataset) for kind, text in texts.items()}}
-    sides = at_test.sides(model, defense, threat, features, prompts)
-    whole = {leaf.search for leaf in leaves} if defense else whole_searches(leaves)
+    notes += unknown_words(texts, threat)
+    if any(leaf.image for leaf in leaves) and (said := hint(threat.epsilon, threat.norm)):
+        notes.append(said)
+    if craft is None:
+        sides = at_test.sides(model, defense, threat, features, prompts)
+    else:
+        with torch.no_grad():
+            sides = Crafted(model, craft, {kind: class_embeddings(model, sets) for kind, sets in prompts.items()})
+    told = saved.about(model, dataset, threat, asked, parts, {**made_of, "versions": made_by}) if save else {}
+    pictures = saved.Saved(save, told, prompts, sides.told_apart(asked, parts), parts, journal) if save else None
+    whole = whole_searches(leaves) if sides.same else {leaf.search for leaf in leaves}
     while journal.done < len(dataset):
         index = slice(journal.done, min(journal.done + batch_size, len(dataset)))
         images = dataset.images[index].to(model.device).float() / 255
         if threat.attacked_space == "model":
             images = model.resized(images)
         labels, ids = dataset.labels[index].to(model.device), dataset.ids[index]
-        batches = sides.batches(images, labels, ids, features, threat, whole)
+        batches = sides.batches(images, labels, ids, features, threat, whole, keep=pictures is not None)
         frame = sides.together({side: batch_outcomes(batch, asked, parts) for side, batch in batches.items()}, asked, parts)
+        if pictures is not None:  # before the journal says that these samples are finished
+            pictures.add(index.start, batches)
         journal.add(frame.assign(epsilon=threat.epsilon), sides.seconds(batches))
         release_memory()
         if progress:
@@ -161,10 +191,17 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     for attack in asked:
         own = parts.get(attack.name, ())
         for name, about in sides.names(attack, own).items():
-            found = run_checks(sides, about, check, own or (attack.name,), threat, attacker) if check is not None else []
+            found, judged = [], ("not run", 0)
+            if check is not None and attack.name != "clean":  # there nothing is searched
+                try:
+                    found = run_checks(sides, about, check, own or (attack.name,), threat, attacker)
+                    judged = (verdict(found), max(item["n"] for item in found)) if found else judged
+                except Exception as error:  # the evaluation is done: a check costs none of its rows
+                    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                    judged = (f"not possible: {reason}", 0)
+                    notes.append(f"self-checks of {name}: not possible: {type(error).__name__}: {reason}")
             checks += [item for item in found if item not in checks]
-            judged = (verdict(found), max((item["n"] for item in found), default=0)) if found else ("not run", 0)
-            judged = judged if attack.name != "clean" else ("", 0)  # nothing is searched
+            judged = judged if attack.name != "clean" else ("", 0)
             spent = _seconds(attack, parts, sides.spent(journal.seconds, about), before)
             row = make_row(model, dataset, attack, own, threat, outcomes, texts, spent, hashes, judged, defense, name)
             rows.append(sides.finished(row, attack, about, own, outcomes, dead))
@@ -174,6 +211,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         for name, change in zip(itertools.cycle(dataset.class_names), text.changes, strict=False)
     ]
     journal.discard()
+    notes += near_chance(model, rows)
     return Evaluation(rows, outcomes, changes, checks, notes)
 
 
@@ -208,6 +246,32 @@ def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
             "similarity of prompts by the model's own frozen text tower, not by MiniLM (a sentence encoder, extra `lite`)"
         )
     return notes
+
+
+def unknown_words(texts, threat):
+    """Notes about prompts of which the candidate source knows no word."""
+    notes = []
+    for kind, text in texts.items():
+        count = sum(not change.get("known", True) for change in text.changes)
+        if count:
+            instead = "neighbours in the frozen model's token embedding stood in" if text.share_fallback else "nothing stood in"
+            notes.append(
+                f"{kind}: {threat.candidate_source} knows no word of {count} of {len(text.changes)} prompts; {instead} "
+                f"({text.share_fallback:.1f} % of the prompts changed by it)"
+            )
+    return notes
+
+
+def near_chance(model, rows):
+    """A note where a model whose reading was guessed is no better than chance without an attack: perhaps guessed wrong."""
+    for row in rows:
+        chance = 100 / row["classes"]
+        if row["attack"] == "clean" and model.assumed and row["n"] >= LEAST_JUDGED and row["ci_low"] <= chance:
+            return [
+                f"{model.name} is near chance on {row['dataset']} without an attack ({row['accuracy']:.1f} %, chance "
+                f"{chance:.1f} %). If it should know these pictures, a guess was wrong: {'; '.join(model.assumed)}"
+            ]
+    return []
 
 
 def shared_pictures(model, dataset):

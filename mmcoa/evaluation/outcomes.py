@@ -26,16 +26,23 @@ class Journal:
 
     def __init__(self, folder, identity):
         self.folder, self.parts, self.seconds = Path(folder) if folder else None, [], {}
+        self.identity = json.loads(json.dumps(identity))
         if self.folder is None:
             return
-        identity, path = json.loads(json.dumps(identity)), self.folder / "identity.json"
-        if not path.is_file() or _read_json(path) != identity:
+        path = self.folder / "identity.json"
+        if not path.is_file() or _read_json(path) != self.identity:
             if self.folder.exists() and any(not _ours(file) for file in self.folder.iterdir()):
                 raise UserError(f"{self.folder} holds other files than parts of an evaluation; choose another folder")
+            self.restart()
+        self._restore()
+
+    def restart(self):
+        """Forget what is finished."""
+        self.parts, self.seconds = [], {}
+        if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
-            write_json(path, identity)
-        self._restore()
+            write_json(self.folder / "identity.json", self.identity)
 
     def _restore(self):
         """Parts that follow each other from the first sample on; a damaged one and what comes after it are done again."""

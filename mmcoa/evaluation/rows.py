@@ -5,6 +5,7 @@ Every field is also a column of its own, None where the attack does not use it.
 """
 
 from mmcoa.attacks.catalog import FIELDS, find, versions
+from mmcoa.attacks.multimodal import AGAIN
 from mmcoa.attacks.relations import RELATIONS
 from mmcoa.datasets.roles import role
 from mmcoa.evaluation.at_test import identity as identity_at_test
@@ -19,15 +20,17 @@ def task_of(trained_on, dataset):
 
 
 def shares(found):
-    """Percent of the class prompts that `TextAttack`s changed, could have changed, and changed by each relation.
+    """Percent of the class prompts that `TextAttack`s changed by words of their source or of its fall-back, could have changed,
+    found no word of their source for, and changed by each relation.
 
     Of several attacks in a worst case: of the one that changed most. Empty but for `share_changed`, 0, where there is none.
     """
-    most = max(found, key=lambda text: text.share_changed, default=None)
-    values = dict.fromkeys(("share_changeable", *(f"share_{name}" for name in RELATIONS)))
+    most = max(found, key=lambda text: text.share_changed + text.share_fallback, default=None)
+    more = ("share_changeable", "share_fallback", "share_unknown")
+    values = dict.fromkeys((*more, *(f"share_{name}" for name in RELATIONS)))
     if most is not None:
         by = {f"share_{name}": round(share, 2) for name, share in most.share_by_relation.items()}
-        values = {"share_changeable": round(most.share_changeable, 2)} | by
+        values = {name: round(getattr(most, name), 2) for name in more} | by
     return {"share_changed": round(most.share_changed, 2) if most else 0.0} | values
 
 
@@ -57,6 +60,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, ha
         "precision": precision,
         **identity_at_test(defense),
         **({"name": name} if name != attack.name else {}),
+        **({"again": AGAIN} if precision not in ("", "fp32") else {}),
     }
     identity["versions"] = {"evaluation": EVALUATION, **versions([attack.name, *parts])}
     return {
@@ -80,7 +84,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, ha
         "threat_text": attack.describe(threat, parts, len(dataset.class_names)),
         "parts": ", ".join(parts),
         **shares([texts[leaf.judged] for leaf in leaves if leaf.judged in texts]),
-        "precision": precision,
+        "precision": precision if precision != "bf16" else f"bf16; 1 in {AGAIN} of those left standing again in fp32",
         "check": check[0],
         "check_n": check[1],
         "prompts": dataset.prompt_preset,

@@ -12,6 +12,7 @@ import math
 import numpy as np
 import torch
 
+from mmcoa import identity
 from mmcoa.attacks.ball import project, random_start, step_direction
 from mmcoa.attacks.catalog import find, versions
 from mmcoa.attacks.losses import margin
@@ -22,6 +23,7 @@ from mmcoa.versions import CHECKS
 
 NOISE_DRAWS = 10
 PROMPT_DRAWS = 5
+NOTHING_STANDS = "not possible: no checked sample is right without an attack"
 UNBOUNDED_STEPS = 20  # at least, for the attack without a bound
 
 
@@ -45,9 +47,17 @@ def self_check(model, dataset, name, threat, attacker=None, plain=None):
 
 
 def verdict(found):
-    """`ok`, or `suspicious: ` and the reasons."""
+    """`ok`, or `suspicious: ` and the reasons; `not possible` where there was no sample to check."""
+    if found and not any(item["n"] for item in found):
+        return NOTHING_STANDS
     failed = [f"{item['attack']}: {item['verdict']}" for item in found if not item["passed"]]
     return "ok" if not failed else f"suspicious: {'; '.join(dict.fromkeys(failed))}"
+
+
+def impossible(function):
+    """The item where nothing could be checked."""
+    said = {"value": 0, "limit": 1, "passed": False, "n": 0, "verdict": NOTHING_STANDS}
+    return {"attack": function, "check": "samples that are right without an attack", **said}
 
 
 def check_image(model, dataset, function, threat):
@@ -55,7 +65,7 @@ def check_image(model, dataset, function, threat):
     images, labels, ids, text = _standing(model, dataset, threat)
     n, search = len(images), find(function)
     if not n:
-        return []
+        return [impossible(function)]
     attack, field = search.load().attack, search.budget
     allowed = max(1, math.ceil(n / 100))
 
@@ -103,6 +113,8 @@ def check_text(model, dataset, function, threat):
     """Checks of the text attack: other substitutions, more words, and how many prompts it could change at all."""
     images, labels, _, text = _standing(model, dataset, threat)
     n = len(images)
+    if not n:
+        return [impossible(function)]
     allowed = max(1, math.ceil(n / 100))
     with torch.no_grad(), model.exactly():
         embedding = model.encode_image(images)
@@ -128,7 +140,7 @@ def check_text(model, dataset, function, threat):
     table, positions, floor = limits(dataset.prompts, threat, frozen, dataset.class_names)
     variants = enumerate_variants(dataset.prompts, table, positions, floor=floor)
     drawn = min(left(_random_prompts(variants, seed)) for seed in range(PROMPT_DRAWS))
-    share = round(attack.share_changed, 1)
+    share = round(attack.share_changed + attack.share_fallback, 1)
     found = [
         item("one more word", more, robust + allowed, more <= robust + allowed, "more words help the defender"),
         item(
@@ -180,5 +192,6 @@ def kept(model, dataset, function, threat, run):
     used = find(function).settings(threat) | {
         name: getattr(threat, name) for name in ("epsilon", "norm", "attacked_space", "seed")
     }
-    key = [CHECKS, versions([function]), model.fingerprint(), model.resize, dataset.fingerprint(), function, used]
+    key = [CHECKS, versions([function]), model.fingerprint(), identity.reading(model), identity.words(threat)]
+    key += [dataset.fingerprint(), list(dataset.class_names), dataset.ids.tolist(), function, used]
     return cached("checks", key, lambda: run(model, dataset, function, threat))

@@ -24,7 +24,7 @@ from mmcoa.store import packed
 from mmcoa.store.files import file_digest, write_atomic, write_text
 from mmcoa.store.finished import provenance
 from mmcoa.study.compute import needs_attacker
-from mmcoa.study.settings import THREAT_FIELDS, safe_name
+from mmcoa.study.settings import THREAT_FIELDS, reading_of, safe_name
 from mmcoa.threat import default_threat, preset
 
 
@@ -149,7 +149,7 @@ def load(model, name, settings, looked):
     threat = preset(
         default_threat(model, **{key: settings[key] for key in THREAT_FIELDS if key in settings}), settings["preset"]
     )
-    reading = {"prompts": settings["prompts"], "transform": settings["transform"], "image_size": model.image_size[0]}
+    reading = {**reading_of(settings, name), **model.picture_input}
     learns = needs_attacker(ATTACKS, threat) and settings["split"] != "train"  # never from what is shown
     attacker = attacker_dataset(name, threat, **reading) if learns else None
     return load_dataset(name, settings["split"], samples=looked, **reading), threat, attacker

@@ -6,7 +6,7 @@ from pathlib import Path
 from mmcoa import identity, versions
 from mmcoa.errors import UserError
 from mmcoa.store.files import digest, file_digest
-from mmcoa.study.settings import AT_TEST, EVALUATE_DEFAULTS
+from mmcoa.study.settings import AT_TEST, EVALUATE_DEFAULTS, OWN_FILES
 
 SCHEMA_VERSION = 2
 ATTACKS = ("clean", "image", "text", "sequential")  # that the gallery shows
@@ -22,6 +22,9 @@ def gallery_identity(models, asked):
     """
     inputs = {"models": {name: identity.model(path) for name, path in models.items()}}
     inputs["datasets"] = {name: identity.dataset(name) for name in asked["datasets"]}
+    files = {key: asked[key] for key in OWN_FILES if asked.get(key)}
+    inputs |= {key: identity.content(path) for key, path in files.items() if isinstance(path, str)}
+    inputs |= {key: [identity.content(one) for one in path.values()] for key, path in files.items() if isinstance(path, dict)}
     inputs["candidates"] = identity.candidates(asked["candidate_source"])
     parts = identity.evaluation_versions(ATTACKS) | {"gallery": versions.GALLERY}
     told = {name: value for name, value in asked.items() if name not in SETTINGS or value != SETTINGS[name]}

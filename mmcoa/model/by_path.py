@@ -19,7 +19,7 @@ from typing import Any
 import open_clip
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
-from mmcoa.errors import UserError
+from mmcoa.errors import UserError, is_network, reason
 from mmcoa.model import architectures, transformers_folder
 from mmcoa.model.build import build
 from mmcoa.model.clip import ImageTextModel
@@ -29,6 +29,7 @@ from mmcoa.model.weights_file import Weights, read_all
 
 messages = logging.getLogger(__name__)
 CONFIG = "open_clip_config.json"
+GUESSED = "the file does not say"
 
 
 @dataclass
@@ -60,6 +61,7 @@ def load_path(name: str, load: Callable[[str], ImageTextModel], resize: str, pre
     metadata = json.loads((home / "mmcoa.json").read_text()) if path.is_dir() and (home / "mmcoa.json").is_file() else {}
     model = ImageTextModel(clip, design.tokenizer, metadata.get("name") or called(path), config, resize, metadata, precision)
     model.source, model.read_as = _absolute(path, arch), config
+    model.assumed = [note for note in notes if GUESSED in note or "mean and std are taken" in note]
     return model.eval()
 
 
@@ -102,9 +104,8 @@ def _of_registry(architecture, tag, weights):
     try:
         tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:
-        raise UserError(
-            f"the tokenizer of {architecture} is not on this machine ({str(error).splitlines()[0][:120]}); is there a network?"
-        ) from error
+        asked = "; is there a network?" if is_network(error) else ""
+        raise UserError(f"the tokenizer of {architecture} is not on this machine: {reason(error)}{asked}") from error
     return Design(model_cfg, preprocess, tokenizer, None, notes)
 
 
@@ -151,7 +152,7 @@ def _why(weights, design, arch):
     if design.model_cfg.get("quick_gelu"):
         return ", that of this architecture"
     return (
-        ", open_clip's for this architecture: the file does not say. Weights that go back to OpenAI's need QuickGELU: then say "
+        f", open_clip's for this architecture: {GUESSED}. Weights that go back to OpenAI's need QuickGELU: then say "
         "--arch ARCH/openai"
     )
 

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -21,7 +22,9 @@ from mmcoa.model.folded import folded
 
 # Anti-aliased or not. `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
 RESIZE = {"openclip": True, "reference": False}
-PRECISIONS = ("fp32", "bf16")
+RESIZE_MODES = ("shortest", "longest", "squash")  # shorter side, then crop; longer side, then fill; both sides
+DTYPES = {"fp32": None, "bf16": torch.bfloat16}  # None: that of the weights
+PRECISIONS = tuple(DTYPES)
 
 
 def check_pixels(images: torch.Tensor) -> None:
@@ -40,11 +43,12 @@ class ImageTextModel(nn.Module):
         clip: open_clip model with `encode_image`, `encode_text`, `logit_scale`.
         tokenizer: open_clip tokenizer, list of strings -> int64 [C, L].
         name: what the results call this model.
-        config: {"model_cfg": open_clip's architecture, "preprocess_cfg": its `size`, `mean`, `std`}.
-        resize: `openclip` (anti-aliased bicubic) or `reference` (plain bicubic).
+        config: {"model_cfg": open_clip's architecture, "preprocess_cfg": its `size`, `mean`, `std`, `interpolation` (default:
+            bicubic), `resize_mode` of pictures that are not square (default: shortest)}.
+        resize: `openclip` (anti-aliased, with the configuration's interpolation) or `reference` (plain bicubic).
         metadata: what a checkpoint's mmcoa.json says (defence, training, defaults).
-        precision: `bf16` runs the image tower under autocast (training: both towers), outputs are float32; never float16,
-            whose small gradients vanish.
+        precision: `bf16` computes the image tower in bf16 (training: both towers), open_clip's own transformers with a copy of
+            their weights, others under autocast; outputs are float32; never float16, whose small gradients vanish.
     """
 
     mean: torch.Tensor
@@ -66,13 +70,21 @@ class ImageTextModel(nn.Module):
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         self.clip, self.tokenizer, self.name, self.resize, self.precision = clip, tokenizer, name, resize, precision
-        self.fixed_tower = None  # see `fixed`
+        self.precision_note = ""  # why this precision, where `auto` chose it
+        self.fixed_towers = None  # {precision: image encoder} within `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
+        self.folder: Path | None = None  # of a checkpoint: where it lies, an absolute path
+        self.assumed: list[str] = []  # of a model by path: what of its reading was guessed, as sentences
         self.source, self.read_as = "", {}  # of a model by path (by_path.py): where it lies, and the configuration chosen
         preprocess = config["preprocess_cfg"]
         size = preprocess["size"]
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)[-2:]
+        self.interpolation = "bilinear" if preprocess.get("interpolation") == "bilinear" else "bicubic"  # `random`: in training
+        self.resize_mode = preprocess.get("resize_mode") or "shortest"
+        if self.resize_mode not in RESIZE_MODES:
+            raise unknown("resize_mode in the model's preprocess_cfg", self.resize_mode, RESIZE_MODES)
+        self.fill_color = preprocess.get("fill_color") or 0
         for key in ("mean", "std"):
             self.register_buffer(key, torch.tensor(preprocess[key]).view(1, 3, 1, 1), persistent=False)
 
@@ -91,8 +103,15 @@ class ImageTextModel(nn.Module):
         if tuple(pixels.shape[-2:]) == self.image_size:
             return pixels
         antialias = RESIZE[self.resize]
-        resized = F.interpolate(pixels, size=self.image_size, mode="bicubic", align_corners=False, antialias=antialias)
-        return resized.clamp(0, 1)
+        mode = self.interpolation if self.resize == "openclip" else "bicubic"
+        size = inner_size((pixels.shape[-2], pixels.shape[-1]), self.image_size, self.resize_mode)
+        resized = F.interpolate(pixels, size=size, mode=mode, align_corners=False, antialias=antialias).clamp(0, 1)
+        return resized if size == self.image_size else fitted(resized, self.image_size, self.fill_color / 255)
+
+    @property
+    def picture_input(self) -> dict[str, Any]:
+        """Keyword arguments of `load_dataset` about the model's input: what its preset `openclip` brings pictures to."""
+        return {"image_size": self.image_size[0], "interpolation": self.interpolation, "resize_mode": self.resize_mode}
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels float [N, 3, H, W] in [0, 1] -> unit embeddings [N, D], differentiable. Raises `UserError` off range."""
@@ -106,29 +125,39 @@ class ImageTextModel(nn.Module):
         encode = self._image_encoder()
         if self.precision == "fp32":
             return encode(pixels)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=not towers.image_is_plain(self.clip.visual)):
             return encode(pixels).float()
 
     def _image_encoder(self):
         """Normalised pixels -> embeddings before normalisation, the fastest way that loses no gradient that is wanted."""
         visual = self.clip.visual
+        if self.fixed_towers is not None:
+            if self.precision not in self.fixed_towers:
+                self.fixed_towers[self.precision] = self._fixed_encoder()
+            return self.fixed_towers[self.precision]
         if towers.image_is_plain(visual):
-            return functools.partial(towers.encode_image, visual)
-        if self.fixed_tower is not None:
-            return self.fixed_tower
+            return functools.partial(towers.encode_image, visual, dtype=DTYPES[self.precision])
         wanted = torch.is_grad_enabled() and any(p.requires_grad for p in visual.parameters())
         return (None if wanted else folded(visual)) or self.clip.encode_image
+
+    @torch.no_grad()
+    def _fixed_encoder(self):
+        """The same for weights that stand still: they are read, cast and folded once."""
+        visual = self.clip.visual
+        if towers.image_is_plain(visual):
+            return towers.ImageTower(visual, DTYPES[self.precision], detached=True)
+        return folded(visual) or self.clip.encode_image
 
     @contextlib.contextmanager
     def fixed(self) -> Iterator[Self]:
         """Within: the image tower's weights stand still, and nobody asks for their gradients, as in an attack on pictures."""
-        kept, visual = self.fixed_tower, self.clip.visual
-        if kept is None and not towers.image_is_plain(visual):
-            self.fixed_tower = folded(visual)
+        kept = self.fixed_towers
+        if kept is None:
+            self.fixed_towers = {}
         try:
             yield self
         finally:
-            self.fixed_tower = kept
+            self.fixed_towers = kept
 
     @contextlib.contextmanager
     def exactly(self) -> Iterator[Self]:
@@ -157,10 +186,12 @@ class ImageTextModel(nn.Module):
         """Token ids int64 [C, L] -> embeddings [C, D] in the text tower's precision."""
         if hf_text.is_hf(self.clip):
             tokens = hf_text.without_padding(self.clip, tokens)
-        encode = functools.partial(towers.encode_text, self.clip) if towers.text_is_plain(self.clip) else self.clip.encode_text
+        plain = towers.text_is_plain(self.clip)
+        encode = functools.partial(towers.encode_text, self.clip, dtype=DTYPES[self.text_precision])
+        encode = encode if plain else self.clip.encode_text
         if self.text_precision == "fp32":
             return encode(tokens)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=not plain):
             return encode(tokens).float()
 
     def logits(self, pixels: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
@@ -178,6 +209,29 @@ class ImageTextModel(nn.Module):
             digest.update(key.encode())
             digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def inner_size(shape: tuple[int, int], wanted: tuple[int, int], mode: str) -> tuple[int, int]:
+    """Height and width that a picture of `shape` is resized to before it is cut or filled to `wanted`."""
+    if mode == "squash":
+        return wanted
+    choose = max if mode == "shortest" else min
+    scale = choose(want / have for want, have in zip(wanted, shape, strict=True))
+    height, width = (max(1, round(scale * have)) for have in shape)
+    return height, width
+
+
+def fitted(pixels: torch.Tensor, wanted: tuple[int, int], fill: float) -> torch.Tensor:
+    """The middle of pixels [N, 3, H, W] at another size: cut where it is larger, with a border of `fill` where smaller."""
+    for dim, want in ((-2, wanted[0]), (-1, wanted[1])):
+        have = pixels.shape[dim]
+        if have > want:
+            pixels = pixels.narrow(dim, round((have - want) / 2), want)
+        elif have < want:
+            before = (want - have) // 2
+            sides = (before, want - have - before)
+            pixels = F.pad(pixels, sides if dim == -1 else (0, 0, *sides), value=fill)
+    return pixels
 
 
 def image_parameters(model: ImageTextModel) -> list[nn.Parameter]:
@@ -206,12 +260,18 @@ def plain_state(clip: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def check_prompts(model: ImageTextModel, prompts: Sequence[str]) -> None:
-    """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count."""
+    """`UserError` where a prompt does not fit the model's context: the tokenizer would cut it, and its end would not count.
+
+    Whatever the tokenizer: with more room a prompt that was not cut gets the same tokens, and padding behind them.
+    """
     tokens = model.tokenizer(list(prompts))
     length = tokens.shape[1]
-    for index in (token_counts(model, tokens) == length).nonzero()[:, 0].tolist():  # the end token stands last: perhaps cut
-        needed = int(token_counts(model, model.tokenizer([prompts[index]], context_length=4 * length)))
-        if needed > length:
+    padding = model.tokenizer(["a"], context_length=4 * length)[0, -1]
+    full = (tokens[:, -2:] != padding).any(dim=1)  # two: where padding is the end token, this one always stands last
+    for index in full.nonzero()[:, 0].tolist():
+        roomy = model.tokenizer([prompts[index]], context_length=4 * length)[0]
+        if not torch.equal(roomy[:length], tokens[index]) or (roomy[length:] != padding).any():
+            needed = max(int((roomy != padding).nonzero().max()) + 1, length + 1)
             raise UserError(
                 f"prompt of {needed} tokens, more than the {length} of '{model.name}': '{prompts[index][:60]}...'; shorten it"
             )

@@ -1,7 +1,9 @@
 """A checkpoint as a folder for transformers: `CLIPModel.from_pretrained(FOLDER)` gives the same embeddings.
 
 For the standard architecture: open_clip's plain ViT image tower and causal text tower. (For open_clip itself nothing needs to
-be converted: a checkpoint folder is `open_clip.create_model("local-dir:FOLDER")`.)
+be converted: a checkpoint folder is `open_clip.create_model("local-dir:FOLDER")`.) A text tower of Hugging Face's, as that of
+`lite-clip`, would be a `VisionTextDualEncoder`; that class has one matrix behind the first token of each tower, and no place
+for a mean over tokens or for heads of two layers.
 """
 
 from pathlib import Path
@@ -12,13 +14,18 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from mmcoa.errors import UserError
-from mmcoa.model import transformers_names
+from mmcoa.model import hf_text, transformers_names
 from mmcoa.model.clip import plain_state
 
 
 def to_transformers(model):
     """`ImageTextModel` -> transformers `CLIPModel` with the same weights. Raises `UserError` for other architectures."""
     clip = model.clip
+    if hf_text.is_hf(clip):
+        raise UserError(
+            f"'{model.name}' does not convert: transformers' VisionTextDualEncoder has neither the mean over tokens nor the "
+            "heads of its towers; open_clip loads a checkpoint folder as it is: local-dir:FOLDER"
+        )
     plain = isinstance(clip, open_clip.CLIP) and isinstance(clip.visual, VisionTransformer) and clip.text_pool_type == "argmax"
     blocks = [*clip.visual.transformer.resblocks, *clip.transformer.resblocks] if plain else []
     if not plain or clip.visual.pool_type != "tok" or not all(type(block) is ResidualAttentionBlock for block in blocks):

@@ -1,10 +1,12 @@
 """Weights between a frozen and a tuned model (WiSE-FT, Wortsman et al., CVPR 2022): trades clean for robust accuracy."""
 
+import os
+
 import torch
 
 from mmcoa.errors import UserError
 from mmcoa.model.clip import plain_state
-from mmcoa.model.loading import load_model
+from mmcoa.model.loading import frozen_model, load_model
 from mmcoa.model.saving import save_checkpoint
 
 
@@ -32,11 +34,17 @@ def interpolate_checkpoints(tuned, output, alpha, base=None):
     base: name of the frozen model; default: the one that the tuned model's mmcoa.json names.
     """
     model = load_model(tuned)
-    base = base or model.metadata.get("base_model")
-    if not base:
+    if not base and not model.metadata.get("base_model"):
         raise UserError(f"{tuned} does not say what it was tuned from; give --base")
-    model.clip.load_state_dict(interpolate(load_model(base), model, alpha))
-    metadata = {**model.metadata, "name": f"{model.name}-alpha{alpha:g}", "base_model": base, "alpha": alpha}
+    frozen = load_model(base) if base else frozen_model(model)
+    model.clip.load_state_dict(interpolate(frozen, model, alpha))
+    metadata = {**model.metadata, "name": f"{model.name}-alpha{alpha:g}", "alpha": alpha}
+    if base:
+        metadata = {key: value for key, value in metadata.items() if not key.startswith("base_")}
+        metadata |= {"base_model": base, "base_weights": frozen.fingerprint()}
+        metadata |= {"base_folder": str(frozen.folder)} if frozen.folder else {}
+    if home := metadata.get("base_folder"):
+        metadata["base_beside"] = os.path.relpath(home, output)
     for key in ("training", "held_out", "seconds", "images"):  # true of the tuned model alone
         metadata.pop(key, None)
     return save_checkpoint(model, output, metadata)

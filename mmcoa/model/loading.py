@@ -12,12 +12,13 @@ import open_clip
 import torch
 from safetensors.torch import load_file
 
-from mmcoa.errors import UserError, unknown
+from mmcoa.errors import UserError, is_network, reason, unknown
 from mmcoa.model import hf_text, lite, paths
 from mmcoa.model.build import build
 from mmcoa.model.by_path import load_path
 from mmcoa.model.clip import ImageTextModel
 from mmcoa.model.embedded import embedded_folder, embedded_names
+from mmcoa.model.precision import automatic
 
 
 def load_model(
@@ -35,13 +36,17 @@ def load_model(
             `ARCH/PRETRAINED` of open_clip, such as `ViT-B-32/openai`; `hf-hub:OWNER/NAME`; or a file or folder of anyone's
             weights, see by_path.py.
         device: `cpu`, `cuda`, ... or `auto`.
-        resize, precision: see `ImageTextModel`.
+        resize, precision: see `ImageTextModel`; precision `auto`: the faster one for this processor, see precision.py.
         arch: of a path: `ARCH`, `ARCH/TAG`, or another model, which also give the tower that the file lacks; `PATH@ARCH` says
             the same in one string. None: as the folder's configuration says, or by the shapes.
 
     Returns an `ImageTextModel` in evaluation mode. Raises `UserError` for an unknown name, a missing or damaged file, or
     when open_clip would go on with random weights.
     """
+    if precision == "auto":
+        model = load_model(name, device, resize, arch=arch)
+        model.precision, model.precision_note = automatic(model)
+        return model
     name = paths.joined(str(name), arch)
     device = resolve_device(device)
     if name in embedded_names():
@@ -77,23 +82,36 @@ def load_model(
         )
         tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:
-        raise UserError(f"cannot load weights of '{name}' ({str(error).splitlines()[0][:120]}); is there a network?") from error
+        asked = "; is there a network?" if is_network(error) else ""
+        raise UserError(f"cannot load weights of '{name}': {reason(error)}{asked}") from error
     model_cfg = {**(open_clip.get_model_config(architecture) or {}), **({"quick_gelu": True} if quick_gelu else {})}
     config = {"model_cfg": model_cfg, "preprocess_cfg": clip.visual.preprocess_cfg}
     return ImageTextModel(clip, tokenizer, name, config, resize, precision=precision).to(device).eval()
 
 
 def frozen_model(model: ImageTextModel) -> ImageTextModel:
-    """The model before fine-tuning, whose token embedding gives `neighbours`; the model itself where it has no base."""
-    base = model.metadata.get("base_model")
-    if not base or base == model.name:
+    """The model before fine-tuning, whose token embedding gives `neighbours`; the model itself where it was not fine-tuned.
+
+    Raises `UserError` where the base that its mmcoa.json names does not load, or has other weights than it had then: the tuned
+    model in its place would measure itself.
+    """
+    places, why = paths.base_places(model.metadata, model.folder), []
+    if not places:
         return model
-    try:
-        return load_model(base, model.device)
-    except UserError as error:
-        if Path(base).is_absolute():  # a model by path
-            raise UserError(f"the frozen base of '{model.name}' does not load: {error}") from error
-        return model
+    weights = model.metadata.get("base_weights")
+    for place in places:
+        try:
+            base = load_model(place, model.device)
+        except UserError as error:
+            why.append(str(error))
+            continue
+        if weights is None or base.fingerprint() == weights:
+            return base
+        why.append(f"'{place}' has other weights now")
+    raise UserError(
+        f"the frozen base of '{model.name}', '{model.metadata['base_model']}', cannot be had: {why[0]}; put it there again, or "
+        "name in the checkpoint's mmcoa.json where it is (base_model, or base_folder for a folder)"
+    )
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -128,12 +146,13 @@ def _load_folder(folder: Path, name: str | None, device: torch.device, resize: s
         clip = build(config["model_cfg"])
         clip.load_state_dict({key: value.float() for key, value in weights.items()})
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"damaged checkpoint {folder}: {reason}; write it again or fetch it again") from error
+        raise UserError(f"damaged checkpoint {folder}: {reason(error)}; write it again or fetch it again") from error
     metadata = json.loads((folder / "mmcoa.json").read_text()) if (folder / "mmcoa.json").is_file() else {}
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     called: str = name or metadata.get("name") or folder.name
-    return ImageTextModel(clip, tokenizer, called, config, resize, metadata, precision).to(device).eval()
+    model = ImageTextModel(clip, tokenizer, called, config, resize, metadata, precision)
+    model.folder = None if name else folder.resolve()
+    return model.to(device).eval()
 
 
 def _is_foreign(folder: Path) -> bool:

@@ -60,6 +60,21 @@ def folder_files(folder):
     return found
 
 
+def base_places(metadata, folder=None):
+    """Names under which the model that a checkpoint was fine-tuned from may load, the likeliest first; none: there was none.
+
+    metadata: of its mmcoa.json: `base_model`, a name, and `base_folder` where it was a folder. That may have been moved
+    together with the checkpoint's own `folder`: then both lie side by side, or as they lay to each other.
+    """
+    name, home, beside = (metadata.get(key) for key in ("base_model", "base_folder", "base_beside"))
+    if not name:
+        return []
+    if home is None:
+        return [name, *([str(Path(folder).parent / name)] if folder and "/" not in name else [])]
+    moved = [Path(folder) / beside, Path(folder).parent / Path(home).name] if folder and beside else []
+    return [home, *(str(place) for place in moved)]
+
+
 def stem(path):
     """Name of a file without its endings: `model_best.pth.tar` -> `model_best`."""
     name = Path(path).name

@@ -1,35 +1,19 @@
-"""CLIP's towers without what nobody reads: of the last block, only the row of the token that becomes the embedding.
+"""CLIP's towers that are open_clip's own transformers, computed from their weights as plain tensors (blocks.py).
 
 Each tower reads its embedding at one token (image: class token, text: end token). In the last block the other tokens matter as
 keys and values alone, so that their queries, their half of the output and their MLP need no computing, forward or backward:
-of a tower of L blocks about 0.8 / L of the work. Values and gradients are open_clip's, to rounding.
+of a tower of L blocks about 0.8 / L of the work. Patches that do not overlap are rows of one matrix product: the gradient of a
+convolution with respect to its picture takes a tenth of a step. Values and gradients are open_clip's, to rounding.
 """
 
 import open_clip
 import torch
-import torch.nn.functional as F
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import nn
-from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.utils.checkpoint import checkpoint
 
-from mmcoa.model.conv_linear import linear, pays
-
-
-def is_plain(block):
-    """Whether a block is open_clip's usual one: attention and MLP behind layer norms, no dropout."""
-    attention = getattr(block, "attn", nn.Identity())
-    return (
-        type(block) is ResidualAttentionBlock
-        and not hasattr(block, "ln_1_kv")
-        and type_before_parametrizations(attention) is nn.MultiheadAttention  # LoRA parametrizes its matrices
-        and attention.in_proj_weight is not None
-        and attention.batch_first
-        and attention.bias_k is None
-        and not attention.add_zero_attn
-        and (attention.dropout == 0 or not block.training)
-        and len(block.mlp) == 3
-    )
+from mmcoa.model import blocks
+from mmcoa.model.blocks import is_plain
 
 
 def image_is_plain(visual):
@@ -53,59 +37,79 @@ def text_is_plain(clip):
     )
 
 
-def encode_image(visual, x):
+class ImageTower:
+    """Normalised pixels [N, 3, H, W] -> embeddings [N, D] of a plain image tower, from its weights as they are now.
+
+    Arguments:
+        dtype: to compute in; default: the weights'. The embeddings come in it too.
+        detached: no gradients reach the weights.
+    """
+
+    def __init__(self, visual, dtype=None, detached=False):
+        take = blocks.taker(dtype, detached)
+        self.dtype, self.visual, self.checkpointing = dtype, visual, visual.transformer.grad_checkpointing
+        self.kernel, self.class_token = take(visual.conv1.weight), take(visual.class_embedding)
+        self.positions, self.projection = take(visual.positional_embedding), take(visual.proj)
+        self.before = blocks.norm(visual.ln_pre, take) if isinstance(visual.ln_pre, nn.LayerNorm) else visual.ln_pre
+        self.after = blocks.norm(visual.ln_post, take)
+        self.blocks = [blocks.read(block, take) for block in visual.transformer.resblocks]
+
+    def __call__(self, pixels):
+        pixels = pixels if self.dtype is None else pixels.to(self.dtype)
+        x = _through(self.blocks[:-1], self.embedded(pixels), checkpointing=self.checkpointing)
+        x = self.after(self.blocks[-1].at(x))
+        return x if self.projection is None else x @ self.projection
+
+    def embedded(self, pixels):
+        """Class token and patches [N, L, W] at their places, as they enter the first block."""
+        x = self.patches(pixels)
+        x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1) + self.positions
+        return self.before(self.visual.patch_dropout(x))
+
+    def patches(self, pixels):
+        """Each patch as a row [N, P, W]."""
+        conv, (width, channels, high, wide) = self.visual.conv1, self.kernel.shape
+        n, _, height, breadth = pixels.shape
+        apart = conv.stride == conv.kernel_size and conv.padding == (0, 0) and conv.dilation == (1, 1) and conv.groups == 1
+        if not apart or conv.bias is not None or height % high or breadth % wide:
+            bias = None if conv.bias is None else conv.bias.to(self.kernel.dtype)
+            return conv._conv_forward(pixels, self.kernel, bias).flatten(2).transpose(1, 2)
+        grid = pixels.reshape(n, channels, height // high, high, breadth // wide, wide).permute(0, 2, 4, 1, 3, 5)
+        rows = grid.reshape(n, -1, channels * high * wide)
+        return blocks.Linear(self.kernel.reshape(width, -1), None)(rows)
+
+
+def encode_image(visual, x, dtype=None):
     """Normalised pixels [N, 3, H, W] -> embeddings [N, D] of a plain image tower."""
-    x = _through(visual.transformer, visual._embeds(x))
-    x = visual.ln_post(_at(visual.transformer.resblocks[-1], x, x.new_zeros(len(x), dtype=torch.int64)))
-    return x if visual.proj is None else x @ visual.proj
+    return ImageTower(visual, dtype)(x)
 
 
-def encode_text(clip, tokens):
-    """Token ids int64 [C, L] -> embeddings [C, D] of a plain text tower.
+def encode_text(clip, tokens, dtype=None):
+    """Token ids int64 [C, L] -> embeddings [C, D] of a plain text tower; dtype: to compute in.
 
     Tokens behind the end token are cut: the tower is causal, and class prompts fill a tenth of CLIP's 77 places.
     """
+    take = blocks.taker(dtype or clip.transformer.get_cast_dtype())
     ends = tokens.argmax(dim=-1)
     length = int(ends.max()) + 1
     tokens = tokens[:, :length]
-    dtype = clip.transformer.get_cast_dtype()
-    x = clip.token_embedding(tokens).to(dtype) + clip.positional_embedding[:length].to(dtype)
-    x = _through(clip.transformer, x, clip.attn_mask[:length, :length])
+    x = take(clip.token_embedding(tokens)) + take(clip.positional_embedding[:length])
+    *first, last = (blocks.read(block, take) for block in clip.transformer.resblocks)
+    x = _through(first, x, clip.attn_mask[:length, :length], clip.transformer.grad_checkpointing)
     behind = torch.arange(length, device=x.device) > ends[:, None]
-    x = clip.ln_final(_at(clip.transformer.resblocks[-1], x, ends, behind))
-    projection = clip.text_projection
+    return projected(clip, last.at(x, ends, behind), take)
+
+
+def projected(clip, x, take):
+    """Outputs [C, W] of the last block of a plain text tower -> embeddings [C, D]."""
+    x, projection = blocks.norm(clip.ln_final, take)(x), clip.text_projection
     if projection is None:
         return x
-    return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    return blocks.linear(projection, take)(x) if isinstance(projection, nn.Linear) else x @ take(projection)
 
 
-def _through(transformer, x, mask=None):
-    """All blocks but the last."""
-    for block in transformer.resblocks[:-1]:
-        if transformer.grad_checkpointing:
-            x = checkpoint(block, x, None, None, mask, use_reentrant=False)
-        else:
-            x = _wide(block, x, mask) if pays(x) else block(x, attn_mask=mask)
+def _through(weights, x, mask=None, checkpointing=False):
+    """Some blocks one after another."""
+    for block in weights:
+        x = checkpoint(block.whole, x, mask, use_reentrant=False) if checkpointing else block.whole(x, mask)
     return x
-
-
-def _wide(block, x, mask=None):
-    """A block [N, L, W] -> [N, L, W] whose four matrices are applied by `linear`."""
-    attention, (hidden, activation, output) = block.attn, block.mlp
-    n, length, width = x.shape
-    qkv = linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = qkv.view(n, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask).transpose(1, 2).reshape(n, length, width)
-    x = x + block.ls_1(linear(seen, attention.out_proj.weight, attention.out_proj.bias))
-    inner = activation(linear(block.ln_2(x), hidden.weight, hidden.bias))
-    return x + block.ls_2(linear(inner, output.weight, output.bias))
-
-
-def _at(block, x, places, hidden=None):
-    """Output [N, W] of a block at one token of each sequence [N, L, W]; `hidden` bool [N, L]: tokens that it must not see."""
-    rows = torch.arange(len(x), device=x.device)
-    seen = block.ln_1(x)
-    query = seen[rows, places][:, None]
-    attended = block.attn(query, seen, seen, key_padding_mask=hidden, need_weights=False)[0][:, 0]
-    x = x[rows, places] + block.ls_1(attended)
-    return x + block.ls_2(block.mlp(block.ln_2(x)))

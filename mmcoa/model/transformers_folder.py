@@ -45,7 +45,7 @@ def design(folder):
 
 
 def _preprocess(folder):
-    """Mean and std of the folder's image processor; CLIP's own where it has none."""
+    """Mean, std and resize of the folder's image processor; CLIP's own where it has none."""
     preprocess = asdict(PreprocessCfg())
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
@@ -53,6 +53,10 @@ def _preprocess(folder):
             stated = stated.get("image_processor", stated)
             if "image_mean" in stated:
                 own = {"mean": tuple(stated["image_mean"]), "std": tuple(stated["image_std"])}
+                if stated.get("resample") == 2:  # PIL's number for bilinear
+                    own["interpolation"] = "bilinear"
+                if stated.get("do_center_crop") is False and "shortest_edge" not in str(stated.get("size", "")):
+                    own["resize_mode"] = "squash"
                 return merge_preprocess_dict(preprocess, own)
     return preprocess
 

@@ -12,7 +12,16 @@ from dataclasses import asdict, dataclass
 from mmcoa import defenses, identity
 from mmcoa.defenses import at_test
 from mmcoa.store.files import digest
-from mmcoa.study.settings import AT_TEST, EVALUATE_DEFAULTS, PRETRAIN_DEFAULTS, TRAIN_DEFAULTS, safe_name, written
+from mmcoa.study.settings import (
+    AT_TEST,
+    EVALUATE_DEFAULTS,
+    OWN_FILES,
+    PRETRAIN_DEFAULTS,
+    TRAIN_DEFAULTS,
+    reading_of,
+    safe_name,
+    written,
+)
 
 SINCE = 1  # of this way to make identities
 
@@ -54,6 +63,14 @@ def _canonical(parameters):
     return {**parameters, "epsilon": None if epsilon is None else written(epsilon)}
 
 
+NO_FILES = dict.fromkeys(OWN_FILES)  # of a user's own words: they count by content, as inputs
+
+
+def _own_files(parameters):
+    """{"classnames": digest, ...} of the files of own words that are given."""
+    return {key: identity.content(parameters[key]) for key in OWN_FILES if parameters.get(key) is not None}
+
+
 def _at_test(parameters):
     """What counts of a test-time defence: of its settings, those that are not at their default; nothing without one."""
     if (name := parameters["defense_at_test"]) == "none":
@@ -82,15 +99,21 @@ def train_cell(name, entry, weights, **parameters):
         parameters: defense, dataset, fault, `with` (the defence's own settings), and the fields of `TrainConfig`.
     """
     parameters = _canonical(parameters)
+    parameters |= reading_of(parameters, parameters["dataset"])
     defaults = defenses.record(parameters["defense"]).settings
     inputs = {
         "model": weights,
         "dataset": identity.dataset(parameters["dataset"]),
         "candidates": identity.candidates(parameters["candidate_source"]),
         **identity.similarity_encoder(parameters["text_threat"]),
+        **_own_files(parameters),
     }
     parts = identity.training_versions(parameters["defense"])
-    told = {**parameters, "with": {key: value for key, value in parameters["with"].items() if value != defaults[key]}}
+    told = {
+        **parameters,
+        **NO_FILES,
+        "with": {key: value for key, value in parameters["with"].items() if value != defaults[key]},
+    }
     own = _identity("train", told, {**TRAIN_DEFAULTS, "with": {}}, inputs, parts)
     return Cell(f"train__{name}", "train", name, entry, parameters, inputs, parts, own)
 
@@ -98,6 +121,7 @@ def train_cell(name, entry, weights, **parameters):
 def evaluate_cell(name, entry, weights, dataset, point, resize="openclip"):
     """The cell that evaluates model `name`, whose weights have the identity `weights`, on one data set at one `Point`."""
     parameters = _canonical({"dataset": dataset, **point.settings, "resize": resize})
+    parameters |= reading_of(parameters, dataset)
     check = parameters["check_dataset"]
     inputs = {
         "model": weights,
@@ -105,10 +129,12 @@ def evaluate_cell(name, entry, weights, dataset, point, resize="openclip"):
         "candidates": identity.candidates(parameters["candidate_source"]),
         **identity.similarity_encoder(*(parameters[key] for key in ("text_threat", "similarity_encoder", "min_similarity"))),
         **({"check_dataset": identity.dataset(check)} if check else {}),
+        **({"craft_on": identity.model(craft)} if (craft := parameters["craft_on"]) else {}),
+        **_own_files(parameters),
     }
     defense = parameters["defense_at_test"]
     parts = identity.evaluation_versions(parameters["attacks"], bool(check), defense)
-    told = parameters | _at_test(parameters) | {"similarity_encoder": None}  # an input, see above
+    told = parameters | _at_test(parameters) | {"similarity_encoder": None, "craft_on": None, **NO_FILES}  # inputs, see above
     own = _identity("evaluate", told, {**EVALUATE_DEFAULTS, "resize": "openclip"}, inputs, parts)
     cell_id = "__".join(filter(None, (name, safe_name(dataset), point.suffix)))
     return Cell(cell_id, "evaluate", name, entry, parameters, inputs, parts, own, point.sweep, point.value)

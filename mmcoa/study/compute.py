@@ -22,6 +22,7 @@ from mmcoa.defenses import at_test
 from mmcoa.distributed import join
 from mmcoa.errors import UserError, unknown
 from mmcoa.evaluation.loop import evaluate
+from mmcoa.model.lite.build import lite_folder
 from mmcoa.model.loading import load_model, resolve_device
 from mmcoa.model.paths import called, parted
 from mmcoa.runtime import tune_allocator
@@ -30,7 +31,15 @@ from mmcoa.store.files import write_json
 from mmcoa.store.finished import provenance, read_record, write_log, write_outcomes, write_record
 from mmcoa.study.cells import evaluate_cells
 from mmcoa.study.plan import read_spec
-from mmcoa.study.settings import EVALUATE_DEFAULTS, THREAT_FIELDS, safe_name
+from mmcoa.study.settings import (
+    EVALUATE_DEFAULTS,
+    READING,
+    THREAT_FIELDS,
+    EvaluateSettings,
+    checked_settings,
+    reading_of,
+    safe_name,
+)
 from mmcoa.study.sweeps import points, read_sweeps
 from mmcoa.threat import default_threat, preset
 from mmcoa.training import faults
@@ -43,11 +52,14 @@ def run_spec(path, progress=None):
     """Compute the cells of a SPEC.json that have no current record yet.
 
     Arguments:
-        progress: of trainings, called with (step, steps, log); of evaluations with (what, samples done, samples in all).
+        progress: of trainings, called with (step, steps, log); of evaluations with (what, samples done, samples in all); of an
+            alignment with (done, total).
 
-    Returns the checkpoint folder of a training, all result rows of an evaluation.
+    Returns the checkpoint folder of a training or an alignment, all result rows of an evaluation.
     """
     spec, cells = read_spec(path)
+    if spec["kind"] == "align":
+        return lite_folder(progress=progress)
     if spec["kind"] == "evaluate":
         return compute_cells(spec["model"], cells, spec["runs"], spec["device"], progress)
     return train(spec, cells[0], progress)
@@ -71,7 +83,8 @@ def train(spec, cell, progress=None):
     else:
         method = defenses.choose(settings.pop("defense"), settings.pop("with"))
         dataset, change = settings.pop("dataset"), faults.change(settings.pop("fault"))
-        run = dict(device=device, name=cell.model, progress=progress, change=change)
+        reading = {key: settings.pop(key) for key in READING if key in settings}
+        run = dict(device=device, name=cell.model, progress=progress, change=change, **reading)
         fine_tune(method, spec["model"], dataset, output, TrainConfig.of(settings), **run)
     if not team.is_main_process:
         return output
@@ -113,9 +126,10 @@ def evaluate_by_hand(
     if odd := sorted(settings.keys() - EVALUATE_DEFAULTS.keys()):
         raise unknown("parameter", odd[0], EVALUATE_DEFAULTS)
     datasets = [datasets] if isinstance(datasets, str) else list(datasets)
+    given = {key: value for key, value in settings.items() if value != EVALUATE_DEFAULTS[key]}
+    main = checked_settings(EvaluateSettings, {**given, "datasets": [], "attacks": list(attacks)}) | {"datasets": datasets}
     by_path = parted(model)
     name = name or safe_name(called(by_path[0]) if by_path else Path(model).name)
-    main = {**EVALUATE_DEFAULTS, **settings, "datasets": datasets, "attacks": list(attacks)}
     cells = evaluate_cells(name, name, identity.model(model), points(main, read_sweeps(sweeps)), resize)
     return compute_cells(model, cells, output, device, progress)
 
@@ -161,19 +175,20 @@ def compute(cell, loaded, runs=None, progress=None):
     """Evaluate one cell with the model that it is about and, with `runs`, write record and outcomes. Returns {"rows": rows}."""
     settings, began, started = cell.parameters, time.monotonic(), time.time()
     threat = preset(default_threat(loaded, **{key: settings[key] for key in THREAT_FIELDS}), settings["preset"])
-    reading = {"prompts": settings["prompts"], "transform": settings["transform"], "image_size": loaded.image_size[0]}
+    reading = {**reading_of(settings, settings["dataset"]), **loaded.picture_input}
     dataset = load_dataset(settings["dataset"], settings["split"], samples=settings["samples"], stream=True, **reading)
     learns = needs_attacker(settings["attacks"], threat) and settings["split"] != "train"  # never from what is evaluated
     attacker = attacker_dataset(settings["dataset"], threat, **reading) if learns else None
     check = load_check(settings["check_dataset"], settings["check_samples"]) if settings["check_dataset"] else None
     defense = defense_at_test(settings)
+    craft = load_craft(settings["craft_on"], loaded) if settings["craft_on"] else None
     report = (lambda done, total: progress(described(cell), done, total)) if progress else None
     # Parts of an unfinished evaluation count for the same inputs and versions alone: the identity is part of their place.
     parts = None if runs is None else Path(runs) / "partial" / cell.id
     resume = None if runs is None else parts / cell.identity[:16]
     found = evaluate(
         loaded, dataset, settings["attacks"], threat, progress=report, attacker=attacker, resume=resume, check=check,
-        defense=defense,
+        defense=defense, craft=craft,
     )  # fmt: skip
     rows = [{**row, "model": cell.model, "sweep": cell.sweep, "sweep_value": cell.sweep_value} for row in found]
     if runs is not None:
@@ -197,6 +212,11 @@ def needs_attacker(attacks, threat):
     """Whether one of the attacks learns from labelled pictures of the train split, which take seconds to draw."""
     leaves = [find(leaf) for name in attacks for leaf in (find(name).parts or (name,))]
     return any(leaf.judged == "joint" or (leaf.text and threat.text_score == "margin") for leaf in leaves)
+
+
+def load_craft(name, like):
+    """The model that pictures and prompts are made on, as `like` is read."""
+    return load_model(name, like.device, resize=like.resize, precision=like.precision)
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mmcoa import identity
 from mmcoa.errors import UserError, unknown
+from mmcoa.model import lite
 from mmcoa.store import base_models
 from mmcoa.store.files import write_json
 from mmcoa.store.finished import read_record, record_path, seconds_of
@@ -23,7 +24,7 @@ from mmcoa.study.cells import Cell, evaluate_cells, pretrain_cell, train_cell
 from mmcoa.study.profiles import entry_name, load_profile, runs_of, start_of, sweeps_of, train_settings
 from mmcoa.study.sweeps import points
 
-KINDS = {"pretrain": "pretrain", "train": "finetune", "evaluate": "evaluate"}  # kind of process -> notebook
+KINDS = {"align": "align", "pretrain": "pretrain", "train": "finetune", "evaluate": "evaluate"}  # kind of process -> notebook
 PACKAGE = Path(__file__).parent.parent
 
 
@@ -89,7 +90,8 @@ def _finished(made, written):
 @dataclass(frozen=True)
 class Process:
     """One papermill run: a pretrain or train cell, or one model's evaluate cells, sweeps and all (what is current is skipped
-    inside).
+    inside). An alignment has no cell: it builds `lite-clip` into the user's cache, where any first use would build it, and a
+    result depends on the model's version, whoever built it.
 
     model: path or name of the model that it starts from (train) or judges (evaluate); made_by: identity of the study's cell
     whose checkpoint must lie there, None where the model comes from elsewhere; output: checkpoint folder that it writes, None
@@ -156,16 +158,22 @@ class Plan:
         todo = {cell.id for cell in self.cells if not self.is_done(cell)}
         pending = {p.name for p in self.processes if any(cell.id in todo for cell in p.cells) or self.ended_badly(p)}
         # Weights that git does not keep are made again where they are needed; from the last process to the first.
+        makers = {process.name: process for process in self.processes}
         for process in reversed(self.processes):
-            if process.name in pending and not process.has_model:
-                maker = next(other for other in self.processes if other.name == process.maker)
-                todo.add(maker.cells[0].id)
+            if process.name in pending and self._lacks(process, maker := makers.get(process.maker)):
+                todo |= {cell.id for cell in maker.cells}
                 pending.add(maker.name)
         return replace(
             self,
             pending=sorted((p for p in self.processes if p.name in pending), key=lambda p: list(KINDS).index(p.kind)),
             todo=[cell for cell in self.cells if cell.id in todo],
         )
+
+    def _lacks(self, process, maker):
+        """Whether the process that makes its model is to run before it; an alignment once, as the cache then has the model."""
+        if maker is not None and maker.kind == "align":
+            return not self.executed(maker).is_file()
+        return not process.has_model
 
     def seconds_left(self, cells, jobs=1, since=math.inf):
         """Estimate for the cells given, None where none of a kind has been timed yet.
@@ -214,7 +222,7 @@ def make_plan(profile, results=Path("results"), runs=Path("runs")):
 
 
 def _processes(profile, results, runs):
-    """The base model's pretrain process where the study has one, all trainings, all evaluations."""
+    """What makes the base model, where the study does (pre-training, alignment), all trainings, all evaluations."""
     base, weights, made_by, maker = profile.base_model, None, None, None
     if profile.pretrain is not None:
         cell = pretrain_cell(profile.base_model, **profile.pretrain.model_dump())
@@ -223,6 +231,9 @@ def _processes(profile, results, runs):
             base = str(kept)
         weights = made_by = cell.identity
         yield Process(maker, "pretrain", (cell,), None, None, base, None)
+    elif base == lite.NAME:
+        maker = f"align__{lite.NAME}-{lite.VERSION}"
+        yield Process(maker, "align", (), None, None, None, None)
     weights = weights or identity.model(base)
     main = profile.evaluate.model_dump()
     entries, made = {entry_name(entry): entry for entry in profile.models}, {}

@@ -48,9 +48,10 @@ def check(plan):
 def problems(plan):
     """[text, ...], one for each thing that the pending cells need and do not have.
 
-    Imports torch for models of open_clip alone.
+    Imports torch for `lite-clip` and models of open_clip alone.
     """
     found = [missing_model(plan.profile.base_model)] if plan.pending and plan.profile.pretrain is None else []
+    found += [missing_model(name) for name in dict.fromkeys(cell.parameters.get("craft_on") for cell in plan.todo) if name]
     lacking = [text for name in data_of(plan) if (text := missing_data(name))]
     if any(NO_ROOT in text for text in lacking):  # said once, not with each data set
         found.append(f"no data folder {data_root()}{NO_ROOT}")
@@ -91,13 +92,15 @@ def missing_data(name):
 
 def missing_model(name):
     """Why a base model cannot be loaded, as far as that is known without loading it."""
+    if name == lite.NAME:
+        return missing_packages()
     folder = next((path for path in (asset(name), Path(name)) if path.is_dir()), None)
     if folder is not None:
         lacks = [file for file in FILES if not (folder / file).is_file()]
         if lacks and folder_files(folder):
             return ""  # somebody else's, which is read whole to be judged
         return f"model '{name}': {folder} lacks {' and '.join(lacks)}" if lacks else damaged(name, folder)
-    if name == lite.NAME or name.startswith("hf-hub:") or parted(name) is not None:
+    if name.startswith("hf-hub:") or parted(name) is not None:
         return ""
     architecture, _, tag = name.rpartition("/")
     if not published(name).is_file():
@@ -106,6 +109,18 @@ def missing_model(name):
 
     tags = list_pretrained_tags_by_model(architecture)
     return "" if tag in tags else f"model '{name}': {unknown('weights', tag, tags)}"
+
+
+def missing_packages():
+    """What `lite-clip` is made of and is not installed, with the command that installs it."""
+    from mmcoa.model.lite import packages
+
+    try:
+        for weights in (packages.IMAGE, packages.TEXT):
+            packages.path_of(weights)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def damaged(name, folder):
@@ -246,9 +261,10 @@ def _search(attack, settings, classes):
         return 0
     if attack.image == "square":
         return settings["queries"]
-    steps = 1 if attack.image == "fgsm" else settings[attack.budget]
-    targets = min(9, classes - 1) if attack.image == "apgd-dlr-t" else max(1, settings["targets"])
-    return THERE_AND_BACK * steps * targets * settings["restarts"]
+    steps = 1 if attack.budget is None else settings[attack.budget]
+    always = attack.default.get("targets")  # of those that aim whatever the settings say
+    targets = min(always, classes - 1) if always else max(1, settings["targets"])
+    return THERE_AND_BACK * steps * targets * (settings["restarts"] if "restarts" in attack.uses else 1)
 
 
 def _like(profile):

@@ -93,7 +93,8 @@ def describe(plan, jobs=1):
     for process in plan.pending:
         left = [cell.id for cell in process.cells if cell.id in waiting]
         after = f"  after {', '.join(needs)}" if (needs := plan.needs(process)) else ""
-        yield f"  {process.name}: {len(left)} of {len(process.cells)} cells to do{after}"
+        work = f"{len(left)} of {len(process.cells)} cells to do" if process.cells else "the base model, if the cache lacks it"
+        yield f"  {process.name}: {work}{after}"
         for cell in left if len(left) < len(process.cells) else []:
             yield f"    {cell}"
     for text in preflight.problems(plan):

@@ -7,6 +7,7 @@ import functools
 import re
 from dataclasses import fields
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -151,9 +152,43 @@ def _train_field(field):
     return kind, list(field.default) if isinstance(field.default, tuple) else field.default
 
 
+def _there(value):
+    """Files of a user's own words: one for all data sets, or {data set: file}."""
+    for path in [value] if isinstance(value, str) else (value or {}).values():
+        if not Path(path).is_file():
+            raise ValueError(f"no file {path}")
+    return value
+
+
+OwnFile = Annotated[str | dict[str, str] | None, AfterValidator(_there)]
+
+
+class ReadSettings(Strict):
+    """How pictures and prompts are read: arguments of `load_dataset` by these names."""
+
+    prompts: Literal[PROMPT_PRESETS] = "reference"
+    template: str | None = None  # a prompt template with {}, in place of the data set's own
+    templates: OwnFile = None  # file of templates, an ensemble, or JSON {class: [prompt, ...]}; or {data set: file}
+    classnames: OwnFile = None  # file of class names; or {data set: file}
+    transform: Literal["reference", "openclip"] = "reference"  # of pictures whose size varies: mmcoa/datasets/transforms.py
+    skip_unreadable: bool = False  # leave damaged pictures out, and count them
+
+
+READING = tuple(ReadSettings.model_fields)
+OWN_FILES = ("templates", "classnames")
+
+
+def reading_of(settings, dataset):
+    """The part `READING` of some settings for one data set: of {data set: file} its own file."""
+    chosen = {key: settings[key] for key in READING if key in settings}
+    return {key: value.get(dataset) if isinstance(value, dict) else value for key, value in chosen.items()}
+
+
 class TrainSettings(
     create_model(
-        "TrainFields", __base__=Strict, **{f.name: _train_field(f) for f in fields(training.TrainConfig) if f.name != "seed"}
+        "TrainFields",
+        __base__=ReadSettings,
+        **{f.name: _train_field(f) for f in fields(training.TrainConfig) if f.name != "seed"},
     )
 ):
     """Fine-tuning: the fields of `TrainConfig`; None: the base model's own default.
@@ -263,8 +298,10 @@ def _threat_field(field):
 
 
 ThreatSettings = create_model(
-    "ThreatSettings", __base__=Strict, **{f.name: _threat_field(f) for f in fields(ThreatModel) if f.name in THREAT_FIELDS}
-)  # fmt: skip
+    "ThreatSettings",
+    __base__=ReadSettings,
+    **{f.name: _threat_field(f) for f in fields(ThreatModel) if f.name in THREAT_FIELDS},
+)
 
 
 class EvaluateSettings(ThreatSettings):
@@ -277,21 +314,24 @@ class EvaluateSettings(ThreatSettings):
     split: str = "test"
     samples: Count | None = None
     preset: Literal[PRESETS] = "protocol"
-    prompts: Literal[PROMPT_PRESETS] = "reference"
-    transform: Literal["reference", "openclip"] = "reference"  # of pictures whose size varies: mmcoa/datasets/transforms.py
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"  # auto: the faster one where it is computed
     check_dataset: DatasetName | None = None  # on whose test samples the self-checks are run; None: they are not
     check_samples: Annotated[Count, Field(le=200)] = 200
     defense_at_test: AtTestName = "none"  # stands before every model: mmcoa/defenses/at_test
     with_at_test: Annotated[dict[str, Any], _own_of("defense_at_test", at_test.record)] = {}  # settings of its own
     adversary: Literal[at_test.ADVERSARIES] = "worst"  # what is known of it: mmcoa/evaluation/at_test.py
     draws: Count | None = None  # of what is random, over which the adversary averages; None: as the defence states
+    craft_on: Annotated[str, _checked(base_model)] | None = None  # what pictures and prompts are made on: evaluation/crafted.py
 
     @model_validator(mode="after")
     def _of_a_defence(self):
         said = [name for name in AT_TEST if name in self.model_fields_set]
         if self.defense_at_test == "none" and said:
             raise ValueError(f"impossible combination: without a 'defense_at_test' there is no '{said[0]}'")
+        if self.defense_at_test != "none" and self.craft_on is not None:
+            raise ValueError(
+                "impossible combination: 'craft_on' makes pictures on another model, 'defense_at_test' has its own"
+            )
         return self
 
 
@@ -302,6 +342,16 @@ def _defaults(settings):
 PRETRAIN_DEFAULTS = _defaults(PretrainSettings)
 TRAIN_DEFAULTS = TrainSettings().model_dump() | {"seed": 0}
 EVALUATE_DEFAULTS = _defaults(EvaluateSettings)
+
+
+def checked_settings(kind, values):
+    """All settings of a `Strict` class from a dict, as they are by hand in a notebook; a wrong one is a `UserError`."""
+    try:
+        return kind.model_validate(values).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = next((part for part in first["loc"] if isinstance(part, str)), "")
+        raise UserError(said(first, key, kind.model_fields)) from error
 
 
 def said(error, key, keys):

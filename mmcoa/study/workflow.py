@@ -29,6 +29,7 @@ CLUSTER_THREADS = 4  # cores that a Slurm job asks for; this machine's count say
 RETRIES = 2  # of a Slurm job, each with more time and memory
 # Asked of Slurm (MB, minutes). A process that runs out of time goes on from its last checkpoint or batch.
 NEEDS = {
+    "align": {"mem_mb": 8000, "runtime": 60},
     "pretrain": {"mem_mb": 16000, "runtime": 480},
     "train": {"mem_mb": 16000, "runtime": 240},
     "evaluate": {"mem_mb": 16000, "runtime": 480},

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from mmcoa import defenses
+from mmcoa import defenses, identity
 from mmcoa.datasets.batches import Batch
 from mmcoa.datasets.dataset import Dataset
 from mmcoa.distributed import average_gradients, join, mean_over_processes
@@ -32,7 +32,7 @@ from mmcoa.errors import UserError
 from mmcoa.model.clip import ImageTextModel
 from mmcoa.model.saving import save_checkpoint
 from mmcoa.store.files import digest
-from mmcoa.threat import ThreatModel
+from mmcoa.threat import ThreatModel, hint
 from mmcoa.training import heldout
 from mmcoa.training.checkpoint import TrainingState
 from mmcoa.training.config import TrainConfig
@@ -42,6 +42,7 @@ from mmcoa.training.schedule import learning_rate, make_optimizer
 from mmcoa.training.trainable import make_trainable, merge, towers
 from mmcoa.versions import TRAINING
 
+ADDED = ("base_read_as", "frozen_read_as", "words")  # to the identity of a run: unknown of older ones, which go on
 INHERITED = ("epsilon", "inner_steps", "train_defaults")  # a model's defaults, which its fine-tuned versions keep
 messages = logging.getLogger(__name__)
 
@@ -86,8 +87,10 @@ def train(
     defense = defenses.choose(defense) if isinstance(defense, str) else defense
     if threat is None and (defense.inner or held_out is not None):
         threat = config.threat()
-    identity = identify(model, source, defense, config, threat, frozen, held_out)
-    state = TrainingState(output, identity, {"config": as_json(asdict(TrainConfig())), "defense": {"with": defense.defaults}})
+    made_of = identify(model, source, defense, config, threat, frozen, held_out)
+    came_later = {"config": as_json(asdict(TrainConfig())), "defense": {"with": defense.defaults}}
+    came_later |= {key: made_of[key] for key in ADDED} | {"data": {key: made_of["data"].get(key) for key in ("files",)}}
+    state = TrainingState(output, made_of, came_later)
     team = join(model.device)
     if state.finished():
         if team.is_main_process:
@@ -99,6 +102,8 @@ def train(
     stepper = optimizer(parameters, config)
     torch.manual_seed(config.seed)
     done = state.restore(model, stepper)
+    if team.is_main_process:
+        say_what_is_odd(config, threat, done["step"])
     best, watch = done.get("best"), LossWatch(done.get("losses"))
     log = Log(output / "log.csv", done["step"]) if team.is_main_process else None
     began = time.monotonic() - done.get("seconds", 0.0)
@@ -141,7 +146,7 @@ def train(
             state.save(model, stepper, step + 1, seconds=time.monotonic() - began, best=best, losses=watch.losses)
     conclude(model)
     if team.is_main_process:
-        info = {"defense": defense.name, "inner": defense.inner, "training": identity}
+        info = {"defense": defense.name, "inner": defense.inner, "training": made_of}
         info |= {"seconds": round(time.monotonic() - began, 1), "images": config.steps * len(batch)}
         if best is not None:
             info["held_out"] = {"samples": len(held_out), "final": measured, "best": best}
@@ -154,6 +159,18 @@ def train(
     return output
 
 
+def say_what_is_odd(config, threat, step):
+    """Notes before the first step: where a run goes on, and settings that nobody means."""
+    if step:
+        messages.warning("note: going on after step %d of %d", step, config.steps)
+    if config.warmup > config.steps:
+        text = "note: the warm-up (%d steps) is longer than the training (%d): lr ends at %.3g, not %.3g; --set warmup=%d"
+        reached = learning_rate(config.steps - 1, config)
+        messages.warning(text, config.warmup, config.steps, reached, config.lr, max(0, config.steps // 10))
+    if threat is not None and (said := hint(threat.epsilon, threat.norm)):
+        messages.warning("note: %s", said)
+
+
 def identify(model, source, defense, config, threat, frozen, held_out):
     """All that goes into a run, as JSON: what has to be the same for an unfinished one to go on. Devices are not in it."""
     return as_json(
@@ -164,7 +181,10 @@ def identify(model, source, defense, config, threat, frozen, held_out):
             "training": TRAINING,
             "threat": asdict(threat) if threat else None,
             "base": model.fingerprint(),
+            "base_read_as": identity.reading(model),
             "frozen": frozen.fingerprint() if frozen is not None else None,
+            "frozen_read_as": identity.reading(frozen) if frozen is not None else None,
+            "words": identity.words(threat) if threat else None,
             "data": data_identity(source),
             "held_out": held_out.fingerprint() if held_out is not None and len(held_out) else None,
         }

@@ -81,7 +81,7 @@ def test_a_change_says_its_relation(embedded, birds, source, expected):
     attack = attack_prompts(embedded, [*birds.prompts[:4], PROMPTS[1]], ThreatModel(candidate_source=source), lambda: embedded)
     found = {change["relation"] for change in attack.changes if change["changed"]}
     assert found and found <= expected
-    assert math.isclose(sum(attack.share_by_relation.values()), attack.share_changed)
+    assert math.isclose(sum(attack.share_by_relation.values()), attack.share_changed + attack.share_fallback)
 
 
 def drawn(seed):

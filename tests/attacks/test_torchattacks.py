@@ -51,6 +51,9 @@ class Contest:
             return pgd(net, eps=threat.epsilon, alpha=threat.step_size, steps=threat.steps)
         if name == "square":
             return torchattacks.Square(net, n_queries=threat.queries, **ball)
+        if name == "fab-t":
+            fab = {"steps": threat.apgd_steps, "multi_targeted": True, "n_classes": threat.targets + 1}
+            return torchattacks.FAB(net, **ball, **fab)
         if name == "apgd-dlr-t":
             return torchattacks.APGDT(net, steps=threat.apgd_steps, n_classes=threat.targets + 1, **ball)
         return torchattacks.APGD(net, steps=threat.apgd_steps, loss=name.removeprefix("apgd-"), **ball)
@@ -105,9 +108,9 @@ def tiny_contest(tiny_folder):
 
 
 @pytest.mark.parametrize("norm,epsilon,black_box_epsilon", [("linf", 1 / 255, 8 / 255), ("l2", 0.1, 0.5)])
-@pytest.mark.parametrize("name", ["pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "square"])
+@pytest.mark.parametrize("name", ["pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "fab-t", "square"])
 def test_at_most_one_point_above_torchattacks_in_both_norms(tiny_contest, name, norm, epsilon, black_box_epsilon):
-    threat = ThreatModel(epsilon=epsilon, norm=norm, steps=20, apgd_steps=20, queries=200, targets=3 * (name == "apgd-dlr-t"))
+    threat = ThreatModel(epsilon=epsilon, norm=norm, steps=20, apgd_steps=20, queries=200, targets=3 * name.endswith("-t"))
     threats = [threat]
     if name == "square":  # a random search
         threats = [threat.changed(epsilon=black_box_epsilon, seed=seed) for seed in range(2)]

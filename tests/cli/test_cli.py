@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import typer
 
@@ -46,12 +47,15 @@ def call(capsys):
         (["train", "--defense", "tecoa", "--trains", "imag", "--output", "x"], "image"),
         (["train", "--defense", "tecoa", "--precision", "fp16", "--output", "x"], "bf16"),
         (["train", "--defense", "tecoa", "--set", "last_blocks=9", "--output", "x"], "last_blocks must lie in 1..4"),
+        (["control", "openmoji-clip", "--base", "openmoji/birds", "--set", "batchsize=8"], "batch_size"),
+        (["control", "openmoji-clip", "--base", "openmoji/birds", "--lr", "1e-4", "--set", "lr=1e-3"], "lr is given twice"),
         (["interpolate", "openmoji-clip", "--alpha", "0.5", "--output", "x"], "--base"),
         (["interpolate", "openmoji-clip", "--alpha", "2", "--base", "openmoji-clip", "--output", "x"], "alpha"),
         (["export", "--model", "openmoji", "x"], "openmoji-clip"),
         (["evaluate", "--precision", "fp16"], "bf16"),
         (["evaluate", "--preset", "referenc"], "reference"),
         (["evaluate", "--text-score", "margins"], "margin"),
+        (["evaluate", "--craft-on", "openmoji"], "openmoji-clip"),
         (["evaluate", "--text-threat", "synonyms"], "nearest: synonym"),
         (["evaluate", "--text-threat", "synonym", "--candidates", "neighbours"], "table:eval, table:train or wordnet"),
         (["evaluate", "--words", "2"], "unknown words"),
@@ -81,6 +85,26 @@ def test_lists(call, name):
     assert code == 0
     expected = {"models": "openmoji-clip", "datasets": "openmoji/birds", "attacks": "sequential", "defenses": "tecoa"}
     assert expected[name] in out and len(out.splitlines()) >= 4
+
+
+def test_a_control_takes_every_setting_of_a_training(call, monkeypatch):
+    from mmcoa import control
+    from mmcoa.training.config import KINDS, TrainConfig
+
+    asked = []
+    monkeypatch.setattr(control, "control", lambda *arguments: asked.append(arguments) or (pd.DataFrame(), []))
+    flags = {"steps": 7, "lr": 1e-4, "epsilon": "4/255", "seed": 3}
+    others = {"batch_size": 16, "betas": "0.5,0.9", "gradient_checkpointing": "true", "inner_step_size": "1"}
+    words = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    words += [word for name, value in others.items() for word in ("--set", f"{name}={value}")]
+    code, _, err = call("control", "openmoji-clip", "--base", "openmoji/birds", *words)
+    assert code == 0, err
+    _, _, folder, _, _, config, *_ = asked[0]
+    own = {"batch_size": 16, "betas": (0.5, 0.9), "gradient_checkpointing": True, "inner_step_size": 1.0}
+    assert config == TrainConfig(**{**flags, **own})
+    assert "steps7" in folder.name and "batch_size16" in folder.name  # another training, another folder
+    _, out, _ = call("control", "--help")
+    assert all(name in out for name in KINDS)
 
 
 def test_every_command_has_help_with_an_example(call):

@@ -248,6 +248,117 @@ def test_evaluate_and_train_by_path(tiny, tiny_folder, tmp_path, monkeypatch, ca
     assert code == 2 and "no folder or list" in said.err and said.err.count("\n") == 1
 
 
+@pytest.mark.filterwarnings("ignore:mine. 1 unreadable")
+def test_a_training_reads_as_an_evaluation_does(tiny, tiny_folder, tmp_path, monkeypatch):
+    """Its templates all count, step by step; own template, sizes and damaged pictures too."""
+    from mmcoa.datasets.batches import ShuffledDataset
+    from mmcoa.model.saving import save_checkpoint
+    from mmcoa.training import finetune
+    from mmcoa.training.config import TrainConfig
+
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(tiny, tmp_path / "base")
+    folder = fill(fill(tmp_path / "mine", count=6), count=6, classes=["n04"], size=(20, 30))
+    (folder / "n02" / "3.png").write_bytes(b"no picture")
+    (folder / "templates.txt").write_text("a {}\nthe {}\none {}\n")
+    seen = {}
+
+    def train(model, source, defense, config, output, **more):
+        seen.update(source=source, metadata=more["metadata"])
+
+    monkeypatch.setattr(finetune, "train", train)
+    config = TrainConfig(split="all", steps=3, batch_size=4, held_out=0)
+    with pytest.raises(UserError, match="unreadable picture n02/3.png"):
+        finetune.fine_tune("tecoa", "base", "mine", "out", config, device="cpu")
+    for options, prompts, side in (
+        ({}, ["a n01", "the n01", "one n01", "a n01"], 224),
+        ({"transform": "openclip"}, ["a n01", "the n01", "one n01", "a n01"], 16),
+        ({"template": "my {}"}, ["my n01"] * 4, 224),
+    ):
+        with pytest.warns(UserWarning, match="1 unreadable"):
+            finetune.fine_tune("tecoa", "base", "mine", "out", config, device="cpu", skip_unreadable=True, **options)
+        batches = [seen["source"](step) for step in range(4)]
+        assert [batch.prompts[0] for batch in batches] == prompts and {batch.images.shape[-1] for batch in batches} == {side}
+        assert seen["metadata"]["skipped"] == 1 and str(side) in seen["metadata"]["transform"]
+        evaluated = mmcoa.load_dataset("mine", "all", skip_unreadable=True, **options, **tiny.picture_input)
+        assert {tuple(one.prompts) for one in batches} == {tuple(one) for one in evaluated.prompt_sets()}
+    data = mmcoa.load_dataset("mine", "all", skip_unreadable=True)
+    other = mmcoa.load_dataset("mine", "all", skip_unreadable=True, template="a {}")
+    assert data.prompts == other.prompts
+    assert ShuffledDataset(data, 4, 0).identity() != ShuffledDataset(other, 4, 0).identity()
+    with pytest.raises(UserError, match=r"prompt of \d+ tokens, more than the 32"):
+        finetune.fine_tune(
+            "tecoa", "base", "mine", "out", config, device="cpu", skip_unreadable=True, template="cat " * 90 + "{}"
+        )
+
+
+def test_commands_about_data_take_paths(tmp_path, capsys):
+    """With the names and templates that an evaluation would take."""
+    from mmcoa.cli import main as cli
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["data", *map(str, arguments)])
+        return stop.value.code, capsys.readouterr()
+
+    folder = fill(tmp_path / "mine", count=20)
+    (tmp_path / "names.txt").write_text("n03 rose\nn01 Tench-fish\nn02 cat\n")
+    (tmp_path / "templates.txt").write_text("a {}\nthe {}\n")
+    own = ("--classnames", tmp_path / "names.txt", "--templates", tmp_path / "templates.txt")
+    code, said = run("check", folder)
+    assert code == 0 and said.out.strip().endswith("pictures)") and "mine: ready (" in said.out
+    code, said = run("check", folder, *own)
+    assert code == 0 and "templates, an ensemble" in said.out
+    code, said = run("prompts", folder, *own)
+    assert code == 0 and said.out.splitlines()[:3] == ["Tench-fish\ta Tench-fish", "cat\ta cat", "rose\ta rose"]
+    assert "each of 2 templates" in said.out
+    (tmp_path / "names.txt").write_text("one\n\nthree\n")
+    code, said = run("check", folder, *own)
+    assert code == 1 and "line 2 is blank" in said.out
+    assert run("get", folder)[0] == 0
+    (tmp_path / "empty").mkdir()
+    code, said = run("check", tmp_path / "empty")
+    assert code == 2 and "no sub-folder with pictures" in said.err and said.err.count("\n") == 1
+
+
+def test_profiles_say_names_templates_and_reading(tmp_path):
+    """Files count by content, whatever they are called; a file for each data set; a training reads as an evaluation."""
+    from mmcoa.study.plan import make_plan
+    from mmcoa.study.profiles import load_profile
+
+    folder = fill(tmp_path / "pictures")
+    for name in ("names.txt", "others.txt"):
+        (tmp_path / name).write_text("one\ntwo\nthree\n")
+    text = f"""
+name: own
+base_model: openmoji-clip
+train: {{dataset: {folder}, steps: 2}}
+models: [{{defense: none}}, {{defense: tecoa}}]
+evaluate: {{datasets: [{folder}, openmoji/birds], attacks: [clean], samples: 4}}
+"""
+
+    def cells(**extra):
+        changed = text
+        for where, line in extra.items():
+            changed = changed.replace(f"{where}: {{", f"{where}: {{{line}, ")
+        (tmp_path / "own.yaml").write_text(changed)
+        return {cell.id: cell.identity for cell in make_plan(tmp_path / "own.yaml", tmp_path / "r", tmp_path / "s").cells}
+
+    plain = cells()
+    one = cells(evaluate=f"classnames: {{{folder}: {tmp_path}/names.txt}}")
+    changed = {key for key in plain if plain[key] != one[key]}
+    assert changed == {key for key in plain if "birds" not in key and not key.startswith("train")} and len(changed) == 2
+    assert cells(evaluate=f"classnames: {{{folder}: {tmp_path}/others.txt}}") == one
+    (tmp_path / "others.txt").write_text("one\ntwo\nfour\n")
+    assert cells(evaluate=f"classnames: {{{folder}: {tmp_path}/others.txt}}") != one
+    for line in (f"templates: {tmp_path}/names.txt", "template: 'a {}'", "transform: openclip", "skip_unreadable: true"):
+        assert all(value != plain[key] for key, value in cells(train=line).items() if "tecoa" in key)
+        assert all(value != plain[key] for key, value in cells(evaluate=line).items() if not key.startswith("train"))
+    (tmp_path / "own.yaml").write_text(text.replace("samples: 4", "samples: 4, classnames: gone.txt"))
+    with pytest.raises(UserError, match="line 6: classnames: no file gone.txt"):
+        load_profile(tmp_path / "own.yaml")
+
+
 def test_a_profile_takes_paths(tmp_path, tiny, tiny_folder):
     from mmcoa.study.profiles import load_profile
 

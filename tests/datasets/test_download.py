@@ -372,7 +372,7 @@ def test_an_address_is_a_data_set(server, tmp_path, monkeypatch):
     serve_copy(server, tmp_path, "/sets/animals", ("test", "train"))
     dataset = mmcoa.load_dataset(f"wds:{server.url}/sets/animals/")
     assert (
-        dataset.name == "wds:animals" and dataset.images.shape == (4, 3, 8, 8) and dataset.prompts[0] == "a photo of a red fox."
+        dataset.name == "wds:animals" and dataset.images.shape == (4, 3, 8, 8) and dataset.prompts[0] == "a photo of a red_fox."
     )
     asked = len(server.requests)
     assert len(mmcoa.load_dataset(f"wds:{server.url}/sets/animals", split="train")) == 4

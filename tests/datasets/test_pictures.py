@@ -144,6 +144,24 @@ def test_transforms_are_those_of_torchvision_and_open_clip(size):
         assert np.array_equal(choose("openclip", None, side)(picture), pixels)
 
 
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(61, 40), (40, 61), (40, 40)])
+def test_resizing_is_as_the_models_configuration_says(tiny, mode, interpolation, size):
+    """Of pictures on disk to the bit, and inside the model to a grey level: open_clip's own transform is the measure."""
+    from mmcoa.model.clip import ImageTextModel
+
+    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (*size[::-1], 3), np.uint8))
+    of = dict(is_train=False, mean=(0, 0, 0), std=(1, 1, 1), interpolation=interpolation, resize_mode=mode)
+    expected = image_transform(16, **of)(picture)
+    preprocess = tiny.config["preprocess_cfg"] | {"interpolation": interpolation, "resize_mode": mode}
+    model = ImageTextModel(tiny.clip, tiny.tokenizer, "m", {**tiny.config, "preprocess_cfg": preprocess})
+    ours = choose("openclip", None, **model.picture_input)(picture)
+    assert np.array_equal(ours, (expected * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+    inside = model.resized(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255)[0]
+    assert (inside - expected).abs().max() < 1.5 / 255
+
+
 def test_a_native_size_is_kept_under_both_presets():
     picture = Image.fromarray(np.random.default_rng(2).integers(0, 256, (32, 32, 3), np.uint8))
     for preset in ("reference", "openclip"):

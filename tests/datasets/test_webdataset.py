@@ -36,8 +36,10 @@ def folder(tmp_path):
 
 def test_reads_every_sample_once(folder):
     dataset = mmcoa.load_dataset(f"wds:{folder}")
-    assert dataset.name == "wds:wds_small" and dataset.images.shape == (4, 3, 8, 8)
-    assert dataset.prompts == ["a photo of a red fox.", "a photo of a sea lion."]
+    assert dataset.name == "wds:wds_small" and dataset.images.shape == (4, 3, 224, 224)
+    assert dataset.prompts == ["a photo of a red_fox.", "a photo of a Sea/lion."]  # as the user spelled them
+    assert dataset.prompt_sets()[1] == ["another red_fox", "another Sea/lion"]  # all templates
+    assert mmcoa.load_dataset(f"wds:{folder}", template="a {}").prompt_sets() == [["a red_fox", "a Sea/lion"]]
     # file order: shard 0 holds pictures 0 and 2, shard 1 holds 1 and 3
     grey = {0: 0, 1: 20, 2: 10, 3: 30}
     assert [int(image.float().mean().round()) for image in dataset.images] == [grey[i] for i in dataset.ids.tolist()]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import mmcoa
-from mmcoa.attacks.catalog import ATTACKS, FIELDS
+from mmcoa.attacks.catalog import ATTACKS, FIELDS, find
+from mmcoa.attacks.multimodal import AGAIN
 from mmcoa.attacks.relations import RELATIONS
 from mmcoa.datasets import attacker_dataset
 from mmcoa.errors import UserError
@@ -20,7 +21,7 @@ COLUMNS = {
     "model", "defense", "base_model", "trained_on", "task", "role", "dataset", "split", "classes", "attack", "accuracy",
     "correct", "n", "ci_low", "ci_high", "share_changed", "precision", "check", "check_n", "prompts", "transform", "skipped",
     "resize", "train_seed", "attack_seed", "seed", "config_hash", "device", "seconds", "threat", "threat_text", "parts",
-    *FIELDS, "share_changeable", *(f"share_{relation}" for relation in RELATIONS),
+    *FIELDS, "share_changeable", "share_fallback", "share_unknown", *(f"share_{relation}" for relation in RELATIONS),
 }  # fmt: skip
 
 
@@ -289,7 +290,7 @@ def test_bf16_searches_and_fp32_decides(embedded, birds):
     exact = evaluate(embedded, birds, ["clean", "image", "sequential"], threat)
     rough = mmcoa.load_model("openmoji-clip", precision="bf16").requires_grad_(False)
     fast = evaluate(rough, birds, ["clean", "image", "sequential"], threat)
-    assert [row["precision"] for row in fast] == ["", "bf16", "bf16"]
+    assert [row["precision"].partition(";")[0] for row in fast] == ["", "bf16", "bf16"] and "1 in 16" in fast[1]["precision"]
     assert_same_outcomes(*(rows.outcomes.filter(regex="^clean") for rows in (exact, fast)))
     for a, b in zip(exact, fast, strict=True):
         assert abs(a["correct"] - b["correct"]) <= 1
@@ -298,6 +299,23 @@ def test_bf16_searches_and_fp32_decides(embedded, birds):
     assert not torch.equal(rough.encode_image(pixels), embedded.encode_image(pixels))
     with pytest.raises(UserError, match="nearest: bf16"):
         mmcoa.load_model("openmoji-clip", precision="bf61")
+
+
+def test_a_part_of_what_bf16_leaves_standing_is_attacked_in_fp32(embedded, birds, monkeypatch):
+    """With a search that finds nothing in bf16, just the samples of that part break, and only those that break in fp32."""
+    threat, attack = ThreatModel(epsilon="4/255", steps=3), find("pgd")
+    exact = evaluate(embedded, birds, ["pgd"], threat).outcomes
+    search = attack.load().attack
+
+    def blind_in_bf16(model, images, *rest):
+        return images if model.precision == "bf16" else search(model, images, *rest)
+
+    monkeypatch.setattr(attack.load(), "attack", blind_in_bf16)
+    rough = mmcoa.load_model("openmoji-clip", precision="bf16").requires_grad_(False)
+    blind = evaluate(rough, birds, ["clean", "pgd"], threat).outcomes
+    part = blind.sample_id % AGAIN == 0
+    broken = blind.clean_correct & ~blind.pgd_correct
+    assert broken.any() and not broken[~part].any() and (blind.pgd_correct == exact.pgd_correct)[part].all()
 
 
 def test_what_does_not_fit_is_refused(tiny, small_birds):
@@ -341,3 +359,11 @@ def test_an_ensemble_of_prompts(tiny, small_birds):
     assert any("without joint (an ensemble of prompts)" in note for note in found.notes)
     with pytest.raises(UserError, match="with one prompt a class, not an ensemble"):
         mmcoa.evaluate(tiny, data, ["joint"], SMALL, attacker=small_birds)
+
+
+def test_a_ball_that_is_the_whole_range_is_said(tiny, small_birds):
+    """Where papers write 1 they mean 1/255; norms in which it means something else are left alone."""
+    notes = evaluate(tiny, small_birds, ["clean", "fgsm"], ThreatModel(epsilon=1)).notes
+    assert notes == ["epsilon 1 lets every pixel take any value; where papers say 1 they mean 1/255"]
+    assert evaluate(tiny, small_birds, ["fgsm"], ThreatModel(epsilon=1, norm="l2")).notes == []
+    assert evaluate(tiny, small_birds, ["clean"], ThreatModel(epsilon=1)).notes == []

@@ -1,6 +1,7 @@
 """The self-checks must pass for a sound search and fail for each kind of weak one."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -97,3 +98,25 @@ def test_rows_carry_the_verdict(tiny, small_birds):
     assert all(row["check"].startswith(("ok", "suspicious: ")) for row in rows[1:]) and rows.checks
     assert evaluate(tiny, small_birds, ["image"], THREAT)[0]["check"] == "not run"
     assert torch.is_grad_enabled()
+
+
+def test_no_rows_are_lost_to_a_check(tiny, small_birds, monkeypatch):
+    """Neither where no checked sample is right without an attack, nor where a check fails after hours of attacks."""
+    from mmcoa.evaluation import loop
+
+    with torch.no_grad():
+        images = small_birds.images.float() / 255
+        predicted = tiny.logits(images, tiny.encode_text(small_birds.prompts)).argmax(dim=1)
+    wrong = replace(small_birds, labels=(predicted + 1) % len(small_birds.prompts))
+    names = ["clean", "image", "text", "multimodal"]
+    rows = loop.evaluate(tiny, wrong, names, THREAT, check=wrong)
+    assert [row["check"] for row in rows] == ["", *3 * ["not possible: no checked sample is right without an attack"]]
+    assert rows.checks and not any(item["n"] for item in rows.checks)
+
+    def fails(*given):
+        raise RuntimeError("out of memory\nand more")
+
+    monkeypatch.setattr(loop, "self_check", fails)
+    rows = loop.evaluate(tiny, small_birds, names, THREAT, check=small_birds)
+    assert [row["check"] for row in rows] == ["", *3 * ["not possible: out of memory"]] and len(rows.outcomes) == 21
+    assert "self-checks of text: not possible: RuntimeError: out of memory" in rows.notes

@@ -17,6 +17,7 @@ from mmcoa.model.export import export
 from mmcoa.model.interpolation import interpolate_checkpoints
 from mmcoa.model.loading import create_model, frozen_model
 from mmcoa.model.saving import save_checkpoint
+from mmcoa.threat import ThreatModel
 
 # A ViT of two blocks under a name that open_clip knows; QuickGELU under the second one, as open_clip names such pairs.
 SMALL = {
@@ -299,7 +300,9 @@ def test_fine_tuning_remembers_where_its_base_lies(tiny_folder, tmp_path, monkey
     assert torch.equal(frozen_model(tuned).encode_text(["a cat"]), base.encode_text(["a cat"]))
     interpolate_checkpoints(str(tmp_path / "tuned"), tmp_path / "half", 0.5)
     (tmp_path / "base.pt").unlink()
-    with pytest.raises(UserError, match="the frozen base of 'tuned' does not load"):
+    with pytest.raises(
+        UserError, match="the frozen base of 'tuned', .*base.pt@.*config', cannot be had: .*; put it there again"
+    ):
         frozen_model(tuned)
 
 
@@ -317,3 +320,47 @@ def test_openais_format_says_its_own_sizes(tmp_path):
     theirs = build_model_from_openai_state_dict(dict(state), cast_dtype=torch.float32).float().eval()
     theirs.visual.preprocess_cfg = architectures.expected("ViT-B-32", "openai")[1]
     assert_equal(mmcoa.load_model(written(state | extra, tmp_path / "small.pt")), theirs)
+
+
+def test_a_base_that_is_a_checkpoint_folder_is_found_again_or_missed(tiny_folder, tmp_path, monkeypatch):
+    """Never is the tuned model taken for its own base."""
+    from mmcoa.training.finetune import fine_tune
+
+    first, second = create_model(tiny_folder, seed=1), create_model(tiny_folder, seed=2)
+    save_checkpoint(first, tmp_path / "work" / "base", {"name": "my-clip"})
+    monkeypatch.chdir(tmp_path / "work")
+    config = mmcoa.TrainConfig(steps=1, batch_size=4, samples=8, held_out=0, warmup=0, lr=0.1)
+    fine_tune("clean", "base", "openmoji/birds", "runs/my-clip", config, device="cpu")  # called as the base is
+    fine_tune("clean", "runs/my-clip", "openmoji/birds", "runs/later", config, device="cpu")
+    monkeypatch.chdir("/")
+    for name in ("my-clip", "later"):
+        tuned = mmcoa.load_model(str(tmp_path / "work" / "runs" / name))
+        assert tuned.fingerprint() != first.fingerprint() and frozen_model(tuned).fingerprint() == first.fingerprint()
+    (tmp_path / "work").rename(tmp_path / "moved")  # all together
+    tuned = mmcoa.load_model(str(tmp_path / "moved" / "runs" / "later"))
+    assert frozen_model(tuned).fingerprint() == first.fingerprint() and frozen_model(first) is first
+    save_checkpoint(second, tmp_path / "moved" / "base", {"name": "my-clip"})
+    with pytest.raises(UserError, match="frozen base of 'later', 'my-clip', cannot be had: .*base_folder for a folder"):
+        frozen_model(tuned)
+    tuned.metadata = {"base_model": "hf-hub:nobody/nothing"}  # not in the cache, of an older version
+    with pytest.raises(UserError, match="frozen base of 'later', 'hf-hub:nobody/nothing', cannot be had"):
+        mmcoa.evaluate(
+            tuned, mmcoa.load_dataset("openmoji/birds", samples=4), ["text"], ThreatModel(candidate_source="neighbours")
+        )
+
+
+def test_a_guess_is_doubted_where_the_model_knows_nothing(state, tmp_path, embedded):
+    """Near chance after a guessed activation; nothing is said of a model that states how it is read, or knows the set."""
+    from mmcoa.evaluation.loop import near_chance
+
+    data = mmcoa.load_dataset("openmoji/birds", samples=42)
+    notes = mmcoa.evaluate(mmcoa.load_model(written(state, tmp_path / "mine.pt"), arch="small-clip"), data, ["clean"]).notes
+    (said,) = [note for note in notes if "near chance" in note]
+    assert "chance 4.8 %" in said and "the file does not say" in said and "--arch ARCH/openai" in said
+    assert not mmcoa.evaluate(embedded, data.prefix(21), ["clean"]).notes
+    row = {"attack": "clean", "classes": 10, "n": 100, "ci_low": 9.0, "accuracy": 15.0, "dataset": "x"}
+    guessed = mmcoa.load_model(str(tmp_path / "mine.pt"), arch="small-clip")
+    assert near_chance(guessed, [row]) and not near_chance(guessed, [row | {"ci_low": 11.0}])
+    assert not near_chance(guessed, [row | {"attack": "image"}]) and not near_chance(guessed, [row | {"n": 5}])
+    guessed.assumed = []
+    assert not near_chance(guessed, [row])

@@ -21,7 +21,10 @@ def test_values_and_gradients_are_those_of_a_linear_layer():
             assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_only_wide_layers_in_full_precision():
+def test_only_wide_layers_in_full_precision(monkeypatch):
+    monkeypatch.setattr(linear, "is_intel", lambda: True)
+    assert not linear.pays(torch.zeros(1, 2, linear.WIDE))
+    monkeypatch.setattr(linear, "is_intel", lambda: False)
     assert linear.pays(torch.zeros(1, 2, linear.WIDE)) and not linear.pays(torch.zeros(1, 2, linear.WIDE - 1))
     assert not linear.pays(torch.zeros(1, 2, linear.WIDE, dtype=torch.bfloat16))
     with torch.autocast("cpu", torch.bfloat16):
@@ -32,6 +35,7 @@ def test_only_wide_layers_in_full_precision():
 def test_towers_are_open_clip_s(embedded, small_birds, monkeypatch, trained):
     """The embedded model's layers are narrow: here they count as wide."""
     monkeypatch.setattr(linear, "WIDE", 1)
+    monkeypatch.setattr(linear, "is_intel", lambda: False)
     pixels = (small_birds.images.float() / 255)[:4].requires_grad_(True)
     pixels = (embedded.resized(pixels) - embedded.mean) / embedded.std
     clip, tokens = embedded.clip, embedded.tokenizer(small_birds.prompts[:4])

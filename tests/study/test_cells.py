@@ -68,6 +68,8 @@ ANOTHER = {
     "check_dataset": "openmoji/tools",
     "defense_at_test": "ttc",
     "with_at_test": {"name": "another"},
+    "templates": __file__,
+    "classnames": __file__,
 }
 
 

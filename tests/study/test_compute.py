@@ -102,9 +102,11 @@ def test_settings_reach_the_evaluation(project):
         "precision": "bf16",
         "text_budget": 2,
         "targets": 1,
+        "craft_on": "models/tiny",
     }
     image, text = study.evaluate_by_hand("models/tiny", "openmoji/birds", epsilon="4/255", norm="l2", **settings)
     assert image["epsilon"] == image["step_size"] == 4 / 255 and (image["norm"], image["keep"]) == ("l2", "last")
+    assert image["crafted_on"] == text["crafted_on"] != ""
     assert image["targets"] == 1 and image["precision"] == "bf16" and text["text_budget"] == 2
 
 
@@ -204,3 +206,20 @@ def test_outcomes_as_npz_without_pyarrow(tmp_path, monkeypatch):
         assert write_outcomes(outcomes, tmp_path, "cell").name == "cell.npz"
     found = read_outcomes(tmp_path, "cell")
     assert found.sample_id.tolist() == [3, 1] and found.auto_broken_by.tolist() == ["", "square"]
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"samples": "4"}, "samples: must be a whole number, got '4'"),
+        ({"steps": 2.5}, "steps: must be a whole number, got 2.5"),
+        ({"samples": 0}, "samples: input should be greater than or equal to 1, got 0"),
+        ({"transform": "openclpi"}, "transform: input should be 'reference' or 'openclip', got 'openclpi'"),
+        ({"classnames": "gone.txt"}, "classnames: no file gone.txt"),
+    ],
+)
+def test_a_wrong_parameter_by_hand_is_one_line(project, settings, said):
+    """As papermill's `-r` hands them over, all are texts."""
+    with pytest.raises(UserError) as told:
+        study.evaluate_by_hand("models/tiny", "openmoji/birds", **EVALUATE | settings)
+    assert str(told.value) == said

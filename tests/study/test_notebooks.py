@@ -17,7 +17,7 @@ from mmcoa.study.settings import EVALUATE_DEFAULTS
 from mmcoa.training.config import COMMON, TrainConfig
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ("pretrain", "finetune", "evaluate", "gallery")
+NAMES = ("align", "pretrain", "finetune", "evaluate", "gallery")
 
 
 def read(name):
@@ -93,13 +93,20 @@ def test_pretrain(project, monkeypatch):
     assert Path("runs/pretrain/openmoji-clip/model.safetensors").stat().st_size < 6e6
 
 
-def test_finetune_by_hand(project):
+def test_finetune_by_hand(project, capsys):
     own, more = {"lambda_image": 0.25}, {"log_every": 1, "betas": [0.8, 0.9]}
     short = dict(samples=8, steps=2, batch_size=4, inner_steps=1)
     execute("finetune", model="models/tiny", dataset="openmoji/birds", own=own, more=more, **short)
     model = load_model("runs/finetune")
     assert model.name == "finetune" and model.metadata["training"]["defense"]["with"]["lambda_image"] == 0.25
     assert model.metadata["training"]["config"]["betas"] == [0.8, 0.9]
+    assert "nothing was trained" not in capsys.readouterr().out
+    execute("finetune", model="models/tiny", dataset="openmoji/birds", own=own, more=more, **short)
+    assert "runs/finetune holds this very run, finished before: nothing was trained" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"another training run \(config.seed 0, now 1"):
+        execute("finetune", model="models/tiny", dataset="openmoji/birds", own=own, more=more, seed=1, **short)
+    with pytest.raises(UserError, match="samples must be a whole number, got '4'"):  # papermill -r samples 4
+        execute("finetune", samples="4")
     with pytest.raises(UserError, match="unknown training setting 'lambda_image'"):
         execute("finetune", model="models/tiny", dataset="openmoji/birds", more={"lambda_image": 0.25}, **short)
     assert not Path("results").exists()

@@ -92,7 +92,7 @@ def test_a_model_overrides_shared_settings(tmp_path):
             11,
             "preset: input should be 'protocol' or 'reference', got 'refrence'",
         ),
-        ("samples: 4", "samples: 4\n  precision: fp16", 11, "precision: input should be 'fp32' or 'bf16', got 'fp16'"),
+        ("samples: 4", "samples: 4\n  precision: fp16", 11, "precision: input should be 'fp32', 'bf16' or 'auto', got 'fp16'"),
         (
             "samples: 4",
             "samples: 4\n  check_dataset: openmoji/brids",

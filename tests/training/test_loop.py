@@ -394,3 +394,23 @@ def test_pretraining_captions():
     rng = np.random.default_rng(0)
     assert all("duck" not in source.caption(rng, "duck") for _ in range(20))
     assert all("automobile" not in source.caption(rng, "car") for _ in range(20))  # it is another class's name
+
+
+def test_settings_that_nobody_means_are_said(make, tmp_path, caplog):
+    """A rate that never reaches its peak, and a ball that is the whole range of pixels."""
+    from mmcoa.training.loop import say_what_is_odd
+
+    def notes(step=0, epsilon=2 / 255, **config):
+        caplog.clear()
+        say_what_is_odd(TrainConfig(**config).for_model({}), ThreatModel(epsilon=epsilon), step)
+        return caplog.messages
+
+    assert notes(steps=10, warmup=10) == [] and notes(3, steps=10, warmup=1) == ["note: going on after step 3 of 10"]
+    (said,) = notes(steps=10, warmup=40, lr=4e-4)
+    assert (
+        said == "note: the warm-up (40 steps) is longer than the training (10): lr ends at 0.0001, not 0.0004; --set warmup=1"
+    )
+    (said,) = notes(steps=10, warmup=1, epsilon=1)
+    assert said == "note: epsilon 1 lets every pixel take any value; where papers say 1 they mean 1/255"
+    (said,) = notes(steps=10, warmup=1, epsilon=0.5)
+    assert said == "note: epsilon 0.5 lets every pixel take nearly any value"
