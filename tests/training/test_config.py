@@ -18,7 +18,7 @@ from mmcoa.cli.training import train as command
 from mmcoa.errors import UserError
 from mmcoa.model.clip import PRECISIONS
 from mmcoa.study.cells import train_cell
-from mmcoa.study.settings import TrainSettings
+from mmcoa.study.settings import READING, TrainSettings
 from mmcoa.training.config import COMMON, HELP, KINDS, PUBLIC, TrainConfig, checked, parsed
 from mmcoa.training.trainable import TOWERS
 
@@ -85,7 +85,7 @@ def test_a_study_s_defaults_are_those_of_the_dataclass():
 
 def test_flags_of_the_command_line_are_the_common_settings():
     given = set(inspect.signature(command).parameters)
-    inputs = {"defense", "output", "model", "arch", "dataset", "classnames", "templates", "settings", "device", "root"}
+    inputs = {"defense", "output", "model", "arch", "dataset", "settings", "device", "root", *READING}
     assert given - inputs == set(COMMON)
 
 
