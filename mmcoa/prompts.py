@@ -60,5 +60,10 @@ def record_prompts(
 
 
 def duplicate_prompts(prompts: Iterable[str]) -> list[str]:
-    """Prompts that more than one class has: no classifier can tell those classes apart (trap E4)."""
-    return sorted(prompt for prompt, count in Counter(prompts).items() if count > 1)
+    """Prompts that more than one class has, as the first has them: no classifier can tell those classes apart (trap E4).
+
+    CLIP's tokenizer reads no capitals, so that `Crane` is `crane`.
+    """
+    prompts = list(prompts)
+    first = {prompt.lower(): prompt for prompt in reversed(prompts)}
+    return sorted(first[read] for read, count in Counter(map(str.lower, prompts)).items() if count > 1)

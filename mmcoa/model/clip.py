@@ -51,6 +51,8 @@ class ImageTextModel(nn.Module):
             their weights, others under autocast; outputs are float32; never float16, whose small gradients vanish.
     """
 
+    folder: Path | None
+    assumed: list[str]
     mean: torch.Tensor
     std: torch.Tensor
 
@@ -74,8 +76,8 @@ class ImageTextModel(nn.Module):
         self.fixed_towers = None  # {precision: image encoder} within `fixed`
         self.text_precision = "fp32"  # training in bf16 sets it; an evaluation keeps its prompts exact
         self.config, self.metadata = config, metadata or {}
-        self.folder: Path | None = None  # of a checkpoint: where it lies, an absolute path
-        self.assumed: list[str] = []  # of a model by path: what of its reading was guessed, as sentences
+        self.folder = None  # of a checkpoint: where it lies, an absolute path
+        self.assumed = []  # of a model by path: what of its reading was guessed, as sentences
         self.source, self.read_as = "", {}  # of a model by path (by_path.py): where it lies, and the configuration chosen
         preprocess = config["preprocess_cfg"]
         size = preprocess["size"]
@@ -110,7 +112,7 @@ class ImageTextModel(nn.Module):
 
     @property
     def picture_input(self) -> dict[str, Any]:
-        """Keyword arguments of `load_dataset` about the model's input: what its preset `openclip` brings pictures to."""
+        """Keyword arguments of `load_dataset` for what the preset `openclip` brings pictures to."""
         return {"image_size": self.image_size[0], "interpolation": self.interpolation, "resize_mode": self.resize_mode}
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
