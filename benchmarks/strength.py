@@ -8,11 +8,13 @@ Writes into FOLDER (default results/strength):
                 torchattacks and, with --auto-attack, the package of the authors of AutoAttack. `agrees`: ours is at most one
                 point higher, that is, weaker. torchattacks' CW looks for the smallest perturbation, not for the worst in a
                 ball, and has no counterpart here.
+    pairs.csv   the same on the models and data sets of --pairs, such as those of a study, with `Settings.pair_samples` pictures
+                and the first ball alone
     text.csv    adversarial prompts against a loop over one prompt at a time at the full context length
     clean.csv   zero-shot predictions, sample by sample, against clip-benchmark: on generated pictures, and with --data on
                 wds_cifar10
 
-About 5 minutes on two idle cores.
+About 5 minutes on two idle cores, and as long again for each two pairs.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import baselines
@@ -41,7 +43,7 @@ IMAGE += ("implementation", "version", "agrees", "command")
 TEXT = ("source", "dataset", "prompts", "identical", "differing")
 CLEAN = ("dataset", "n", "agree", "ours", "theirs", "implementation", "version")
 TOLERANCE = 1.0  # points by which our robust accuracy may be higher
-PARTS = ("image", "text", "clean")
+PARTS = ("image", "pairs", "text", "clean")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Settings:
     """Budgets of the image attacks. `QUICK`: seconds, to see that everything runs."""
 
     samples: int = 105  # of all OpenMoji data sets
+    pair_samples: int = 50  # of the data set of one of --pairs
     balls: tuple = (  # norm, radius, which of the slow attacks are run too, whether against AutoAttack's own package too
         ("linf", "1/255", ("square", "auto"), True),
         ("l2", "0.3", (), False),
@@ -65,6 +68,7 @@ class Settings:
 
 QUICK = Settings(
     samples=15,
+    pair_samples=6,
     balls=(("linf", "2/255", ("square", "auto"), True),),
     steps=2,
     apgd_steps=2,
@@ -77,10 +81,18 @@ QUICK = Settings(
 )
 
 
-def image_rows(settings, auto_attack=None, command=""):
+def pair_rows(settings, pairs, auto_attack=None, command=""):
+    """`image_rows` of each (model, data set) by their names, in the first ball."""
+    rows, settings = [], replace(settings, balls=settings.balls[:1])
+    for name, of in pairs:
+        model, dataset = mmcoa.load_model(name), mmcoa.load_dataset(of, samples=settings.pair_samples)
+        rows += image_rows(settings, model.requires_grad_(False), dataset, auto_attack, command)
+    return rows
+
+
+def image_rows(settings, model, dataset, auto_attack=None, command=""):
     """One row for each ball, attack and implementation. `auto_attack`: version of the package, None where there is none."""
-    model, dataset, rows = mmcoa.load_model("openmoji-clip").requires_grad_(False), pooled(settings.samples), []
-    images, labels = dataset.images.float() / 255, dataset.labels
+    rows, images, labels = [], dataset.images.float() / 255, dataset.labels
     classifier = baselines.Classifier(model, model.encode_text(dataset.prompts))
     with torch.no_grad():
         right = (classifier(images).argmax(dim=1) == labels).nonzero()[:, 0]  # the others are wrong under every attack
@@ -107,6 +119,11 @@ def image_rows(settings, auto_attack=None, command=""):
                 rows.append(row | {"command": command})
                 print("  ".join(str(row[key]) for key in IMAGE[:-1]), flush=True)
     return rows
+
+
+def emoji(settings):
+    """The embedded model, and pictures of all its data sets."""
+    return mmcoa.load_model("openmoji-clip").requires_grad_(False), pooled(settings.samples)
 
 
 def image_row(name, threat, dataset, model, ours, theirs, implementation, installed):
@@ -250,25 +267,36 @@ def clean_rows(settings, data=None):
     return rows
 
 
+def pair(text):
+    """`MODEL@DATASET` -> [model, data set]."""
+    if len(found := text.rsplit("@", 1)) < 2:
+        raise argparse.ArgumentTypeError(f"'{text}' is not MODEL@DATASET")
+    return found
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="some of the parts")
     parser.add_argument("--output", type=Path, default=Path("results/strength"), metavar="FOLDER")
     parser.add_argument("--auto-attack", metavar="PATH", help="checkout of github.com/fra31/auto-attack")
     parser.add_argument("--data", metavar="DIR", help="folder that holds wds_cifar10")
+    parser.add_argument("--pairs", metavar="MODEL@DATASET", nargs="+", default=[], type=pair)
     parser.add_argument("--quick", action="store_true", help="tiny budgets, seconds: shows that it runs; into FOLDER/quick")
     options = parser.parse_args(arguments)
     settings = QUICK if options.quick else Settings()
     folder = options.output / ("quick" if options.quick else "")
-    command = "python benchmarks/strength.py --only image" + (" --auto-attack PATH" if options.auto_attack else "")
+    others = " --auto-attack PATH" if options.auto_attack else ""
+    image, pairs = (f"python benchmarks/strength.py --only {part}{others}" for part in ("image", "pairs"))
+    pairs += " --pairs " + " ".join("@".join(pair) for pair in options.pairs)
     installed = auto_attack_version(options.auto_attack) if options.auto_attack else None
     tables = {
-        "image": (IMAGE, lambda: image_rows(settings, installed, command)),
+        "image": (IMAGE, lambda: image_rows(settings, *emoji(settings), installed, image)),
+        "pairs": (IMAGE, lambda: pair_rows(settings, options.pairs, installed, pairs)),
         "text": (TEXT, lambda: text_rows(settings)),
         "clean": (CLEAN, lambda: clean_rows(settings, options.data)),
     }
     for part in PARTS:
-        if part in options.only:
+        if part in options.only and (part != "pairs" or options.pairs):
             columns, rows = tables[part][0], tables[part][1]()
             write_csv(folder / f"{part}.csv", rows, columns)
             print_table(rows, [name for name in columns if name != "command"])

@@ -146,11 +146,12 @@ def test_peak_memory_is_in_bytes_and_no_less_than_what_is_held():
 def test_the_strength_tables_are_complete(tmp_path):
     pytest.importorskip("torchattacks", reason="installed by `make test`")
     pytest.importorskip("clip_benchmark", reason="installed by `make test`")
-    strength.main(["--quick", "--output", str(tmp_path)])
-    image, text, clean = (read(tmp_path / "quick" / f"{part}.csv") for part in strength.PARTS)
-    assert [tuple(table[0]) for table in (image, text, clean)] == [strength.IMAGE, strength.TEXT, strength.CLEAN]
+    strength.main(["--quick", "--output", str(tmp_path), "--pairs", "openmoji-clip@openmoji/birds"])
+    image, pairs, text, clean = (read(tmp_path / "quick" / f"{part}.csv") for part in strength.PARTS)
+    assert [tuple(table[0]) for table in (image, pairs, text, clean)] == [*2 * [strength.IMAGE], strength.TEXT, strength.CLEAN]
     assert [row["attack"] for row in image] == ["fgsm", "pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "square"]
-    for row in image:
+    assert {row["dataset"] for row in pairs} == {"openmoji/birds"} and {row["n"] for row in pairs} == {"6"}
+    for row in image + pairs:
         difference = float(row["ours_robust"]) - float(row["theirs_robust"])
         assert abs(difference - float(row["difference_points"])) < 0.02
         assert row["agrees"] == str(difference <= 1) and row["command"].startswith("python benchmarks/strength.py")
