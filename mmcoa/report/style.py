@@ -39,10 +39,12 @@ METHODS = {
     "tecoa": (BLUE, "s"),
     "fare": (GREEN, "D"),
     "pmg_aft": (PINK, "X"),
-    "leaf": (GREEN, "p"),
+    "leaf": (ORANGE, "p"),
+    "agft": (BLUE, "d"),
     "image_only": (SKY, "<"),
     "text_only": (ORANGE, "^"),
     "mmcoa": (RED, "v"),
+    "mat": (RED, "*"),
 }
 OTHER = (GREEN, "h")
 WIDTH = 7.2  # inches; the book's text column

@@ -3,6 +3,7 @@
 From results/strength/*.csv and results/speed/*.csv, which the scripts in benchmarks/ write.
 """
 
+import re
 from operator import sub
 
 import pandas as pd
@@ -12,6 +13,15 @@ from mmcoa.report import statistics, tables
 from mmcoa.report.names import METHODS, attack_label, dataset_label, method_label, ordered, typeset
 
 COLUMNS = {"ours_robust": "ours", "theirs_robust": "theirs", "difference_points": "difference", "implementation": "their code"}
+LABELS = {
+    "model": lambda name: method_label(re.sub(r"-seed\d+$", "", name)),
+    "dataset": dataset_label,
+    "attack": attack_label,
+    "norm": typeset,
+    "ours": tables.percent,
+    "theirs": tables.percent,
+    "difference": tables.points,
+}  # of a table's columns
 
 
 def read(folder, name):
@@ -25,12 +35,13 @@ def read(folder, name):
 
 def beside_others(results):
     """(shown, numbers): robust accuracy (%) by our attacks and by other people's, same model, pictures and settings."""
-    numbers = read(results / "strength", "image.csv")
-    shown = numbers.rename(columns=COLUMNS)[["attack", "norm", "epsilon", "steps", "model", "n", *list(COLUMNS.values())]]
-    shown = shown.assign(attack=shown.attack.map(attack_label), norm=shown.norm.map(typeset))
+    numbers = pd.concat([read(results / "strength", f"{name}.csv") for name in ("pairs", "image")], ignore_index=True)
+    shown = numbers.rename(columns=COLUMNS)
+    shown = shown[["model", "dataset", "attack", "norm", "epsilon", "steps", "n", *COLUMNS.values()]]
+    for name, label in LABELS.items():
+        shown[name] = shown[name].map(label)
     shown["their code"] = shown["their code"] + " " + numbers.version.astype(str)
-    shown = shown.assign(ours=shown.ours.map(tables.percent), theirs=shown.theirs.map(tables.percent))
-    return shown.assign(difference=shown.difference.map(tables.points)), numbers
+    return shown.rename(columns={"dataset": "data set"}), numbers
 
 
 def predictions(results):
