@@ -28,10 +28,10 @@ the study of adversarial robustness on a small machine; not meant for use on peo
 {measured}"""
 
 MEASURED = """
-Zero-shot accuracy of the default recipe, first 1,000 test pictures (percent): with the two templates of each data set's folder,
+Zero-shot accuracy of the default recipe, first 1,000 test pictures (percent): with each data set folder's own one to three templates,
 and with CLIP's seven for ImageNet (`SIMPLE_IMAGENET_TEMPLATES` of open_clip, as `--templates FILE`), with 95 % Wilson interval:
 
-| data set | role | classes | n | two templates | seven | interval |
+| data set | role | classes | n | own templates | seven | interval |
 | --- | --- | --- | --- | --- | --- | --- |
 | imagenet_sample | pre-training names | 1000 | 500 | 45.6 | 44.2 | 39.9 to 48.6 |
 | imagenette | pre-training names | 10 | 400 | 87.2 | 87.5 | 83.9 to 90.4 |
@@ -53,6 +53,6 @@ and with CLIP's seven for ImageNet (`SIMPLE_IMAGENET_TEMPLATES` of open_clip, as
 | signdigits | unseen | 10 | 310 | 9.7 | 12.3 | 9.1 to 16.4 |
 | silhouettes16 | unseen | 16 | 80 | 52.5 | 52.5 | 41.7 to 63.1 |
 
-Macro mean over the 8 unseen sets of more than three times chance: **45.0 %** with seven templates, 44.2 % with two. CLIP's
+Macro mean over the 8 unseen sets of more than three times chance: **45.0 %** with seven templates, 44.2 % with their own. CLIP's
 eighty give 44.8 %.
 """
