@@ -28,8 +28,9 @@ the study of adversarial robustness on a small machine; not meant for use on peo
 {measured}"""
 
 MEASURED = """
-Zero-shot accuracy of the default recipe, first 1,000 test pictures (percent): with each data set folder's own one to three templates,
-and with CLIP's seven for ImageNet (`SIMPLE_IMAGENET_TEMPLATES` of open_clip, as `--templates FILE`), with 95 % Wilson interval:
+Zero-shot accuracy of the default recipe, first 1,000 test pictures (percent): with each data set folder's own one to three
+templates, and with CLIP's seven for ImageNet (`SIMPLE_IMAGENET_TEMPLATES` of open_clip, as `--templates FILE`), with its 95 %
+Wilson interval:
 
 | data set | role | classes | n | own templates | seven | interval |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -53,6 +54,6 @@ and with CLIP's seven for ImageNet (`SIMPLE_IMAGENET_TEMPLATES` of open_clip, as
 | signdigits | unseen | 10 | 310 | 9.7 | 12.3 | 9.1 to 16.4 |
 | silhouettes16 | unseen | 16 | 80 | 52.5 | 52.5 | 41.7 to 63.1 |
 
-Macro mean over the 8 unseen sets of more than three times chance: **45.0 %** with seven templates, 44.2 % with their own. CLIP's
-eighty give 44.8 %.
+Macro mean over the 8 unseen sets of more than three times chance: **45.0 %** with seven templates, 44.2 % with their own.
+CLIP's eighty give 44.8 %.
 """
