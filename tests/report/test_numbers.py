@@ -172,8 +172,7 @@ def test_what_the_pages_say_without_a_number():
     every = (*trained, "text_only", "leaf")
 
     def certain(one, attack, over=None):
-        half = half_of_base(one, attack) if over else half_of_sets(one, attack)
-        return gain(one, attack, over or sets()) > half
+        return gain(one, attack, over or sets()) > (half_of_base if over else half_of_sets)(one, attack)
 
     def first(names, attack, over=None):
         return max(names, key=lambda one: gain(one, attack, over or sets()))
