@@ -70,7 +70,7 @@ class AttackedBatch:
                 return self.model.logits(images, text_features)
             if self.embedding is None:
                 self.embedding = self.model.encode_image(images)
-            return self.model.scale * self.embedding @ text_features.T
+            return self.model.compare(self.embedding, text_features)
 
     def right(self, outcome):
         """Samples that stand under an attack, bool [N]: right with it and, as the adversary may do nothing, without it."""

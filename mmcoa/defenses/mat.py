@@ -8,15 +8,15 @@ term alone (and augments texts for retrieval, which is not done here); with `lam
 costs nothing.
 """
 
-from mmcoa.defenses._losses import contrastive
+from mmcoa.defenses._losses import alignment
 from mmcoa.defenses.mmcoa import adversarial_images, adversarial_prompts
 from mmcoa.errors import UserError
 
 TRAINS = ("image", "text")
 INNER = ("image", "text")
 VERSION = 1
-SETTINGS = {"lambda_both": 0.5, "lambda_image": 0.5, "lambda_text": 0.5, "positives": "class"}
-CHOICES = {"positives": ("class", "index")}  # see _losses.py
+SETTINGS = {"lambda_both": 0.5, "lambda_image": 0.5, "lambda_text": 0.5, "positives": "class", "loss": "softmax"}
+CHOICES = {"positives": ("class", "index"), "loss": ("softmax", "sigmoid")}  # see _losses.py
 LEAST = {"lambda_both": 0, "lambda_image": 0, "lambda_text": 0}
 
 
@@ -37,6 +37,6 @@ def objective(model, frozen, batch, threat, settings):
         "image": lambda: (image, model.encode_text(prompts)),
         "text": lambda: (clean, text),
     }
-    terms = {name: contrastive(*pairs[name](), labels, model.scale, settings.positives) for name in pairs if weights[name]}
+    terms = {name: alignment(model, *pairs[name](), labels, settings) for name in pairs if weights[name]}
     loss = sum(weights[name] * term for name, term in terms.items())
     return loss, {f"adversarial_{name}": term.item() for name, term in terms.items()}

@@ -14,30 +14,30 @@ from mmcoa.attacks.prefix import encode_texts
 from mmcoa.attacks.scores import LabelledFeatures, make_score
 from mmcoa.attacks.text import enumerate_variants, limits, search
 from mmcoa.defenses._features import class_features
-from mmcoa.defenses._losses import contrastive
+from mmcoa.defenses._losses import alignment
 from mmcoa.distributed import gather
 
 TRAINS = ("image", "text")
 INNER = ("image", "text")
 VERSION = 1
-SETTINGS = {"lambda_image": 0.5, "lambda_text": 0.5, "positives": "class"}  # weights of the two terms
-CHOICES = {"positives": ("class", "index")}  # see _losses.py
+SETTINGS = {"lambda_image": 0.5, "lambda_text": 0.5, "positives": "class", "loss": "softmax"}  # weights of the two terms
+CHOICES = {"positives": ("class", "index"), "loss": ("softmax", "sigmoid")}  # see _losses.py
 LEAST = {"lambda_image": 0, "lambda_text": 0}
 
 
 def objective(model, frozen, batch, threat, settings):
     """Loss of one batch (scalar) and what to log."""
-    image_term = adversarial_image_term(model, batch, threat, settings.positives)
-    text_term = adversarial_text_term(model, frozen, batch, threat, settings.positives)
+    image_term = adversarial_image_term(model, batch, threat, settings)
+    text_term = adversarial_text_term(model, frozen, batch, threat, settings)
     loss = settings.lambda_image * image_term + settings.lambda_text * text_term
     return loss, {"adversarial_image": image_term.item(), "adversarial_text": text_term.item()}
 
 
-def adversarial_image_term(model, batch, threat, positives):
+def adversarial_image_term(model, batch, threat, settings):
     """L(f(x'), g(t)), scalar."""
     adversarial = adversarial_images(model, batch, threat)
     prompts, labels = batch.present()
-    return contrastive(model.encode_image(adversarial), model.encode_text(prompts), labels, model.scale, positives)
+    return alignment(model, model.encode_image(adversarial), model.encode_text(prompts), labels, settings)
 
 
 def adversarial_images(model, batch, threat):
@@ -46,12 +46,12 @@ def adversarial_images(model, batch, threat):
     return pgd(model, batch.images, batch.labels, text, batch.threat(threat), batch.sample_ids())
 
 
-def adversarial_text_term(model, frozen, batch, threat, positives):
+def adversarial_text_term(model, frozen, batch, threat, settings):
     """L(f(x), g(t')), scalar."""
     _, labels = batch.present()
     images = model.encode_image(batch.images)
     adversarial = adversarial_prompts(model, frozen, batch, threat, images)
-    return contrastive(images, model.encode_text(adversarial), labels, model.scale, positives)
+    return alignment(model, images, model.encode_text(adversarial), labels, settings)
 
 
 def adversarial_prompts(model, frozen, batch, threat, images):

@@ -121,7 +121,7 @@ def check_text(model, dataset, function, threat):
 
     def left(prompts):
         with torch.no_grad():
-            logits = model.scale * embedding @ model.encode_text(prompts).T
+            logits = model.compare(embedding, model.encode_text(prompts))
         return int((logits.argmax(dim=1) == labels).sum())
 
     def item(check, value, limit, passed, words):

@@ -100,6 +100,11 @@ class ImageTextModel(nn.Module):
         """exp(logit_scale), a scalar tensor."""
         return self.clip.logit_scale.exp()
 
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """SigLIP's logit bias, a scalar tensor; None of a model without one."""
+        return getattr(self.clip, "logit_bias", None)
+
     def resized(self, pixels: torch.Tensor) -> torch.Tensor:
         """Pixels [N, 3, H, W] at the model's input size, still in [0, 1] (bicubic overshoot is cut)."""
         if tuple(pixels.shape[-2:]) == self.image_size:
@@ -197,8 +202,13 @@ class ImageTextModel(nn.Module):
             return encode(tokens).float()
 
     def logits(self, pixels: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
-        """Pixels [N, 3, H, W], unit text embeddings [C, D] -> logits [N, C] = s <f(x), g(t)>."""
-        return self.scale * self.encode_image(pixels) @ text_features.T
+        """Pixels [N, 3, H, W], unit text embeddings [C, D] -> logits [N, C] = s <f(x), g(t)> + b; b: 0 without a logit bias."""
+        return self.compare(self.encode_image(pixels), text_features)
+
+    def compare(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
+        """The same from unit image embeddings [N, D]."""
+        logits = self.scale * image_features @ text_features.T
+        return logits if self.bias is None else logits + self.bias
 
     @torch.no_grad()
     def fingerprint(self) -> str:

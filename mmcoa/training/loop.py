@@ -123,7 +123,8 @@ def train(
         stepper.step()
         if model.clip.logit_scale.requires_grad:
             with torch.no_grad():
-                model.clip.logit_scale.clamp_(0, math.log(100))  # as CLIP was trained
+                # As CLIP was trained; SigLIP, which has a bias, was not, and its scale lies above.
+                model.clip.logit_scale.clamp_(0, math.log(100) if model.bias is None else None)
         if not team.is_main_process:
             continue
         measured = {}
@@ -211,7 +212,8 @@ def prepare(model, defense, config):
     model.clip.set_grad_checkpointing(config.gradient_checkpointing)
     model.class_features = None
     chosen, part = towers(config.trains, defense.trains), (config.last_blocks, config.lora_rank, config.seed)
-    return make_trainable(model, chosen, *part, first_blocks=config.first_blocks)
+    bias = getattr(defense.settings, "loss", None) == "sigmoid"
+    return make_trainable(model, chosen, *part, first_blocks=config.first_blocks, bias=bias)
 
 
 def conclude(model):

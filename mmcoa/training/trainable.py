@@ -30,7 +30,7 @@ def towers(trains, default):
     return tuple(default) if trains is None else TOWERS[trains]
 
 
-def make_trainable(model, towers, last_blocks=None, lora_rank=None, seed=0, first_blocks=None):
+def make_trainable(model, towers, last_blocks=None, lora_rank=None, seed=0, first_blocks=None, bias=False):
     """Freeze the model but for what is trained, and return these parameters. The logit scale goes with the text tower.
 
     Arguments:
@@ -39,6 +39,7 @@ def make_trainable(model, towers, last_blocks=None, lora_rank=None, seed=0, firs
         lora_rank: train low-rank changes of rank r to the matrices of these blocks, and nothing else.
         first_blocks: train only the first k blocks of each tower and what comes before them (embeddings, stem); with
             `last_blocks` both ends.
+        bias: a logit bias goes with the logit scale; a loss that does not depend on it would let rounding move it.
 
     Raises `UserError` where the model has fewer blocks, or no transformer blocks for LoRA.
     """
@@ -56,7 +57,7 @@ def make_trainable(model, towers, last_blocks=None, lora_rank=None, seed=0, firs
         parameters += [
             p for _, part in ends for one in part for p in (one.parameters() if isinstance(one, nn.Module) else [one])
         ]
-    parameters += [model.clip.logit_scale] if "text" in towers else []
+    parameters += named(model.clip, "logit_scale", *(["logit_bias"] if bias else [])) if "text" in towers else []
     return [p.requires_grad_(True) for p in distinct(parameters)]
 
 

@@ -1,9 +1,11 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from open_clip.loss import SigLipLoss
 
-from mmcoa.defenses._losses import contrastive
+from mmcoa.defenses._losses import alignment, contrastive
 from mmcoa.errors import UserError
 
 
@@ -57,3 +59,22 @@ def test_perfect_alignment_costs_nothing_with_class_positives():
 def test_unknown_positives():
     with pytest.raises(UserError, match="nearest: index"):
         contrastive(torch.eye(2), torch.eye(2), torch.arange(2), 1.0, "indx")
+
+
+@pytest.mark.parametrize("positives", ["index", "class"])
+def test_sigmoid_loss(tiny, positives):
+    """open_clip's own with `index`; with `class` every picture of a prompt's class is its match. A bias is needed."""
+    generator = torch.Generator().manual_seed(0)
+    image, text = (torch.nn.functional.normalize(torch.randn(k, 4, generator=generator), dim=1) for k in (5, 3))
+    labels, settings = torch.tensor([0, 2, 1, 0, 2]), SimpleNamespace(loss="sigmoid", positives=positives)
+    with pytest.raises(UserError, match="loss=sigmoid needs a logit bias, which 'tiny-clip' lacks"):
+        alignment(tiny, image, text, labels, settings)
+    tiny.clip.logit_bias = torch.nn.Parameter(torch.tensor(-9.0))
+    scale, value = tiny.scale, alignment(tiny, image, text, labels, settings).item()
+    if positives == "index":
+        theirs = SigLipLoss()(image, text[labels], scale, tiny.clip.logit_bias).item()
+    else:
+        signs = [[1 if labels[i] == c else -1 for c in range(3)] for i in range(5)]
+        logits = (scale * image @ text.T - 9.0).tolist()
+        theirs = sum(math.log1p(math.exp(-signs[i][c] * logits[i][c])) for i in range(5) for c in range(3)) / 5
+    assert value == pytest.approx(theirs, abs=1e-4)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import FrozenInstanceError
 
 import pytest
+import torch
 
 from mmcoa import defenses
 from mmcoa.cli import main as cli
@@ -67,6 +68,7 @@ def test_every_own_setting_does_something(name, tiny, tiny_folder, small_birds):
     batch = ShuffledDataset(small_birds, 20, 0)(1)
     threat = ThreatModel(epsilon="4/255", steps=1, candidate_source="table:train")
     frozen, record = create_model(tiny_folder, 1).eval(), defenses.record(name)
+    tiny.clip.logit_bias = torch.nn.Parameter(torch.tensor(-10.0))  # without it the sigmoid loss is refused
 
     def loss(**given):
         defense = defenses.choose(name, given)
@@ -114,7 +116,7 @@ MISTAKES = [
         0.2,
         "unknown setting 'lambda_imag'; nearest: lambda_image.*'mmcoa' has: lambda_image, lambda_text",
     ),
-    ("tecoa", "lambda_image", 0.2, "unknown setting 'lambda_image'.*defence 'tecoa' has no settings of its own"),
+    ("tecoa", "lambda_image", 0.2, "unknown setting 'lambda_image'.*defence 'tecoa' has: loss"),
     ("mmcoa", "lambda_image", "much", "lambda_image must be a number, got 'much'"),
     ("mmcoa", "lambda_image", -1, "lambda_image must be at least 0, got -1"),
     ("mmcoa", "positives", "indx", "unknown positives 'indx'; nearest: index"),

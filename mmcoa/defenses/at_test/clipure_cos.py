@@ -23,7 +23,7 @@ def scores(model, images, text, settings, generators):
     """Logits [N, C] of the purified embeddings."""
     with torch.no_grad():
         empty = model.encode_text([settings.template])[0]
-    return model.scale * purified(model.encode_image(images), empty, settings) @ text.features.T
+    return model.compare(purified(model.encode_image(images), empty, settings), text.features)
 
 
 def purified(embedding, empty, settings):

@@ -46,7 +46,7 @@ def answer(model, image, generator, text, settings):
     direction = away.mean(dim=0)
     agreement = F.cosine_similarity(away, direction[None], dim=1).mean()
     factor = settings.factor if agreement > settings.threshold else 1.0
-    return model.scale * F.normalize(own + factor * direction, dim=0) @ text.features.T
+    return model.compare(F.normalize(own + factor * direction, dim=0), text.features)
 
 
 def views_of(image, settings, generator):
