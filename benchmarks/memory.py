@@ -2,7 +2,7 @@
 
 Two child processes evaluate a generated WebDataset folder (160-pixel JPEG pictures) of 500 and of 5,000 samples: clean and
 PGD-2, streamed from disk. What is compared is each process's peak resident memory. All pictures of the larger set in memory
-would be 384 MB more, and as floats 1.5 GB.
+would be 384 MB more, and as floats 1.5 GB. The size of ImageNet: `--samples 500 50000 --classes 1000`, ten times as long.
 """
 
 import argparse
@@ -23,8 +23,11 @@ from PIL import Image
 SHARD, PIXELS = 500, 160
 
 
-def write_folder(folder, samples, shard=SHARD, pixels=PIXELS, group="birds"):
-    """A folder in the clip-benchmark layout with `samples` enlarged OpenMoji pictures, the same ones in each shard."""
+def write_folder(folder, samples, shard=SHARD, pixels=PIXELS, group="birds", classes=0):
+    """A folder in the clip-benchmark layout with `samples` enlarged OpenMoji pictures, the same ones in each shard.
+
+    Further class names, which have no picture, make up `classes`.
+    """
     import mmcoa
     from mmcoa.prompts import clean_name
 
@@ -33,7 +36,9 @@ def write_folder(folder, samples, shard=SHARD, pixels=PIXELS, group="birds"):
         raise SystemExit(f"{samples} samples do not fill shards of {shard}; take a multiple")
     test.mkdir(parents=True)
     dataset = mmcoa.load_dataset(f"openmoji/{group}")
-    (Path(folder) / "classnames.txt").write_text("\n".join(map(clean_name, dataset.class_names)) + "\n")
+    names = list(map(clean_name, dataset.class_names))
+    names += [f"thing number {i}" for i in range(classes - len(names))]
+    (Path(folder) / "classnames.txt").write_text("\n".join(names) + "\n")
     (Path(folder) / "zeroshot_classification_templates.txt").write_text("This is a photo of a {c}\n")
     with tarfile.open(test / "0.tar", "w") as archive:
         for i in range(shard):
@@ -76,14 +81,15 @@ def child(folder, device):
     dataset = mmcoa.load_dataset(f"wds:{folder}", stream=True)
     model = mmcoa.load_model("openmoji-clip", device)
     rows = mmcoa.evaluate(model, dataset, ["clean", "pgd"], mmcoa.ThreatModel(epsilon="2/255", steps=2))
-    print(json.dumps({"peak": peak_bytes(), "n": len(dataset), "accuracy": [row["accuracy"] for row in rows]}))
+    found = {"peak": peak_bytes(), "n": len(dataset), "classes": len(dataset.prompts)}
+    print(json.dumps(found | {"accuracy": [row["accuracy"] for row in rows]}))
 
 
-def measure(samples, device="cpu", shard=SHARD, pixels=PIXELS):
-    """{"peak": bytes, "n": samples, "accuracy": [clean, robust]} of one evaluation in a process of its own."""
+def measure(samples, device="cpu", shard=SHARD, pixels=PIXELS, classes=0):
+    """{"peak": bytes, "n": samples, "classes", "accuracy": [clean, robust]} of one evaluation in a process of its own."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "wds_generated"
-        write_folder(folder, samples, shard, pixels)
+        write_folder(folder, samples, shard, pixels, classes=classes)
         command = [sys.executable, str(Path(__file__).resolve()), "--child", str(folder), "--device", device]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
         if done.returncode:
@@ -94,12 +100,13 @@ def measure(samples, device="cpu", shard=SHARD, pixels=PIXELS):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, nargs=2, default=[500, 5000], metavar=("SMALL", "LARGE"))
+    parser.add_argument("--classes", type=int, default=0, help="class names, pictures of 21 of them; default: no further names")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--child", metavar="FOLDER", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
         return child(options.child, options.device)
-    small, large = (measure(samples, options.device)["peak"] for samples in options.samples)
+    small, large = (measure(samples, options.device, classes=options.classes)["peak"] for samples in options.samples)
     print(
         f"peak resident memory: {small / 1e6:.0f} MB for {options.samples[0]} samples, "
         f"{large / 1e6:.0f} MB for {options.samples[1]}"

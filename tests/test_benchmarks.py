@@ -99,8 +99,8 @@ def test_a_wrong_gradient_stops_the_lines(monkeypatch):
 
 @pytest.mark.slow
 def test_memory_is_measured_in_a_process_of_its_own():
-    found = memory.measure(4, shard=2, pixels=64)
-    assert found["n"] == 4 and len(found["accuracy"]) == 2
+    found = memory.measure(4, shard=2, pixels=64, classes=30)
+    assert found["n"] == 4 and found["classes"] == 30 and len(found["accuracy"]) == 2
     assert 1e8 < found["peak"] < 4e9
     with pytest.raises(SystemExit, match="multiple"):
         memory.write_folder("nowhere", 5, shard=2)

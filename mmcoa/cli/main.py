@@ -179,6 +179,10 @@ def evaluate(
     save: Annotated[
         Path | None, typer.Option(help="folder for the pictures as they were judged, lossless, with labels and prompts")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="evaluate part I of N (from 1 to N), into a file beside --output; see `mmcoa merge`"),
+    ] = None,
 ):
     """Clean and robust accuracy.
 
@@ -192,6 +196,11 @@ def evaluate(
     from mmcoa.cli.at_test import check_flags, chosen
 
     check_flags(defense_at_test, set_at_test, adversary, draws)
+    from mmcoa.evaluation import shards
+
+    part = shards.parse(shard) if shard else None
+    if part and not output:
+        raise UserError("--shard needs --output: its part is written beside it, for `mmcoa merge`")
     from mmcoa.datasets import attacker_dataset, check_split, load_dataset
     from mmcoa.datasets import find as find_dataset
     from mmcoa.datasets.place import use_root
@@ -223,31 +232,63 @@ def evaluate(
     ]
     attacker = attacker_dataset(dataset, threats[0], **reading) if split != "train" else None
     check = data.prefix(min(check_samples, 200)) if check_samples > 0 else None
-    resume = output.with_name(f".{output.name}.unfinished") if output else None
-    with progress_bar(f"{data.name} {split}", len(data) * len(threats)) as advance:
+    written = part.beside(output) if part else output
+    resume = written.with_name(f".{written.name}.unfinished") if written else None
+    save = save / str(part).replace("/", "-of-") if save and part else save
+    with progress_bar(f"{data.name} {split}", len(part.of(data) if part else data) * len(threats)) as advance:
         rows = run_evaluation(
             loaded, data, names, threats, batch_size, progress=lambda done, total: advance(done), attacker=attacker,
             resume=resume, check=check, defense=chosen(defense_at_test, set_at_test, adversary, draws), save=save,
-            craft=craft,
+            craft=craft, shard=part,
         )  # fmt: skip
     made_on = f"; made on {craft.name}" if craft else ""
     console.print(f"{loaded.name} on {data.name} ({split}); {threats[0].describe()}{made_on}; pictures: {data.transform}")
     if data.skipped:
         console.print(f"note: {data.skipped} unreadable pictures left out of n")
+    print_evaluation(rows)
+    for note in rows.notes:
+        console.print(f"note: {note}")
+    if part:
+        rows.part.write(written)
+        console.print(f"shard {part} in {written}; when all are there: mmcoa merge {output}", soft_wrap=True)
+    elif output:
+        write_evaluation(output, rows, rows.outcomes)
+    if save:
+        console.print(f"attacked pictures in {save}", soft_wrap=True)
+
+
+def print_evaluation(rows):
+    """The rows as a table, and of attacks on prompts how many can be changed."""
     print_rows(rows)
     for row in rows:
         if row["share_changeable"] is not None:
             console.print(
                 f"{row['attack']}: {row['share_changeable']:.1f} % of the prompts can be changed ({row['threat_text']})"
             )
-    for note in rows.notes:
-        console.print(f"note: {note}")
-    if output:
-        write_json(output, list(rows), indent=1)
-        rows.outcomes.to_parquet(output.with_suffix(".parquet"), index=False)
-        console.print(f"rows in {output}, per-sample outcomes in {output.with_suffix('.parquet')}", soft_wrap=True)
-    if save:
-        console.print(f"attacked pictures in {save}", soft_wrap=True)
+
+
+def write_evaluation(output, rows, outcomes):
+    """The two files of an evaluation."""
+    write_json(output, list(rows), indent=1)
+    outcomes.to_parquet(output.with_suffix(".parquet"), index=False)
+    console.print(f"rows in {output}, per-sample outcomes in {output.with_suffix('.parquet')}", soft_wrap=True)
+
+
+@app.command()
+def merge(
+    output: Annotated[Path, typer.Argument(help="the --output of the evaluation, where the whole is written")],
+    parts: Annotated[list[Path] | None, typer.Argument(help="its parts (.json); default: those beside OUTPUT")] = None,
+):
+    """Join the shards of an evaluation (`mmcoa evaluate --shard I/N`) to what one run gives.
+
+    Example: mmcoa merge rows.json
+    """
+    from mmcoa.evaluation import shards
+
+    paths = list(parts or shards.parts_beside(output))
+    rows, outcomes = shards.merge({str(path): shards.read_part(path) for path in paths})
+    print_evaluation(rows)
+    write_evaluation(output, rows, outcomes)
 
 
 @app.command()

@@ -292,27 +292,32 @@ class Sides(Undefended):
         searched, through = searches(attack, parts), "adaptive" in about
         published = self.defense.adversary == "published"
         adversary = "" if not searched else "worst" if len(about) > 1 else "published" if published else about[0]
-        alone = 100 * float((outcomes[f"{row['attack']}_prediction"] == outcomes.label).mean())
-        clean = 100 * float(outcomes.clean_correct.mean())
         share = dead if searched and through else None
         masked = share is not None and share > 100 * MASKED
-        signs = [f"masked: {share:.0f} % of the gradients are unusable"] if masked else []
-        if adversary and alone > clean:
-            signs.append(f"suspicious: more right under the attack ({alone:.1f} %) than without ({clean:.1f} %)")
-        if not signs or row["check"] not in ("ok", "not run"):
-            signs.append(row["check"])
         made = KNOWS[adversary].format(name=self.defense.name, draws=self.defense.draws)
-        return row | {
+        more = {
             "threat_text": "; ".join(filter(None, (row["threat_text"], made, f"answered through {self.defense.name}"))),
-            "check": "; ".join(signs),
             "defense_at_test": self.defense.name,
             "with_at_test": json.dumps(self.defense.own),
             "adversary": adversary,
             "draws": self.defense.draws if searched and through else None,
-            "accuracy_alone": alone,
+            "accuracy_alone": None,
             "dead_gradients": share,
             "masked": masked,
         }
+        return answered(row | more, outcomes)
+
+
+def answered(row, outcomes):
+    """A row whose `check` is the self-checks' verdict, with what outcomes say: `accuracy_alone`, further signs in `check`."""
+    alone = 100 * float((outcomes[f"{row['attack']}_prediction"] == outcomes.label).mean())
+    clean = 100 * float(outcomes.clean_correct.mean())
+    signs = [f"masked: {row['dead_gradients']:.0f} % of the gradients are unusable"] if row["masked"] else []
+    if row["adversary"] and alone > clean:
+        signs.append(f"suspicious: more right under the attack ({alone:.1f} %) than without ({clean:.1f} %)")
+    if not signs or row["check"] not in ("ok", "not run"):
+        signs.append(row["check"])
+    return row | {"check": "; ".join(signs), "accuracy_alone": alone}
 
 
 def searches(attack, parts=()):

@@ -11,6 +11,7 @@ batch, so memory does not grow with the data set, and finished batches are kept 
 
 import functools
 import itertools
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +35,7 @@ from mmcoa.evaluation.crafted import Crafted, check_craft
 from mmcoa.evaluation.outcomes import Journal
 from mmcoa.evaluation.rows import make_row
 from mmcoa.evaluation.self_checks import self_check, verdict
+from mmcoa.evaluation.shards import Part, Shard
 from mmcoa.model.clip import ImageTextModel, check_prompts
 from mmcoa.model.loading import frozen_model
 from mmcoa.runtime import release_memory
@@ -55,11 +57,13 @@ class Evaluation(list):
             several threat models.
         checks: one dict a self-check: attack, check, value, limit, passed, n, verdict.
         notes: what a reader must know, such as that an attack was left out.
+        part: `Part` of a whole evaluation, where only a shard was asked for; None else.
     """
 
-    def __init__(self, rows, outcomes, changes, checks=(), notes=()):
+    def __init__(self, rows, outcomes, changes, checks=(), notes=(), part=None):
         super().__init__(rows)
         self.outcomes, self.changes, self.checks, self.notes = outcomes, changes, list(checks), list(notes)
+        self.part = part
 
 
 def evaluate(
@@ -75,6 +79,7 @@ def evaluate(
     defense: AtTest | None = None,
     save: str | Path | None = None,
     craft: ImageTextModel | None = None,
+    shard: Shard | None = None,
 ) -> Evaluation:
     """Accuracy of a model on a data set under attacks.
 
@@ -96,6 +101,7 @@ def evaluate(
             folder each, by its number.
         craft: the model that pictures and prompts are made on, default `model`; rows then have the column `crafted_on`:
             evaluation/crafted.py.
+        shard: evaluate this part of the samples; self-checks are the first shard's: evaluation/shards.py joins all of them.
 
     Returns an `Evaluation`. Raises `UserError` for an unknown attack, an empty data set, labels or prompts that do not fit.
     """
@@ -109,22 +115,27 @@ def evaluate(
         check_craft(model, craft, threats, defense)
         check_dataset(craft, dataset)
         craft.requires_grad_(False)
+    samples = len(dataset if shard is None else shard.of(dataset))
+    check = check if shard is None or shard.number == 1 else None
     batch_size = batch_size or BATCH.get(model.device.type, BATCH["cpu"])
     done = []
     for index, one in enumerate(threats):
-        advance = (
-            (lambda now, index=index: progress(index * len(dataset) + now, len(threats) * len(dataset))) if progress else None
-        )
+        advance = (lambda now, index=index: progress(index * samples + now, len(threats) * samples)) if progress else None
         own = [folder if folder is None or len(threats) == 1 else f"{folder}/{index}" for folder in (resume, save)]
-        done.append(_evaluate(model, dataset, asked, one, batch_size, advance, attacker, own[0], check, defense, own[1], craft))
+        more = (attacker, own[0], check, defense, own[1], craft, shard)
+        done.append(_evaluate(model, dataset, asked, one, batch_size, advance, *more))
     if len(done) == 1:
         return done[0]
     changes = [change | {"epsilon": one.epsilon} for part, one in zip(done, threats, strict=True) for change in part.changes]
     frames = [part.outcomes.assign(threat=index) for index, part in enumerate(done)]
     checks, notes = ([item for part in done for item in getattr(part, name)] for name in ("checks", "notes"))
-    return Evaluation(
-        [row for part in done for row in part], pd.concat(frames, ignore_index=True), changes, checks, dict.fromkeys(notes)
-    )
+    outcomes = pd.concat(frames, ignore_index=True)
+    parts = [one.part for one in done]
+    whole = None
+    if shard is not None:
+        about, rows = ([item for part in parts for item in getattr(part, name)] for name in ("evaluation", "rows"))
+        whole = Part(shard, len(dataset), about, rows, outcomes)
+    return Evaluation([row for one in done for row in one], outcomes, changes, checks, dict.fromkeys(notes), whole)
 
 
 def check_dataset(model, dataset):
@@ -143,7 +154,7 @@ def check_dataset(model, dataset):
         check_prompts(model, prompts)
 
 
-def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check, defense, save, craft):
+def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check, defense, save, craft, shard):
     attacker = None if dataset.ensemble else attacker  # `joint` and `margin` search one prompt a class
     parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
     leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
@@ -158,7 +169,8 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     made_of |= {"ids": digest(dataset.ids.tolist()), **at_test.identity(defense)}
     made_of |= {} if model.precision == "fp32" else {"again": AGAIN}
     made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
-    journal = Journal(resume, {**made_of, "versions": made_by})
+    whole, of = dataset, {} if shard is None else {"shard": str(shard)}
+    journal = Journal(resume, {**made_of, **of, "versions": made_by})
     features, texts, before = prompt_features(craft or model, dataset, leaves, threat, attacker)
     prompts = {"clean": dataset.prompt_sets(), **{kind: _sets(text.prompts, dataset) for kind, text in texts.items()}}
     notes += unknown_words(texts, threat)
@@ -169,16 +181,17 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     else:
         with torch.no_grad():
             sides = Crafted(model, craft, {kind: class_embeddings(model, sets) for kind, sets in prompts.items()})
-    told = saved.about(model, dataset, threat, asked, parts, {**made_of, "versions": made_by}) if save else {}
+    dataset = dataset if shard is None else shard.of(dataset)
+    told = saved.about(model, dataset, threat, asked, parts, {**made_of, **of, "versions": made_by}) if save else {}
     pictures = saved.Saved(save, told, prompts, sides.told_apart(asked, parts), parts, journal) if save else None
-    whole = whole_searches(leaves) if sides.same else {leaf.search for leaf in leaves}
+    searches = whole_searches(leaves) if sides.same else {leaf.search for leaf in leaves}
     while journal.done < len(dataset):
         index = slice(journal.done, min(journal.done + batch_size, len(dataset)))
         images = dataset.images[index].to(model.device).float() / 255
         if threat.attacked_space == "model":
             images = model.resized(images)
         labels, ids = dataset.labels[index].to(model.device), dataset.ids[index]
-        batches = sides.batches(images, labels, ids, features, threat, whole, keep=pictures is not None)
+        batches = sides.batches(images, labels, ids, features, threat, searches, keep=pictures is not None)
         frame = sides.together({side: batch_outcomes(batch, asked, parts) for side, batch in batches.items()}, asked, parts)
         if pictures is not None:  # before the journal says that these samples are finished
             pictures.add(index.start, batches)
@@ -187,7 +200,10 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         if progress:
             progress(journal.done)
     outcomes = journal.outcomes()
-    checks, rows, dead = [], [], sides.dead_gradients(check or dataset, asked, parts, batch_size)
+    checks, rows, verdicts = [], [], []
+    dead = None
+    if shard is None or shard.number == 1:
+        dead = sides.dead_gradients(check or whole, asked, parts, batch_size)
     for attack in asked:
         own = parts.get(attack.name, ())
         for name, about in sides.names(attack, own).items():
@@ -205,6 +221,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
             spent = _seconds(attack, parts, sides.spent(journal.seconds, about), before)
             row = make_row(model, dataset, attack, own, threat, outcomes, texts, spent, hashes, judged, defense, name)
             rows.append(sides.finished(row, attack, about, own, outcomes, dead))
+            verdicts.append(judged[0])
     changes = [
         {"class_name": name, "attack": kind, **change}
         for kind, text in texts.items()
@@ -212,7 +229,12 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     ]
     journal.discard()
     notes += near_chance(model, rows)
-    return Evaluation(rows, outcomes, changes, checks, notes)
+    part = None
+    if shard is not None:
+        about = json.loads(json.dumps({**made_of, "versions": made_by, "attacked prompts": digest(prompts)}))
+        judged = [row | {"check": verdict} for row, verdict in zip(rows, verdicts, strict=True)]
+        part = Part(shard, len(whole), [about], judged, outcomes)
+    return Evaluation(rows, outcomes, changes, checks, notes, part)
 
 
 def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):

@@ -34,6 +34,13 @@ def shares(found):
     return {"share_changed": round(most.share_changed, 2) if most else 0.0} | values
 
 
+def counted(outcomes, name):
+    """Columns of a row that are counted from per-sample outcomes: accuracy (%) with its 95 % interval, `correct` of `n`."""
+    correct, n = int(outcomes[f"{name}_correct"].sum()), len(outcomes)
+    low, high = wilson(correct, n)
+    return {"accuracy": 100 * correct / n, "correct": correct, "n": n, "ci_low": low, "ci_high": high}
+
+
 def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, hashes, check, defense=None, name=None):
     """One result row.
 
@@ -45,8 +52,6 @@ def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, ha
     """
     meta = model.metadata
     name = name or attack.name
-    correct, n = int(outcomes[f"{name}_correct"].sum()), len(outcomes)
-    low, high = wilson(correct, n)
     trained_on, base_model = meta.get("trained_on", ""), meta.get("base_model", model.name)
     used = attack.settings(threat, parts, len(dataset.class_names))
     leaves = [find(name) for name in parts] or [attack]
@@ -74,11 +79,7 @@ def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, ha
         "split": dataset.split,
         "classes": len(dataset.class_names),
         "attack": name,
-        "accuracy": 100 * correct / n,
-        "correct": correct,
-        "n": n,
-        "ci_low": low,
-        "ci_high": high,
+        **counted(outcomes, name),
         **{name: used.get(name) for name in FIELDS},
         "threat": used,
         "threat_text": attack.describe(threat, parts, len(dataset.class_names)),
