@@ -32,7 +32,7 @@ from mmcoa.errors import UserError
 from mmcoa.evaluation import at_test, saved
 from mmcoa.evaluation.crafted import Crafted, check_craft
 from mmcoa.evaluation.outcomes import Journal
-from mmcoa.evaluation.rows import make_row
+from mmcoa.evaluation.rows import ends, make_row
 from mmcoa.evaluation.self_checks import self_check, verdict
 from mmcoa.model.clip import ImageTextModel, check_prompts
 from mmcoa.model.loading import frozen_model
@@ -144,6 +144,7 @@ def check_dataset(model, dataset):
 
 
 def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check, defense, save, craft):
+    aimed = threat.aimed(dataset.class_names)  # as searches take it; rows and notes have the name
     attacker = None if dataset.ensemble else attacker  # `joint` and `margin` search one prompt a class
     parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
     leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
@@ -159,7 +160,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     made_of |= {} if model.precision == "fp32" else {"again": AGAIN}
     made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
     journal = Journal(resume, {**made_of, "versions": made_by})
-    features, texts, before = prompt_features(craft or model, dataset, leaves, threat, attacker)
+    features, texts, before = prompt_features(craft or model, dataset, leaves, aimed, attacker)
     prompts = {"clean": dataset.prompt_sets(), **{kind: _sets(text.prompts, dataset) for kind, text in texts.items()}}
     notes += unknown_words(texts, threat)
     if any(leaf.image for leaf in leaves) and (said := hint(threat.epsilon, threat.norm)):
@@ -178,7 +179,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         if threat.attacked_space == "model":
             images = model.resized(images)
         labels, ids = dataset.labels[index].to(model.device), dataset.ids[index]
-        batches = sides.batches(images, labels, ids, features, threat, whole, keep=pictures is not None)
+        batches = sides.batches(images, labels, ids, features, aimed, whole, keep=pictures is not None)
         frame = sides.together({side: batch_outcomes(batch, asked, parts) for side, batch in batches.items()}, asked, parts)
         if pictures is not None:  # before the journal says that these samples are finished
             pictures.add(index.start, batches)
@@ -204,7 +205,8 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
             judged = judged if attack.name != "clean" else ("", 0)
             spent = _seconds(attack, parts, sides.spent(journal.seconds, about), before)
             row = make_row(model, dataset, attack, own, threat, outcomes, texts, spent, hashes, judged, defense, name)
-            rows.append(sides.finished(row, attack, about, own, outcomes, dead))
+            ended = ends(attack, sides.single(attack, about, own), aimed.target, outcomes)
+            rows.append(sides.finished(row | ended, attack, about, own, outcomes, dead))
     changes = [
         {"class_name": name, "attack": kind, **change}
         for kind, text in texts.items()
@@ -223,6 +225,9 @@ def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
         learning.append("score 'margin'")
     if attacker is None and learning:
         raise UserError(f"{learning[0]} learns from labelled pictures of a train split, {lacking}")
+    if threat.target is not None and not any("target" in leaf.uses for leaf in leaves):
+        able = ", ".join(name for name, attack in ATTACKS.items() if "target" in attack.uses and not attack.parts)
+        raise UserError(f"no attack here leads to a target class; those that do: {able}")
     classes = len(dataset.class_names)
     for attack in asked:
         if classes < attack.classes:
