@@ -3,6 +3,7 @@
 # pyright: reportOptionalOperand=false
 # `step_size` may be left out, and is a number once the value is made.
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Protocol, Self
@@ -66,6 +67,8 @@ class ThreatModel:
     restarts: int = 1  #: gradient attacks run from different random starts; the worst counts
     keep: str = "best"  #: iterate that PGD returns, `best` (largest margin) or `last`
     targets: int = 0  #: k > 0 aims PGD, CW and APGD-CE at each of the k likeliest wrong classes; 0 is away from the label
+    #: class that PGD, CW and APGD lead every picture to: its name, or its number as `aimed` makes it; None: any wrong class
+    target: str | int | None = None
     apgd_steps: int = 50  #: of APGD, also inside `auto`
     queries: int = 1000  #: of the Square attack, also inside `auto`
     attacked_space: str = "native"  #: `native` or `model`, see above
@@ -104,6 +107,10 @@ class ThreatModel:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.targets < 0:
             raise UserError(f"targets must be 0 (untargeted) or more, got {self.targets}")
+        if self.target is not None and self.targets:
+            raise UserError(
+                f"targets {self.targets} are the likeliest wrong classes, target '{self.target}' is one; leave one of them out"
+            )
         if self.min_similarity is not None and not -1 <= self.min_similarity <= 1:
             raise UserError(f"min_similarity is a cosine, in [-1, 1]; got {self.min_similarity:g}")
         step_size = self.epsilon / 4 if self.step_size is None else parse_epsilon(self.step_size)
@@ -139,6 +146,7 @@ class ThreatModel:
     def idle(self):
         """Fields that mean nothing beside the others, such as the beam for one word, pictures where the score asks for none."""
         unused = {"beam": self.text_budget == 1, "attacker_images": self.text_score != "margin"}
+        unused |= {"target": self.target is None, "targets": self.target is not None}
         unused |= {"words": not self.candidate_source.startswith("table:"), "similarity_encoder": self.min_similarity is None}
         return {name for name, idle in unused.items() if idle}
 
@@ -161,13 +169,23 @@ class ThreatModel:
     def _floor_of_level(self):
         return LEAST_SIMILARITY if self.text_threat == "meaning" else None
 
+    def aimed(self, class_names: Sequence[str]) -> Self:
+        """A copy whose target is the number of its class, as searches take it; `UserError` with the nearest names otherwise."""
+        if self.target is None:
+            return self
+        numbers = {name: number for number, name in reversed([*enumerate(class_names)])}
+        number = self.target if isinstance(self.target, int) else numbers.get(self.target, -1)
+        if not 0 <= number < len(class_names):
+            raise unknown("target class", self.target, class_names)
+        return self.changed(target=number)
+
     def asdict(self) -> dict[str, Any]:
-        """{field: value}."""
-        return asdict(self)
+        """{field: value}; no `target` where there is none, so that kept work is known by the same values as before it."""
+        return {name: value for name, value in asdict(self).items() if name != "target" or value is not None}
 
 
 # Fields that `in_words` puts into its two halves; PGD's share of the first is what `ThreatModel.describe` speaks of.
-IMAGE = ("epsilon", "norm", "attacked_space", "steps", "step_size", "restarts", "targets", "keep")
+IMAGE = ("epsilon", "norm", "attacked_space", "steps", "step_size", "restarts", "targets", "target", "keep")
 TEXT = ("text_threat", "candidate_source", "words", "text_budget", "beam", "text_score", "attackable", "min_similarity")
 TEXT += ("similarity_encoder", "attacker_images")
 SAID = {*IMAGE, *TEXT, "apgd_steps", "queries", "seed"}
@@ -197,6 +215,8 @@ def _image_words(used: dict[str, Any]):
         words.append(_counted(used["restarts"], "restart"))
     if used.get("targets"):
         words.append(f"aimed at each of the {used['targets']} likeliest wrong classes")
+    if used.get("target") is not None:
+        words.append(f"aimed at the class '{used['target']}'")
     if "last" in used.get("keep", ""):
         words.append("last iterate")
     return words

@@ -19,6 +19,8 @@ and keeps to this contract, which tests/attacks/test_image_properties.py checks 
   nothing on neighbours in the batch: differentiate sums, not means (trap I3);
 - gradients are taken with respect to the picture alone; none is left in the model or in the prompts (trap T1), also where the
   caller has switched gradients off;
+- with `threat.target`, the number of a class, an attack that lists it in `uses` leads pictures of other classes to that one
+  (`losses.aimed`, `pgd.sparing`);
 - it returns the best point that it met, by the margin of a wrong class; a larger budget never helps the defender (trap I2);
 - with `stop`, a sample is left alone once its margin passes `pgd.BROKEN`, and the same samples are broken as without it;
 - its record lists in `uses` the fields of the threat model that count for it, and no others.

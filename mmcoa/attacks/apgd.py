@@ -10,8 +10,8 @@ from math import ceil
 import torch
 
 from mmcoa.attacks.ball import project, random_start, step_direction
-from mmcoa.attacks.losses import likeliest_wrong, margin
-from mmcoa.attacks.pgd import BROKEN, keep_better, on_fixed_weights
+from mmcoa.attacks.losses import aimed, likeliest_wrong, margin
+from mmcoa.attacks.pgd import BROKEN, keep_better, on_fixed_weights, sparing
 from mmcoa.model.clip import check_pixels
 
 MOMENTUM = 0.75  # share of the new step in a move; the rest is the last move again
@@ -19,6 +19,7 @@ PROGRESS = 0.75  # share of steps that must raise the loss for a step size to st
 
 
 @on_fixed_weights
+@sparing
 def apgd(model, images, labels, text_features, threat, sample_ids, stop, loss, targets=0):
     """APGD on a loss of losses.py, `threat.apgd_steps` steps from each of `threat.restarts` random starts.
 
@@ -31,15 +32,16 @@ def apgd(model, images, labels, text_features, threat, sample_ids, stop, loss, t
     sample_ids = torch.arange(len(images)) if sample_ids is None else torch.as_tensor(sample_ids)
     best, best_score = images.clone(), torch.full((len(images),), -torch.inf, device=images.device)
     aims = [None]
-    if targets:
+    (loss, own), (score, _) = (aimed(each, labels, threat.target) for each in (loss, margin))
+    if threat.target is None and targets:
         with torch.no_grad():
             aims = likeliest_wrong(model.logits(images, text_features).float(), labels, targets).unbind(dim=1)
     for aim in aims:
 
         def objective(adversarial, rows):
-            """Loss [n] and margin [n]."""
+            """Loss [n] and margin [n]; with `threat.target` the margin of that class over all others."""
             logits = model.logits(adversarial, text_features).float()
-            return loss(logits, labels[rows], None if aim is None else aim[rows]), margin(logits.detach(), labels[rows])
+            return loss(logits, own[rows], None if aim is None else aim[rows]), score(logits.detach(), own[rows])
 
         for restart in range(threat.restarts):
             rows = torch.arange(len(images), device=images.device)

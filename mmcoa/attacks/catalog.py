@@ -79,7 +79,10 @@ class Attack:
         """The threat model as this attack takes it: with its preset, and what it fixes."""
         threat = preset(threat, self.preset)
         values = {name: getattr(threat, value) if value in FIELDS else value for name, value in self.fixed.items()}
-        values |= {name: value for name, value in self.default.items() if not getattr(threat, name)}
+        if "target" not in self.uses:
+            threat = threat.changed(target=None)
+        open_ = [name for name in self.default if not getattr(threat, name) and name not in threat.idle]
+        values |= {name: self.default[name] for name in open_}
         return threat.changed(**values)
 
     def settings(self, threat: ThreatModel, parts: Sequence[str] | None = None, classes: int | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 All take logits [N, C] and labels int64 [N]; with `targets` int64 [N], the loss grows as the target class wins.
 """
 
+import torch
 import torch.nn.functional as F
 
 from mmcoa.errors import UserError
@@ -25,6 +26,17 @@ def margin(logits, labels, targets=None):
         return logits.gather(1, targets[:, None])[:, 0] - right
     wrong = logits.scatter(1, labels[:, None], -float("inf")).amax(dim=1)
     return wrong - right
+
+
+def aimed(loss, labels, target):
+    """(loss, labels) for an adversary who leads every picture to one class: minus the loss against that class.
+
+    With `margin` it is the targeted loss of Carlini and Wagner (S&P 2017, equation f6). target: number of the class; None: away
+    from the labels, as it was.
+    """
+    if target is None:
+        return loss, labels
+    return lambda *arguments: -loss(*arguments), torch.full_like(labels, target)
 
 
 def dlr(logits, labels, targets=None):

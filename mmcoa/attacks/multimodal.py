@@ -39,7 +39,8 @@ class AttackedBatch:
         judge: gives the answers, `logits(images, text features, ids)`, where that is not the model that is searched.
         answered: `features` as the judge embeds them, where its text tower is another.
         still: {prompts: `Outcome` of the pictures as they are}, where another batch with this judge has them.
-        everyone: samples that are wrong without an attack are attacked too.
+        threat: `ThreatModel`, its `target` the number of a class (`aimed`).
+        everyone: samples that are wrong without an attack are attacked too, as always with a target.
         keep: outcomes hold their pictures.
     """
 
@@ -48,7 +49,8 @@ class AttackedBatch:
         answered=None,
     ):  # fmt: skip
         self.model, self.images, self.labels, self.ids = model, images, labels, ids
-        self.features, self.threat, self.whole, self.everyone, self.keep = features, threat, whole, everyone, keep
+        self.features, self.threat, self.whole, self.keep = features, threat, whole, keep
+        self.everyone = everyone or threat.target is not None  # where a picture ends counts, also where it is wrong already
         self.seconds, self.still, self.found = defaultdict(float), {} if still is None else still, {}
         self.answers, self.embedding = self.own_logits if judge is None else judge.logits, None
         self.answered = features if answered is None else answered
@@ -114,6 +116,7 @@ class AttackedBatch:
             own = self.answers == self.own_logits
             exact = prediction if own else self.own_logits(adversarial, prompts, None).argmax(dim=1)
             doubt = (seen != labels) & (exact == labels)
+            doubt |= (seen == self.threat.target) & (exact != seen) if self.threat.target is not None else False
             part = (prediction == labels) & (self.ids.to(at.device)[at] % AGAIN == 0)
             rows = (doubt | part).nonzero()[:, 0]
             if len(rows):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from mmcoa.attacks.ball import project, random_start, step_direction
-from mmcoa.attacks.losses import cross_entropy, likeliest_wrong, margin
+from mmcoa.attacks.losses import aimed, cross_entropy, likeliest_wrong, margin
 from mmcoa.model.clip import check_pixels
 
 BROKEN = 1e-3  # margin, in logits, from which a sample counts as broken during the search: clear of rounding
@@ -29,7 +29,26 @@ def on_fixed_weights(attack):
     return run
 
 
+def sparing(attack):
+    """Run `attack(model, images, labels, ...)` on pictures whose label is not `threat.target`; the others stay as they are."""
+
+    @functools.wraps(attack)
+    def run(model, images, labels, text_features, threat, sample_ids=None, *arguments, **named):
+        if threat.target is None:
+            return attack(model, images, labels, text_features, threat, sample_ids, *arguments, **named)
+        check_pixels(images)
+        ids = torch.arange(len(images)) if sample_ids is None else torch.as_tensor(sample_ids)
+        others, result = (labels != threat.target).nonzero()[:, 0], images.clone()
+        if len(others):
+            some = images[others], labels[others], text_features, threat, ids[others.cpu()]
+            result[others] = attack(model, *some, *arguments, **named)
+        return result
+
+    return run
+
+
 @on_fixed_weights
+@sparing
 def pgd(model, images, labels, text_features, threat, sample_ids=None, stop=False, loss=cross_entropy):
     """Projected gradient ascent on a loss over all class prompts (Madry et al., ICLR 2018).
 
@@ -37,7 +56,8 @@ def pgd(model, images, labels, text_features, threat, sample_ids=None, stop=Fals
         images: float [N, 3, H, W] in [0, 1].
         labels: int64 [N] into the rows of `text_features`.
         text_features: unit embeddings [C, D] of the prompts that the attacker sees.
-        threat: `ThreatModel`; step size, steps, restarts, targets and `keep` are its own.
+        threat: `ThreatModel`; step size, steps, restarts, targets and `keep` are its own. With `target`, the number of a class,
+            the margin is that of the class over all others, and pictures of the class itself stay as they are.
         sample_ids: integers [N] that name the samples, for the random starts; default 0..N-1.
         stop: leave a sample alone as soon as it is broken. Which samples break is the same, only not by how much.
         loss: a function of attacks/losses.py.
@@ -48,7 +68,8 @@ def pgd(model, images, labels, text_features, threat, sample_ids=None, stop=Fals
     check_pixels(images)
     text_features = text_features.detach()
     aims = [None]
-    if threat.targets:
+    (loss, own), (score, _) = (aimed(each, labels, threat.target) for each in (loss, margin))
+    if threat.target is None and threat.targets:
         with torch.no_grad():
             aims = likeliest_wrong(model.logits(images, text_features), labels, threat.targets).unbind(dim=1)
 
@@ -56,7 +77,7 @@ def pgd(model, images, labels, text_features, threat, sample_ids=None, stop=Fals
         def loss_and_score(adversarial, rows):
             logits = model.logits(adversarial, text_features).float()
             target = None if aim is None else aim[rows]
-            return loss(logits, labels[rows], target), margin(logits.detach(), labels[rows])
+            return loss(logits, own[rows], target), score(logits.detach(), own[rows])
 
         return loss_and_score
 

@@ -106,6 +106,10 @@ def evaluate(
     norm: Annotated[str, typer.Option(help="linf or l2")] = "linf",
     preset: Annotated[str, typer.Option(help="protocol, or reference: step = epsilon, last iterate")] = "protocol",
     targets: Annotated[int, typer.Option(help="aim at each of so many likeliest wrong classes; 0: away from the label")] = 0,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="CLASS", help="PGD, CW, APGD and what uses them lead every picture to this class"),
+    ] = None,
     apgd_steps: Annotated[int, typer.Option(help="steps of APGD, also inside auto")] = 50,
     queries: Annotated[int, typer.Option(help="queries of the Square attack, also inside auto")] = 1000,
     attacked_space: Annotated[str, typer.Option(help="native pixels, or model: after the resize")] = "native",
@@ -222,8 +226,8 @@ def evaluate(
     reading |= dict(skip_unreadable=skip_unreadable, classnames=classnames, templates=templates)
     data = load_dataset(dataset, split, samples=samples, seed=seed, stream=True, strict=strict, **reading)
     settings = dict(
-        steps=steps, restarts=restarts, norm=norm, targets=targets, apgd_steps=apgd_steps, queries=queries,
-        attacked_space=attacked_space, text_threat=text_threat, words=words, candidate_source=candidates,
+        steps=steps, restarts=restarts, norm=norm, targets=targets, target=target, apgd_steps=apgd_steps,
+        queries=queries, attacked_space=attacked_space, text_threat=text_threat, words=words, candidate_source=candidates,
         text_budget=text_budget, beam=beam, attackable=attackable, text_score=text_score, min_similarity=min_similarity,
         similarity_encoder=similarity_encoder, seed=seed,
     )  # fmt: skip
@@ -264,6 +268,11 @@ def print_evaluation(rows):
         if row["share_changeable"] is not None:
             console.print(
                 f"{row['attack']}: {row['share_changeable']:.1f} % of the prompts can be changed ({row['threat_text']})"
+            )
+        if row.get("target_rate") is not None:
+            console.print(
+                f"{row['attack']}: {row['target_rate']:.1f} % of the pictures of other classes end as '{row['target']}'"
+                + (f", {row['target_rate_clean']:.1f} % without an attack" if row["target_rate_clean"] is not None else "")
             )
 
 

@@ -204,6 +204,11 @@ class Undefended:
         """{name of an outcome: adversaries that it is about}."""
         return {attack.name: ("",)}
 
+    def single(self, attack, about, parts):
+        """Names of the outcomes, one an adversary, that an outcome of some adversaries is made of."""
+        names = self.names(attack, parts)
+        return [name for name, one in names.items() if len(one) == 1 and one[0] in about] or [attack.name]
+
     def told_apart(self, asked, parts):
         """{name of an outcome: (adversary, attack)} of the outcomes that one adversary makes."""
         every = [(name, about, one) for one in asked for name, about in self.names(one, parts.get(one.name)).items()]

@@ -33,7 +33,7 @@ from mmcoa.errors import UserError
 from mmcoa.evaluation import at_test, saved
 from mmcoa.evaluation.crafted import Crafted, check_craft
 from mmcoa.evaluation.outcomes import Journal
-from mmcoa.evaluation.rows import make_row
+from mmcoa.evaluation.rows import ends, make_row
 from mmcoa.evaluation.self_checks import self_check, verdict
 from mmcoa.evaluation.shards import Part, Shard
 from mmcoa.model.clip import ImageTextModel, check_prompts
@@ -155,6 +155,9 @@ def check_dataset(model, dataset):
 
 
 def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, resume, check, defense, save, craft, shard):
+    if shard is not None and threat.target is not None:
+        raise UserError("where a target class is led to is counted over all samples: evaluate it without a shard")
+    aimed = threat.aimed(dataset.class_names)  # as searches take it; rows and notes have the name
     attacker = None if dataset.ensemble else attacker  # `joint` and `margin` search one prompt a class
     parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
     leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
@@ -171,7 +174,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
     whole, of = dataset, {} if shard is None else {"shard": str(shard)}
     journal = Journal(resume, {**made_of, **of, "versions": made_by})
-    features, texts, before = prompt_features(craft or model, dataset, leaves, threat, attacker)
+    features, texts, before = prompt_features(craft or model, dataset, leaves, aimed, attacker)
     prompts = {"clean": dataset.prompt_sets(), **{kind: _sets(text.prompts, dataset) for kind, text in texts.items()}}
     notes += unknown_words(texts, threat)
     if any(leaf.image for leaf in leaves) and (said := hint(threat.epsilon, threat.norm)):
@@ -191,7 +194,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         if threat.attacked_space == "model":
             images = model.resized(images)
         labels, ids = dataset.labels[index].to(model.device), dataset.ids[index]
-        batches = sides.batches(images, labels, ids, features, threat, searches, keep=pictures is not None)
+        batches = sides.batches(images, labels, ids, features, aimed, searches, keep=pictures is not None)
         frame = sides.together({side: batch_outcomes(batch, asked, parts) for side, batch in batches.items()}, asked, parts)
         if pictures is not None:  # before the journal says that these samples are finished
             pictures.add(index.start, batches)
@@ -220,7 +223,8 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
             judged = judged if attack.name != "clean" else ("", 0)
             spent = _seconds(attack, parts, sides.spent(journal.seconds, about), before)
             row = make_row(model, dataset, attack, own, threat, outcomes, texts, spent, hashes, judged, defense, name)
-            rows.append(sides.finished(row, attack, about, own, outcomes, dead))
+            ended = ends(attack, sides.single(attack, about, own), aimed.target, outcomes)
+            rows.append(sides.finished(row | ended, attack, about, own, outcomes, dead))
             verdicts.append(judged[0])
     changes = [
         {"class_name": name, "attack": kind, **change}
@@ -245,6 +249,9 @@ def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
         learning.append("score 'margin'")
     if attacker is None and learning:
         raise UserError(f"{learning[0]} learns from labelled pictures of a train split, {lacking}")
+    if threat.target is not None and not any("target" in leaf.uses for leaf in leaves):
+        able = ", ".join(name for name, attack in ATTACKS.items() if "target" in attack.uses and not attack.parts)
+        raise UserError(f"no attack here leads to a target class; those that do: {able}")
     classes = len(dataset.class_names)
     for attack in asked:
         if classes < attack.classes:

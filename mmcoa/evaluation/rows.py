@@ -41,6 +41,23 @@ def counted(outcomes, name):
     return {"accuracy": 100 * correct / n, "correct": correct, "n": n, "ci_low": low, "ci_high": high}
 
 
+def ends(attack, names, target, outcomes):
+    """Where an attack that aims at one class has led: {"target_rate", "target_rate_clean"}; nothing without a target.
+
+    Percent of the samples of all other classes whose prediction is the target under one of the outcomes `names`, and without an
+    attack (None where that was not evaluated). Both None for an attack that does not aim, for a worst case, whose parts differ
+    in that, and where all samples are of the target class. target: number of the class, or None.
+    """
+    if target is None:
+        return {}
+    others = outcomes[outcomes.label != target]
+    if "target" not in attack.uses or attack.parts or not len(others):
+        return {"target_rate": None, "target_rate_clean": None}
+    led = (others[[f"{name}_prediction" for name in names]] == target).any(axis=1)
+    before = 100 * float((others.clean_prediction == target).mean()) if "clean_prediction" in others else None
+    return {"target_rate": 100 * float(led.mean()), "target_rate_clean": before}
+
+
 def make_row(model, dataset, attack, parts, threat, outcomes, texts, seconds, hashes, check, defense=None, name=None):
     """One result row.
 

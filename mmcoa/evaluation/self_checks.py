@@ -15,7 +15,7 @@ import torch
 from mmcoa import identity
 from mmcoa.attacks.ball import project, random_start, step_direction
 from mmcoa.attacks.catalog import find, versions
-from mmcoa.attacks.losses import margin
+from mmcoa.attacks.losses import aimed, margin
 from mmcoa.attacks.text import attack_prompts, enumerate_variants, limits
 from mmcoa.cache import cached
 from mmcoa.model.loading import frozen_model
@@ -38,7 +38,7 @@ def self_check(model, dataset, name, threat, attacker=None, plain=None):
     Returns a list of dicts: attack (the search: `pgd`, `text`, ...), check, value, limit, passed, n, verdict. Samples that are
     wrong without an attack are left out of `value` and `limit`, which count samples unless the check says otherwise.
     """
-    attack, found = find(name), []
+    attack, found, threat = find(name), [], threat.aimed(dataset.class_names)
     if attack.image is not None:
         found += kept(model, dataset, attack.image, attack.under(threat), check_image)
     if attack.judged == "text" and threat.text_score == "embedding":
@@ -63,6 +63,9 @@ def impossible(function):
 def check_image(model, dataset, function, threat):
     """Checks of an image attack against the clean prompts: the samples that it leaves standing, at other budgets."""
     images, labels, ids, text = _standing(model, dataset, threat)
+    if threat.target is not None:  # whose own pictures are where the adversary wants them
+        images, labels, ids = (each[(labels != threat.target).to(each.device)] for each in (images, labels, ids))
+    measure, own = aimed(margin, labels, threat.target)  # above 0: wrong, or where the adversary wants it
     n, search = len(images), find(function)
     if not n:
         return [impossible(function)]
@@ -73,7 +76,7 @@ def check_image(model, dataset, function, threat):
         with model.exactly():
             adversarial = attack(model, images, labels, text, threat.changed(**changes), ids, stop=True)
             with torch.no_grad():
-                return margin(model.logits(adversarial, text), labels)
+                return measure(model.logits(adversarial, text), own)
 
     def left(margins):
         return int((margins <= 0).sum())
@@ -104,7 +107,8 @@ def check_image(model, dataset, function, threat):
     steps = {field: max(UNBOUNDED_STEPS, getattr(threat, field))} if field else {}
     free = left(run(epsilon=whole, step_size=whole / 10, **steps))
     found.append(item("without a bound", free, allowed, "a perturbation without bound leaves samples right"))
-    noise = _broken_by_noise(model, images[base <= 0], labels[base <= 0], ids[(base <= 0).cpu()], text, threat)
+    stands = base <= 0
+    noise = _broken_by_noise(model, images[stands], (measure, own[stands]), ids[stands.cpu()], text, threat)
     found.append(item(f"broken by noise alone ({NOISE_DRAWS} draws)", noise, allowed, "noise breaks what the attack did not"))
     return found
 
@@ -175,15 +179,16 @@ def _standing(model, dataset, threat):
 
 
 @torch.no_grad()
-def _broken_by_noise(model, images, labels, ids, text, threat):
-    """Number of samples that a random point of the ball breaks."""
+def _broken_by_noise(model, images, measured, ids, text, threat):
+    """Number of samples that a random point of the ball breaks. measured: a margin of losses.py, and its labels."""
+    measure, labels = measured
     broken = torch.zeros(len(images), dtype=torch.bool, device=images.device)
     for draw in range(NOISE_DRAWS if len(images) else 0):
         noise = random_start(images.shape[1:], threat, ids, f"noise {draw}").to(images.device)
         noise = threat.epsilon * step_direction(noise, threat.norm)  # the ball's corners or surface: the strongest noise
         with model.exactly():
             logits = model.logits((images + project(noise, images, threat)).clamp(0, 1), text)
-        broken |= logits.argmax(dim=1) != labels
+        broken |= measure(logits, labels) > 0
     return int(broken.sum())
 
 

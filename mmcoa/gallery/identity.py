@@ -11,7 +11,17 @@ from mmcoa.study.settings import AT_TEST, EVALUATE_DEFAULTS, OWN_FILES
 SCHEMA_VERSION = 2
 ATTACKS = ("clean", "image", "text", "sequential")  # that the gallery shows
 # Of an evaluation, those that shape one of the attacks that are shown; searches run in fp32, on the models themselves.
-NOT_SHOWN = ("apgd_steps", "queries", "precision", "check_dataset", "check_samples", "defense_at_test", "craft_on", *AT_TEST)
+NOT_SHOWN = (
+    "target",
+    "apgd_steps",
+    "queries",
+    "precision",
+    "check_dataset",
+    "check_samples",
+    "defense_at_test",
+    "craft_on",
+    *AT_TEST,
+)
 SETTINGS = {name: value for name, value in EVALUATE_DEFAULTS.items() if name not in NOT_SHOWN}
 
 

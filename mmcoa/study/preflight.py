@@ -264,6 +264,7 @@ def _search(attack, settings, classes):
     steps = 1 if attack.budget is None else settings[attack.budget]
     always = attack.default.get("targets")  # of those that aim whatever the settings say
     targets = min(always, classes - 1) if always else max(1, settings["targets"])
+    targets = 1 if settings["target"] is not None and "target" in attack.uses else targets
     return THERE_AND_BACK * steps * targets * (settings["restarts"] if "restarts" in attack.uses else 1)
 
 

@@ -294,6 +294,7 @@ def _threat_field(field):
     if field.name in ("candidate_source", "seed"):
         return {"candidate_source": CandidateSource, "seed": Seed}[field.name], field.default
     kind = Annotated[int, BeforeValidator(_whole)] if field.type is int else field.type
+    kind = str | None if field.name == "target" else kind  # a name; whether a data set has it is seen with its classes
     return Annotated[kind, _checked(lambda value: getattr(ThreatModel(**{field.name: value}), field.name))], field.default
 
 

@@ -10,7 +10,7 @@ ATTACK = dict(
     label="APGD-CE",
     knows="weights, label",
     version=1,
-    uses=("epsilon", "norm", "attacked_space", "apgd_steps", "restarts", "targets", "seed"),
+    uses=("epsilon", "norm", "attacked_space", "apgd_steps", "restarts", "targets", "target", "seed"),
     budget="apgd_steps",
     order=20,
 )

@@ -9,7 +9,7 @@ ATTACK = dict(
     label="PGD",
     knows="weights, label",
     version=1,
-    uses=("epsilon", "norm", "attacked_space", "steps", "step_size", "restarts", "keep", "targets", "seed"),
+    uses=("epsilon", "norm", "attacked_space", "steps", "step_size", "restarts", "keep", "targets", "target", "seed"),
     order=11,
 )
 
