@@ -124,7 +124,8 @@ class Neighbours:
         """Token ids of a word alone, int64 [L]."""
         tokens, inner = self.model.tokenizer([word]), getattr(self.model.tokenizer, "tokenizer", None)
         if hf_text.is_hf(self.model.clip) or inner is None or _mark(_vocabulary(self.model.tokenizer).values()) == "</w>":
-            return tokens[0, 1 : int(token_counts(self.model, tokens)) - 1]  # between the start and the end token
+            start = 0 if inner is not None and int(tokens[0, 0]) not in inner.all_special_ids else 1  # T5 has none
+            return tokens[0, start : int(token_counts(self.model, tokens)) - 1]  # between the start and the end token
         return tokens[0][~torch.isin(tokens[0], torch.tensor(inner.all_special_ids))]  # of a tower of open_clip's own
 
 

@@ -4,6 +4,8 @@ Each function returns (shown, numbers), as those of tables.py. A figure of a mod
 tests/report/test_data.py counts.
 """
 
+from importlib.resources import files
+
 import pandas as pd
 
 from mmcoa.datasets.overlaps import overlaps
@@ -54,6 +56,12 @@ def models():
     rows["licence"] = [card["licence"] for card in CARDS.values()]
     shown = pd.DataFrame.from_dict(rows, orient="index", columns=list(CARDS)).rename_axis("").reset_index()
     return shown, pd.DataFrame.from_dict(CARDS, orient="index").rename_axis("model").reset_index()
+
+
+def families():
+    """What each family of models can do, as tests/model/test_families.py found: one row a family."""
+    found = pd.read_csv(str(files("mmcoa.model") / "families.csv"), keep_default_na=False)
+    return found, found
 
 
 def datasets(study):
