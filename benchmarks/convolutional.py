@@ -1,7 +1,8 @@
 """Lines of speed.py on a convolutional tower: `lite-clip` where its extra is installed, else its architecture, random weights.
 
-The baseline of the PGD line is open_clip's tower as it is loaded: fp32, NCHW, batch norms as layers. The second line is of
-another kind: an MMCoA step beside a TeCoA step of the same batch, which says what the text search costs.
+The baseline of the PGD line is open_clip's tower as it is loaded: fp32, NCHW, batch norms as layers. The other lines are of
+another kind: batches read from shards beside the attack that a training makes of them, so that reading never is what a training
+waits for; and an MMCoA step beside a TeCoA step of the same batch, which says what the text search costs.
 """
 
 import copy
@@ -14,6 +15,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from common import line, race, require
+from reading import empty_cache, write_folder
 
 import mmcoa
 from mmcoa.attacks.pgd import pgd
@@ -46,7 +48,7 @@ class Images:
 
 
 def lines(settings, device):
-    """PGD, and MMCoA against TeCoA."""
+    """PGD, batches from shards against PGD, and MMCoA against TeCoA."""
     model, visual, name = tower_and_name(device)
     visual.requires_grad_(False)
     plain = copy.deepcopy(visual).to(memory_format=torch.contiguous_format)
@@ -71,7 +73,28 @@ def lines(settings, device):
         f"{name}, {side} px, {settings.classes} classes, batch {batch}, PGD-{threat.steps}; baseline NCHW, norms as layers"
     )
     rows = [line("PGD, convolutional tower", setting, seconds / threat.steps, baseline / threat.steps, "s a step", "1.6x")]
+    rows.append(shards_line(folded, name, side, text, settings, device))
     return rows + ([step_line(model, name, settings, device)] if model is not None else [])
+
+
+def shards_line(folded, name, side, text, settings, device):
+    """Seconds to read and decode a training batch from shards, nothing cached, and to attack it as a training does (PGD-2)."""
+    batch, threat = settings.step_batch, ThreatModel(epsilon="1/255", steps=2)
+    count = 8 * batch  # pictures; each batch is read once, as what is read is cached
+    images = torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    labels = torch.zeros(batch, dtype=torch.int64, device=device)
+    with tempfile.TemporaryDirectory() as folder, empty_cache():
+        write_folder(Path(folder) / "wds_drawn", count, side)
+        dataset = mmcoa.load_dataset(f"wds:{folder}/wds_drawn", "train", stream=True)
+        batches = iter(torch.arange(count).split(batch))
+        seconds, attack, read, _ = race(  # without reading ahead, which would hide the reading behind the attack
+            lambda: dataset.images[next(batches)].to(device).float() / 255,
+            lambda: pgd(Images(folded), images, labels, text, threat),
+            *(settings.repeats, settings.baseline_repeats, device),
+        )
+    require(read.shape == images.shape, f"batches from shards {tuple(read.shape)}")
+    setting = f"{name}, JPEGs of {side} px in shards, batch {batch}; baseline: the attack of that batch, PGD-{threat.steps}"
+    return line("reading a training batch", setting, seconds, attack, "s", "1x")
 
 
 def step_line(model, name, settings, device):

@@ -9,10 +9,11 @@ thing. `seconds` are of one PGD step or one whole search; the quick model is tin
     training    the same on the 256 prompts of a training batch over 100 classes
     step        an MMCoA training step on ViT-B/32; on a GPU also its share of the measured peak
     epoch       an epoch of MMCoA, embedded model
-    lite        PGD on a convolutional tower, its batch norms folded; an MMCoA step beside a TeCoA step
+    lite        PGD on a convolutional tower, its batch norms folded; a batch from shards beside its attack; MMCoA beside TeCoA
     evaluation  PGD-20 of the embedded model against torchattacks
     memory      peak memory of evaluating 500 and 5,000 samples
     reading     many small pictures, first and from the cache; 224-pixel JPEGs beside torchvision's decoder
+    gpu         PGD and MMCoA steps in both precisions, compiled and as CUDA graphs (gpu.py); on a CPU only if asked for
 
 Writes FOLDER/<hardware>.csv; with --only the other lines of an earlier run stay. All: about 30 minutes on two idle cores.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import baselines
 import convolutional
+import gpu
 import memory
 import open_clip
 import precision
@@ -46,7 +48,7 @@ from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel
 
 COLUMNS = ("what", "setting", "ours", "baseline", "ratio", "unit", "target", "versions", "hardware")
-PARTS = ("image", "precision", "text", "training", "step", "epoch", "lite", "evaluation", "memory", "reading")
+PARTS = ("image", "precision", "text", "training", "step", "epoch", "lite", "evaluation", "memory", "reading", "gpu")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,12 @@ class Settings:
     memory: tuple = (500, 5000)
     small: int = 20_000  # pictures of 32 px
     streamed: int = 1024  # of 224 px
+    gpu_batches: tuple = (16, 64, 256)
+    gpu_step_batches: tuple = (32, 128)
+    gpu_seconds: int = 480  # after which no further line is begun
+    matrix: int = training_step.MATRIX
+    compared: int = 42  # samples whose outcomes are compared with the CPU's
+    compiler: str = "inductor"
 
 
 QUICK = Settings(
@@ -93,6 +101,11 @@ QUICK = Settings(
     memory=(4, 8),
     small=64,
     streamed=16,
+    gpu_batches=(2,),
+    gpu_step_batches=(4,),
+    matrix=128,
+    compared=6,
+    compiler="aot_eager",
 )
 TINY = {
     "embed_dim": 32,
@@ -295,6 +308,10 @@ def evaluation_line(model, dataset, target, settings, device):
     return line("PGD evaluation", setting, seconds, baseline, "s", target)
 
 
+def gpu_lines(settings, device):
+    return gpu.lines(settings, device, random_model, class_prompts(settings.classes), candidates)
+
+
 def memory_lines(settings, device):
     """Peak memory of a small and a large data set; here `ratio` is large over small."""
     small, large = (memory.measure(samples, device)["peak"] / 1e6 for samples in settings.memory)
@@ -314,12 +331,13 @@ LINES = {
     "evaluation": evaluation_lines,
     "memory": memory_lines,
     "reading": reading.reading_lines,
+    "gpu": gpu_lines,
 }
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="some of the parts")
+    parser.add_argument("--only", choices=PARTS, nargs="+", help="some of the parts; default: all, gpu on a GPU")
     parser.add_argument("--output", type=Path, default=Path("results/speed"), metavar="FOLDER")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
@@ -330,7 +348,8 @@ def main(arguments=None):
     device = str(resolve_device(options.device))
     machine = hardware(device)
     print(f"{machine}; {versions('torchattacks', 'mmcoa')}")
-    rows = [row for part in PARTS if part in options.only for row in LINES[part](settings, device)]
+    chosen = options.only or [part for part in PARTS if part != "gpu" or device.startswith("cuda")]
+    rows = [row for part in PARTS if part in chosen for row in LINES[part](settings, device)]
     rows = [row | {"versions": versions("torchattacks", "mmcoa"), "hardware": machine} for row in rows]
     path = options.output / ("quick" if options.quick else "") / f"{slug(machine)}.csv"
     write_csv(path, rows, COLUMNS, key=("what",))

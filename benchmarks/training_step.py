@@ -64,22 +64,46 @@ def public(model, batch, threat, optimizer, candidates):
     return loss.item()
 
 
+def setting_of(settings):
+    """(threat model of the inner attack, settings of the training) of the measured step."""
+    threat = ThreatModel(epsilon="1/255", steps=settings.inner_steps, keep="last", candidate_source="table:eval")
+    return threat, TrainConfig(lr=1e-6).for_model({})
+
+
+def prepared(settings, device, random_model, prompts, config, batch_size):
+    """(model, batch, optimizer), the same at each call."""
+    model = random_model(settings.architecture, device)
+    parameters = [p.requires_grad_(True) for p in model.clip.parameters()]
+    return model, random_batch(model, prompts, batch_size, device), make_optimizer(parameters, config)
+
+
+def product_rate(device, side=MATRIX):
+    """FLOP/s of a large bf16 product, the best of some: what the device can do."""
+    matrix = torch.randn(side, side, device=device, dtype=torch.bfloat16)
+    for _ in range(2):
+        matrix @ matrix
+    return 2 * side**3 / min(timed(lambda: matrix @ matrix, device)[0] for _ in range(5))
+
+
+def flops(step):
+    """FLOPs of `step()` as torch counts them."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
 def step_lines(settings, device, random_model, prompts, candidates):
     """An MMCoA step; both sides start from the same weights and end at the same loss."""
-    threat = ThreatModel(epsilon="1/255", steps=settings.inner_steps, keep="last", candidate_source="table:eval")
-    config = TrainConfig(lr=1e-6).for_model({})
-
-    def prepared():
-        model = random_model(settings.architecture, device)
-        parameters = [p.requires_grad_(True) for p in model.clip.parameters()]
-        return model, random_batch(model, prompts, settings.step_batch, device), make_optimizer(parameters, config)
-
-    model, batch, optimizer = prepared()
+    threat, config = setting_of(settings)
+    start = (settings, device, random_model, prompts, config, settings.step_batch)
+    model, batch, optimizer = prepared(*start)
     best, losses = float("inf"), []
     for _ in range(settings.step_repeats):
         seconds, loss = timed(lambda: ours(model, model, batch, threat, optimizer), device)
         best, losses = min(best, seconds), [*losses, loss]
-    model, batch, optimizer = prepared()
+    model, batch, optimizer = prepared(*start)
     baseline, loss = usual(lambda: public(model, batch, threat, optimizer, candidates), device)
     print(f"MMCoA step: loss {losses[0]:.5f} and {loss:.5f}")
     require(abs(losses[0] - loss) < 1e-3 * abs(loss), f"MMCoA step: {losses[0]} and {loss}")
@@ -94,20 +118,14 @@ def step_lines(settings, device, random_model, prompts, candidates):
 
 def peak_line(model, batch, threat, config, device, setting, side=MATRIX):
     """Share of a measured bf16 matrix product's rate that a bf16 step achieves; FLOPs as torch counts them."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    matrix = torch.randn(side, side, device=device, dtype=torch.bfloat16)
-    for _ in range(2):
-        matrix @ matrix
-    peak = 2 * side**3 / min(timed(lambda: matrix @ matrix, device)[0] for _ in range(5))
+    peak = product_rate(device, side)
     model.precision = model.text_precision = "bf16"
     optimizer = make_optimizer([p for p in model.clip.parameters() if p.requires_grad], config)
-    with FlopCounterMode(display=False) as counter:
-        ours(model, model, batch, threat, optimizer)
+    count = flops(lambda: ours(model, model, batch, threat, optimizer))
     synchronize(device)
     seconds = min(timed(lambda: ours(model, model, batch, threat, optimizer), device)[0] for _ in range(3))
     model.precision = model.text_precision = "fp32"
-    achieved = counter.get_total_flops() / seconds
+    achieved = count / seconds
     setting = f"{setting}, bf16; baseline: a {side} x {side} bf16 product"
     return line(
         "rate of an MMCoA step", setting, achieved / 1e12, peak / 1e12, "TFLOP/s", "at least 0.25", ratio=achieved / peak

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import baselines
 import common
 import cost
+import gpu
 import memory
 import precision
 import speed
@@ -52,6 +54,7 @@ def test_the_speed_table_is_complete(tmp_path, capsys):
         ("MMCoA step", "3x"),
         ("MMCoA epoch, embedded model", "60 s"),
         ("PGD, convolutional tower", "1.6x"),
+        ("reading a training batch", "1x"),
         ("reading, first time", "8 s"),
         ("reading, from the cache", "1 s"),
         ("streaming JPEGs", "0.9x"),
@@ -75,6 +78,35 @@ def test_the_share_of_the_peak_is_counted():
     assert float(row["ours"]) > 0 and float(row["ratio"]) == pytest.approx(
         float(row["ours"]) / float(row["baseline"]), rel=0.05
     )
+
+
+@pytest.mark.slow
+def test_one_call_measures_a_device(tmp_path, capsys):
+    """Quick on this CPU: all lines of a GPU but those of its graphs, which are off and say so."""
+    speed.main(["--quick", "--device", "cpu", "--output", str(tmp_path), "--only", "gpu"])
+    rows, printed = read(next((tmp_path / "quick").iterdir())), capsys.readouterr().out
+    pgd = ["PGD step, fp32", "PGD step, fp32, compiled"]
+    pgd += [f"PGD step, bf16{way}{rate}" for way in ("", ", compiled") for rate in ("", ": rate")]
+    steps = ["MMCoA step, fp32", "MMCoA step, bf16", "MMCoA step, bf16: rate"]
+    assert [row["what"] for row in rows] == ["bf16 product", "outcomes as on the CPU", "signs as on the CPU", *pgd, *steps]
+    assert [float(row["ours"]) for row in rows[1:3]] == [100, 100]
+    assert all(float(row["ours"]) > 0 for row in rows) and all(float(row["ratio"]) > 0 for row in rows[3:])
+    assert {row["baseline"] for row in rows if row["what"].endswith("rate")} == {rows[0]["ours"]}
+    assert printed.count("CUDA graph, batch 2: off") == 2
+
+
+def test_what_fails_on_a_device_or_finds_no_time_is_said(capsys, monkeypatch):
+    assert gpu.attempt("a line", lambda: common.require(False, "losses 1 and 2")) is None
+    assert "a line: off, SystemExit: not the same result: losses 1 and 2" in capsys.readouterr().out
+    rows = speed.LINES["gpu"](replace(speed.QUICK, gpu_seconds=-1), "cpu")
+    assert [row["what"] for row in rows] == ["bf16 product"] and capsys.readouterr().out.count("left out") == 4
+
+
+def test_another_loss_than_the_public_way_s_is_no_row(monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "LOSSES", {"fp32": 2e-3, "bf16": -1.0})
+    monkeypatch.setattr(gpu, "WAYS", ("",))
+    rows = gpu.pgd_lines(2, 1e12, speed.QUICK, "cpu", speed.random_model, speed.class_prompts(4))
+    assert [row["what"] for row in rows] == ["PGD step, fp32"] and "PGD step, bf16: losses" in capsys.readouterr().out
 
 
 def test_the_memory_line(tmp_path, monkeypatch):

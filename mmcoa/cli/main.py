@@ -322,7 +322,9 @@ def compare(
 def bench(
     only: Annotated[
         str | None,
-        typer.Option(help="image, precision, text, training, step, epoch, evaluation, memory or reading; default: all"),
+        typer.Option(
+            help="image, precision, text, training, step, epoch, lite, evaluation, memory, reading or gpu; default: all"
+        ),
     ] = None,
     output: Annotated[Path, typer.Option(help="folder of the table")] = Path("results/speed"),
     device: Device = "auto",
