@@ -72,13 +72,15 @@ def synchronize(device):
 
 
 def hardware(device="cpu"):
-    """`AMD EPYC, 2 cores, 2 threads`, or the name of the GPU."""
+    """`AMD EPYC, 2 cores, 2 threads`, with `AMX` where matrices have units of their own, or the name of the GPU."""
     if str(device).startswith("cuda"):
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file() and (found := re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())):
+    text = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    if found := re.search(r"model name\s*:\s*(.+)", text):
         name = found[1].strip()
+    name += ", AMX" if "amx_bf16" in text else ""
     return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 

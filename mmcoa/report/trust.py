@@ -1,6 +1,6 @@
-"""How far to trust the attacks: beside other people's implementations, beside stronger attacks, and how fast they are.
+"""How far to trust the attacks: beside other people's implementations, and beside stronger attacks.
 
-From results/strength/*.csv and results/speed/*.csv, which the scripts in benchmarks/ write.
+From results/strength/*.csv, which the scripts in benchmarks/ write.
 """
 
 import re
@@ -52,14 +52,6 @@ def predictions(results):
     )
     names = {"dataset": "data set", "agree": "same prediction", "implementation": "their code"}
     return shown.rename(columns=names).drop(columns="version"), numbers
-
-
-def speed(results):
-    """(shown, numbers): seconds or bytes of ours and of code written as public code is, measured side by side."""
-    folder = results / "speed"
-    numbers = pd.concat([read(folder, path.name) for path in sorted(folder.glob("*.csv")) if "-quick" not in path.name])
-    shown = numbers[["what", "setting", "ours", "baseline", "unit", "ratio", "hardware"]].fillna(tables.DASH).astype(str)
-    return shown, numbers
 
 
 def stronger(study, name="auto", usual="image", other="auto"):

@@ -12,10 +12,6 @@ def test_tables_of_benchmarks(committed, tmp_path):
         assert shown[text].str.replace("−", "-").astype(float).to_numpy() == pytest.approx(numbers[own].to_numpy(), abs=0.051)
     assert (shown["their code"] == numbers.implementation + " " + numbers.version.astype(str)).all()
     assert (trust.predictions(committed)[0]["same prediction"] <= trust.predictions(committed)[1].n).all()
-    (tmp_path / "speed").mkdir()
-    for name in ("cpu", "cpu-quick"):  # a trial run's is not shown
-        (tmp_path / "speed" / f"{name}.csv").write_text("what,setting,ours,baseline,unit,ratio,hardware\nstep,64,0.2,,s,,CPU\n")
-    assert trust.speed(tmp_path)[0].values.tolist() == [["step", "64", "0.2", "–", "s", "–", "CPU"]]
     with pytest.raises(UserError, match=r"no readable table .*image\.csv"):
         trust.beside_others(tmp_path)
 
