@@ -204,6 +204,8 @@ def _image_words(used: dict[str, Any]):
         norm = {"linf": "l_inf ", "l2": "l_2 "}.get(str(used.get("norm")), "")
         space = f" in {used['attacked_space']} pixels" if "attacked_space" in used else ""
         words.append(f"{norm}ball of {format_epsilon(used['epsilon'])}{space}")
+    elif "attacked_space" in used:
+        words.append(f"in {used['attacked_space']} pixels")
     if "steps" in used:
         size = f" of {used['step_size'] * 255:.3g}/255" if "step_size" in used else ""
         words.append(_counted(used["steps"], "step") + size)

@@ -12,9 +12,12 @@ A search on pictures defines
     images: float [N, 3, H, W] in [0, 1]; labels: int64 [N] into the rows of `text_features`, unit embeddings [C, D] of the
     prompts that the attacker sees; threat: `ThreatModel`; sample_ids: int64 [N] that name the samples, default 0..N-1.
 
-and keeps to this contract, which tests/attacks/test_image_properties.py checks for every one:
+Where its record says `class_names`, it takes these by keyword too, C strings.
 
-- the result lies in the ball (`ball.project`) and in [0, 1]; pixels outside the range are refused (`check_pixels`);
+It keeps to this contract, which tests/attacks/test_image_properties.py checks for every one inside a ball:
+
+- the result lies in the ball (`ball.project`), unless it does not list `epsilon` in `uses`, and in [0, 1]; pixels
+  outside the range are refused (`check_pixels`);
 - whatever is random depends on (threat.seed, sample id, restart) alone (`ball.random_start`, `ball.sample_generator`), and
   nothing on neighbours in the batch: differentiate sums, not means (trap I3);
 - gradients are taken with respect to the picture alone; none is left in the model or in the prompts (trap T1), also where the

@@ -34,6 +34,7 @@ class Attack:
     parts: names of the attacks of a worst case, cheapest first.
     classes: least number of classes; stand_in: the attack that takes its place in a worst case where there are fewer.
     train_pictures: whether it learns from labelled pictures of the train split.
+    class_names: whether its search on pictures is handed the names of the classes.
     order: place in lists and tables.
     module, line: where it is defined: the module, and the line of its version in `path`.
     """
@@ -56,6 +57,7 @@ class Attack:
     classes: int = 1
     stand_in: str | None = None
     train_pictures: bool = False
+    class_names: bool = False
     order: int = 50
     module: str = ""
     path: str = ""
@@ -102,7 +104,9 @@ class Attack:
 
     def describe(self, threat: ThreatModel, parts: Sequence[str] | None = None, classes: int | None = None) -> str:
         """One sentence about what the adversary may do here; arguments as `settings`."""
-        words = in_words(self.settings(threat, parts, classes)) or self.summary
+        words = in_words(self.settings(threat, parts, classes))
+        if not words or (self.image and "epsilon" not in self.uses):  # no ball says what becomes of the picture
+            words = "; ".join(filter(None, (self.summary, words)))
         return f"worst case of {_listed(parts or self.parts)}: {words}" if self.parts else words
 
 

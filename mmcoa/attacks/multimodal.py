@@ -40,17 +40,19 @@ class AttackedBatch:
         answered: `features` as the judge embeds them, where its text tower is another.
         still: {prompts: `Outcome` of the pictures as they are}, where another batch with this judge has them.
         threat: `ThreatModel`, its `target` the number of a class (`aimed`).
+        class_names: C strings, for searches whose record asks for them.
         everyone: samples that are wrong without an attack are attacked too, as always with a target.
         keep: outcomes hold their pictures.
     """
 
     def __init__(
         self, model, images, labels, ids, features, threat, whole=(), judge=None, still=None, everyone=False, keep=False,
-        answered=None,
+        answered=None, class_names=None,
     ):  # fmt: skip
         self.model, self.images, self.labels, self.ids = model, images, labels, ids
         self.features, self.threat, self.whole, self.keep = features, threat, whole, keep
         self.everyone = everyone or threat.target is not None  # where a picture ends counts, also where it is wrong already
+        self.class_names = class_names
         self.seconds, self.still, self.found = defaultdict(float), {} if still is None else still, {}
         self.answers, self.embedding = self.own_logits if judge is None else judge.logits, None
         self.answered = features if answered is None else answered
@@ -132,10 +134,11 @@ class AttackedBatch:
         known, pictures = self.found.get(key, (at[:0], None))
         if torch.isin(at, known).all():  # both ascend
             return pictures[torch.searchsorted(known, at)] if len(at) else self.images[at]
-        search, model = find(attack.image).load().attack, getattr(self.model, "anew", lambda: self.model)()
+        record, model = find(attack.image), getattr(self.model, "anew", lambda: self.model)()
         prompts, stop = self.features[attack.sees], attack.search not in self.whole
         pictures, labels, ids = self.images[at], self.labels[at], self.ids[at.cpu()]
-        adversarial = search(model, pictures, labels, prompts, attack.under(self.threat), ids, stop)
+        more = {"class_names": self.class_names} if record.class_names else {}
+        adversarial = record.load().attack(model, pictures, labels, prompts, attack.under(self.threat), ids, stop, **more)
         self.found[key] = (at, adversarial)
         return adversarial
 

@@ -196,9 +196,9 @@ class Undefended:
     def __init__(self, model):
         self.model, self.searched = model, {"": model}
 
-    def batches(self, *arguments, keep=False):
-        """{adversary: `AttackedBatch`}; arguments: images, labels, ids, features, threat, whole."""
-        return {"": AttackedBatch(self.model, *arguments, keep=keep)}
+    def batches(self, *arguments, **named):
+        """{adversary: `AttackedBatch`}; arguments: images, labels, ids, features, threat, whole; by name: others of its."""
+        return {"": AttackedBatch(self.model, *arguments, **named)}
 
     def names(self, attack, parts):
         """{name of an outcome: adversaries that it is about}."""
@@ -259,10 +259,10 @@ class Sides(Undefended):
         self.model, self.defense, self.judge, self.adaptive, self.threat = model, defense, judge, adaptive, threat
         self.searched = {side: adaptive if side == "adaptive" else model for side in HEADLINE[defense.adversary]}
 
-    def batches(self, *arguments, keep=False):
+    def batches(self, *arguments, **named):
         still = {}
         return {
-            side: AttackedBatch(model, *arguments, judge=self.judge, still=still, everyone=side == "transfer", keep=keep)
+            side: AttackedBatch(model, *arguments, judge=self.judge, still=still, everyone=side == "transfer", **named)
             for side, model in self.searched.items()
         }
 

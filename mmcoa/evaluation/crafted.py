@@ -39,8 +39,8 @@ class Crafted(Undefended):
         self.judge, self.features = model, features
         self.same = (model.fingerprint(), model.resize) == (craft.fingerprint(), craft.resize)
 
-    def batches(self, *arguments, keep=False):
-        return {"": AttackedBatch(self.model, *arguments, judge=self, answered=self.features, keep=keep)}
+    def batches(self, *arguments, **named):
+        return {"": AttackedBatch(self.model, *arguments, judge=self, answered=self.features, **named)}
 
     def logits(self, images, text_features, sample_ids):
         """Logits [N, C] of the model that is evaluated, in fp32."""

@@ -194,7 +194,9 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         if threat.attacked_space == "model":
             images = model.resized(images)
         labels, ids = dataset.labels[index].to(model.device), dataset.ids[index]
-        batches = sides.batches(images, labels, ids, features, aimed, searches, keep=pictures is not None)
+        batches = sides.batches(
+            images, labels, ids, features, aimed, searches, keep=pictures is not None, class_names=dataset.class_names
+        )
         frame = sides.together({side: batch_outcomes(batch, asked, parts) for side, batch in batches.items()}, asked, parts)
         if pictures is not None:  # before the journal says that these samples are finished
             pictures.add(index.start, batches)
