@@ -84,7 +84,7 @@ class ThreatModel:
     )
     #: what measures it, `minilm` or `own`, the model's frozen text tower; None means `own`, for `meaning` MiniLM if installed
     similarity_encoder: str | None = None
-    attacker_images: int = 128  #: labelled pictures of the train split that `margin` and `joint` may use
+    attacker_images: int = 128  #: labelled pictures of the train split that `margin`, `joint` and `universal` may use
     seed: int = 0  #: of the random starts, drawn for each sample by (seed, sample id)
 
     def __post_init__(self):

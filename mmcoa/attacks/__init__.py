@@ -12,9 +12,13 @@ A search on pictures defines
     images: float [N, 3, H, W] in [0, 1]; labels: int64 [N] into the rows of `text_features`, unit embeddings [C, D] of the
     prompts that the attacker sees; threat: `ThreatModel`; sample_ids: int64 [N] that name the samples, default 0..N-1.
 
-Where its record says `class_names`, it takes these by keyword too, C strings.
+Where its record says `class_names`, it takes these by keyword too, C strings. Where it says `train_pictures`, its file defines
 
-It keeps to this contract, which tests/attacks/test_image_properties.py checks for every one inside a ball:
+    learn(model, text_features, threat, attacker) -> anything
+
+too, called once for a data set, and the search takes the result by the keyword `learned`. attacker: `Dataset`, see below.
+
+It keeps to this contract, which tests/attacks/test_image_properties.py checks for those that search a ball around each picture:
 
 - the result lies in the ball (`ball.project`), unless it does not list `epsilon` in `uses`, and in [0, 1]; pixels
   outside the range are refused (`check_pixels`);

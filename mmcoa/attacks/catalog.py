@@ -97,7 +97,8 @@ class Attack:
             values = {name: [one[name] for one in found if name in one] for name in FIELDS}
             return {name: _together(value) for name, value in values.items() if value}
         taken = self.under(threat)
-        used = {name: getattr(taken, name) for name in FIELDS if name in self.uses and name not in taken.idle}
+        idle = taken.idle - ({"attacker_images"} if self.train_pictures else set())
+        used = {name: getattr(taken, name) for name in FIELDS if name in self.uses and name not in idle}
         if classes and used.get("targets"):
             used["targets"] = min(used["targets"], classes - 1)
         return used

@@ -40,19 +40,20 @@ class AttackedBatch:
         answered: `features` as the judge embeds them, where its text tower is another.
         still: {prompts: `Outcome` of the pictures as they are}, where another batch with this judge has them.
         threat: `ThreatModel`, its `target` the number of a class (`aimed`).
-        class_names: C strings, for searches whose record asks for them.
+        class_names: C strings; attacker: `Dataset` of labelled train pictures: for searches whose record asks for them.
+        learned: dict that keeps what such searches have learnt, from one batch to the next.
         everyone: samples that are wrong without an attack are attacked too, as always with a target.
         keep: outcomes hold their pictures.
     """
 
     def __init__(
         self, model, images, labels, ids, features, threat, whole=(), judge=None, still=None, everyone=False, keep=False,
-        answered=None, class_names=None,
+        answered=None, class_names=None, attacker=None, learned=None,
     ):  # fmt: skip
         self.model, self.images, self.labels, self.ids = model, images, labels, ids
         self.features, self.threat, self.whole, self.keep = features, threat, whole, keep
         self.everyone = everyone or threat.target is not None  # where a picture ends counts, also where it is wrong already
-        self.class_names = class_names
+        self.class_names, self.attacker, self.learned = class_names, attacker, {} if learned is None else learned
         self.seconds, self.still, self.found = defaultdict(float), {} if still is None else still, {}
         self.answers, self.embedding = self.own_logits if judge is None else judge.logits, None
         self.answered = features if answered is None else answered
@@ -138,7 +139,13 @@ class AttackedBatch:
         prompts, stop = self.features[attack.sees], attack.search not in self.whole
         pictures, labels, ids = self.images[at], self.labels[at], self.ids[at.cpu()]
         more = {"class_names": self.class_names} if record.class_names else {}
-        adversarial = record.load().attack(model, pictures, labels, prompts, attack.under(self.threat), ids, stop, **more)
+        threat = attack.under(self.threat)
+        if record.train_pictures:
+            made = (id(self.model), *key)
+            if made not in self.learned:
+                self.learned[made] = record.load().learn(model, prompts, threat, self.attacker)
+            more["learned"] = self.learned[made]
+        adversarial = record.load().attack(model, pictures, labels, prompts, threat, ids, stop, **more)
         self.found[key] = (at, adversarial)
         return adversarial
 

@@ -90,8 +90,8 @@ def evaluate(
         threat: `ThreatModel`, or a list of them, evaluated one after the other; default `default_threat(model)`.
         batch_size: samples attacked at once, None: as many as fill the device; it does not influence the outcomes.
         progress: called with (samples done, samples in all), counted over all threat models.
-        attacker: labelled pictures (`Dataset`) for `joint` and for the score `margin`: `mmcoa.datasets.attacker_dataset`.
-            Without it `multimodal` leaves `joint` out.
+        attacker: labelled pictures (`Dataset`) for `joint`, `universal` and the score `margin`:
+            `mmcoa.datasets.attacker_dataset`. Without it `multimodal` leaves `joint` out.
         resume: folder for finished batches; a killed evaluation of the same model, data and threat goes on there.
         check: `Dataset` on whose first 200 samples the gradient-masking self-checks are run; None: rows say `not run`, and
             `not possible` where no checked sample is right without an attack, or a check fails.
@@ -188,15 +188,14 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     told = saved.about(model, dataset, threat, asked, parts, {**made_of, **of, "versions": made_by}) if save else {}
     pictures = saved.Saved(save, told, prompts, sides.told_apart(asked, parts), parts, journal) if save else None
     searches = whole_searches(leaves) if sides.same else {leaf.search for leaf in leaves}
+    extra = {"class_names": dataset.class_names, "attacker": attacker, "learned": {}}
     while journal.done < len(dataset):
         index = slice(journal.done, min(journal.done + batch_size, len(dataset)))
         images = dataset.images[index].to(model.device).float() / 255
         if threat.attacked_space == "model":
             images = model.resized(images)
         labels, ids = dataset.labels[index].to(model.device), dataset.ids[index]
-        batches = sides.batches(
-            images, labels, ids, features, aimed, searches, keep=pictures is not None, class_names=dataset.class_names
-        )
+        batches = sides.batches(images, labels, ids, features, aimed, searches, keep=pictures is not None, **extra)
         frame = sides.together({side: batch_outcomes(batch, asked, parts) for side, batch in batches.items()}, asked, parts)
         if pictures is not None:  # before the journal says that these samples are finished
             pictures.add(index.start, batches)

@@ -39,7 +39,8 @@ def self_check(model, dataset, name, threat, attacker=None, plain=None):
     wrong without an attack are left out of `value` and `limit`, which count samples unless the check says otherwise.
     """
     attack, found, threat = find(name), [], threat.aimed(dataset.class_names)
-    if attack.image is not None and "epsilon" in find(attack.image).uses:  # the checks vary the ball
+    search = find(attack.image) if attack.image else None
+    if search and "epsilon" in search.uses and not search.train_pictures:  # the checks vary the ball of single pictures
         found += kept(model, dataset, attack.image, attack.under(threat), check_image)
     if attack.judged == "text" and threat.text_score == "embedding":
         found += kept(plain or model, dataset, "text", threat, check_text)

@@ -211,7 +211,7 @@ def defense_at_test(settings):
 def needs_attacker(attacks, threat):
     """Whether one of the attacks learns from labelled pictures of the train split, which take seconds to draw."""
     leaves = [find(leaf) for name in attacks for leaf in (find(name).parts or (name,))]
-    return any(leaf.judged == "joint" or (leaf.text and threat.text_score == "margin") for leaf in leaves)
+    return any(leaf.train_pictures or (leaf.text and threat.text_score == "margin") for leaf in leaves)
 
 
 def load_craft(name, like):

@@ -250,6 +250,8 @@ def _evaluate(settings, image, text):
     if judged:
         variants = classes * WORDS * CANDIDATES * (1 + settings["beam"] * (settings["text_budget"] - 1))
         total += text * variants * (1 + ROUNDS * ("joint" in judged))
+    learnt = sum(find(leaf).image == leaf and find(leaf).train_pictures for leaf in leaves)
+    total += learnt * image * settings["attacker_images"] * (THERE_AND_BACK + 1) * settings["steps"]
     if "joint" in judged:
         total += image * ROUNDS * settings["attacker_images"] * THERE_AND_BACK * settings["steps"]
     return total
@@ -257,7 +259,7 @@ def _evaluate(settings, image, text):
 
 def _search(attack, settings, classes):
     """Passes of the image tower, forward, for one picture under one attack."""
-    if attack.image is None:
+    if attack.image is None or find(attack.image).train_pictures:
         return 0
     if attack.image == "square":
         return settings["queries"]

@@ -12,7 +12,7 @@ from mmcoa.errors import UserError
 from mmcoa.evaluation.loop import evaluate
 from mmcoa.threat import ThreatModel
 
-AIMED = [name for name, attack in ATTACKS.items() if attack.image == name and "target" in attack.uses]
+AIMED = [name for name, attack in ATTACKS.items() if attack.image == name and {"target", "epsilon"} <= {*attack.uses}]
 THREAT = ThreatModel(epsilon="6/255", steps=6, apgd_steps=8)
 
 
