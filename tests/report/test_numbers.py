@@ -168,7 +168,7 @@ def test_test_time_defences(numbers):
 
 def test_what_the_pages_say_without_a_number():
     """Sentences of the first page, of the pages on the two tasks, and of trust."""
-    trained = ("tecoa", "fare", "pmg_aft", "image_only", "mmcoa", "mat", "leaf-after-fare")  # on attacked pictures
+    trained = ("tecoa", "fare", "pmg_aft", "agft", "image_only", "mmcoa", "mat", "leaf-after-fare")  # on attacked pictures
     every = (*trained, "text_only", "leaf")
 
     def certain(one, attack, over=None):
@@ -180,7 +180,7 @@ def test_what_the_pages_say_without_a_number():
     assert all(certain(one, "image") for one in trained) and first(trained, "image") == "tecoa"
     assert not any(certain(one, "text") for one in (*every, "clean"))
     assert all(gain(one, "clean", sets()) < 0 for one in every) and first(trained, "clean") == "fare"
-    assert min(trained, key=lambda one: gain(one, "clean", sets())) == "image_only"
+    assert min(trained, key=lambda one: gain(one, "clean", sets())) == "agft"
     assert all(abs(gain("leaf", attack, sets())) < 4 for attack in ("clean", "image", "text"))
     both = [one for one in (*every, "clean") if all(certain(one, name, BASE) for name in ("image", "text", "sequential"))]
     assert both == ["mmcoa", "leaf-after-fare"] and first((*every, "clean"), "sequential", BASE) == "mmcoa"
@@ -188,7 +188,7 @@ def test_what_the_pages_say_without_a_number():
     assert all(gain("mmcoa", name, BASE) > gain("leaf-after-fare", name, BASE) for name in ("image", "clean"))
     assert not any(certain(one, "image", BASE) for one in ("text_only", "clean"))
     assert first((*every, "clean"), "text", BASE) == "text_only" and certain("mmcoa", "text", BASE)
-    assert all(gain(one, "text", BASE) < -half_of_base(one, "text") for one in ("tecoa", "pmg_aft", "image_only"))
+    assert all(gain(one, "text", BASE) < -half_of_base(one, "text") for one in ("tecoa", "pmg_aft", "agft", "image_only"))
     part = {name: level("none", name, sweep="auto") for name in ("image", "auto")}
     assert part["auto"] < part["image"] - 5
     assert all(level(one, "image", sweep="auto") - level(one, "auto", sweep="auto") < 3 for one in ("tecoa", "mmcoa"))
