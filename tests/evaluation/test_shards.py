@@ -73,6 +73,9 @@ def test_parts_that_are_no_whole_are_refused(halves, tiny, small_birds, tmp_path
         merge({"a": a, "b": b, "c": a})
     with pytest.raises(UserError, match="b has 9 outcomes of 10 samples"):
         merge({"a": a, "b": replace(b, outcomes=b.outcomes[1:])})
+    assert a.evaluation[0]["attacked prompts"]  # on another processor a tie may fall the other way
+    with pytest.raises(UserError, match="they differ in attacked prompts"):
+        merge({"a": a, "b": replace(b, evaluation=[b.evaluation[0] | {"attacked prompts": "others"}])})
     others = {
         "threat": evaluate(tiny, small_birds, ["clean", "fgsm"], THREAT.changed(seed=1), shard=Shard(2, 2)),
         "attacks": evaluate(tiny, small_birds, ["clean"], THREAT, shard=Shard(2, 2)),
