@@ -6,7 +6,7 @@ One letter left out, two neighbours swapped, one letter replaced or put in, lett
 `characters:nonword` leaves out each edit that is a word again, the constraint of LEAF (Rocamora et al., 2025): "bat" for "cat"
 is another label, not a typing error. A word is what the package's table holds or CLIP's tokenizer has as one whole token: over
 30,000 in all, the same wherever it runs. Rare words are missing, and CLIP's tokens are no dictionary: names and shreds such
-as "ct" count too, so that an edit too many is left out rather than one too few.
+as "ct" count too.
 """
 
 import functools
