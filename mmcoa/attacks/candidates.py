@@ -3,7 +3,7 @@
     table:train | table:eval | table:synonyms    the WordNet table in the package
     neighbours                                   nearest whole words in a model's own token embedding
     FILE.json                                    {word: [candidate, ...]}, or a table that `mmcoa candidates build` wrote
-    characters                                   all single edits of a word's letters (characters.py)
+    characters | characters:nonword              all single edits of a word's letters; those that are no word (characters.py)
     wordnet | wordnet:FOLDER                     WordNet's own database files (wordnet.py)
     mlm | mlm:NAME_OR_FOLDER                     a masked language model at the word's place (mlm.py)
 

@@ -122,7 +122,7 @@ def evaluate(
     candidates: Annotated[
         str,
         typer.Option(
-            help="table:eval, table:synonyms, table:train, neighbours, characters, mlm[:MODEL], wordnet[:FOLDER] or FILE.json"
+            help="table:eval, table:synonyms, table:train, neighbours, characters[:nonword], mlm[:NAME], wordnet[:DIR], .json"
         ),
     ] = "table:eval",
     text_budget: Annotated[int, typer.Option(help="words that the text attack may change in each prompt")] = 1,

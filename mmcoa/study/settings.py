@@ -35,7 +35,8 @@ from mmcoa.threat import PRESETS, ThreatModel, format_epsilon, parse_epsilon
 from mmcoa.training import config as training
 from mmcoa.training.faults import FAULTS
 
-CANDIDATE_SOURCES = ("table:train", "table:eval", "table:synonyms", "neighbours", "mlm", "wordnet", "characters")
+TABLES = ("table:train", "table:eval", "table:synonyms")
+CANDIDATE_SOURCES = (*TABLES, "neighbours", "mlm", "wordnet", "characters", "characters:nonword")
 AT_TEST = ("with_at_test", "adversary", "draws")  # what else an evaluation says of its `defense_at_test`
 THREAT_FIELDS = tuple(field.name for field in fields(ThreatModel) if field.name not in ("step_size", "keep"))  # those: `preset`
 

@@ -18,6 +18,7 @@ from mmcoa.attacks.relations import embedded_relations, relation
 from mmcoa.attacks.text import attack_prompts
 from mmcoa.attacks.wordnet import related_words
 from mmcoa.errors import UserError
+from mmcoa.identity import candidates
 from mmcoa.threat import ThreatModel
 
 PROMPTS = ["This is a photo of a parrot", "This is a photo of a flamingo"]
@@ -150,8 +151,23 @@ def test_an_attack_by_characters_changes_one_letter(tiny):
     attack = attack_prompts(tiny, PROMPTS, ThreatModel(candidate_source="characters"))
     assert all(distance(change["prompt"], change["adversarial_prompt"]) == 1 for change in attack.changes)
     assert all(change["source"] == "characters" and change["variants"] > 500 for change in attack.changes)
-    with pytest.raises(UserError, match="nothing behind the colon"):
+    with pytest.raises(UserError, match="nothing behind the colon but nonword"):
         CandidateTable("characters:2")
+
+
+def test_characters_that_make_no_other_word(tiny):
+    every, (left, source) = single_edits("cat"), CandidateTable("characters:nonword")("cat")
+    assert source == "characters:nonword" and relation(source, "cat", "czt") == "character"
+    dropped = {"bat", "car", "at", "cut", "cart", "act", "cats", "chat", "coat"}  # English
+    assert dropped <= set(every) and not dropped & set(left) and {"czt", "qcat", "caqt"} <= set(left)
+    assert left == [edit for edit in every if edit in set(left)] and len(left) > len(every) / 2
+    assert not set(embedded_table("eval")) & {edit for word in ("hen", "parrot") for edit in CandidateTable(source)(word)[0]}
+    attack = attack_prompts(tiny, PROMPTS, ThreatModel(candidate_source=source))
+    assert all(distance(change["prompt"], change["adversarial_prompt"]) == 1 for change in attack.changes)
+    free = attack_prompts(tiny, PROMPTS, ThreatModel(candidate_source="characters"))
+    for one, other in zip(attack.changes, free.changes, strict=True):
+        assert one["score"] <= other["score"] + 1e-6 and one["variants"] < other["variants"]
+    assert candidates(source) not in (source, candidates("characters"))  # the table counts by its content
 
 
 DATA = """  1 This line is of the licence.
