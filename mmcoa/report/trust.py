@@ -35,7 +35,8 @@ def read(folder, name):
 
 def beside_others(results):
     """(shown, numbers): robust accuracy (%) by our attacks and by other people's, same model, pictures and settings."""
-    numbers = pd.concat([read(results / "strength", f"{name}.csv") for name in ("pairs", "image")], ignore_index=True)
+    names = [path.name for path in sorted((results / "strength").glob("pairs*.csv"))]  # models of a study, where measured
+    numbers = pd.concat([read(results / "strength", name) for name in (*names, "image.csv")], ignore_index=True)
     shown = numbers.rename(columns=COLUMNS)
     shown = shown[["model", "dataset", "attack", "norm", "epsilon", "steps", "n", *COLUMNS.values()]]
     for name, label in LABELS.items():
