@@ -67,7 +67,7 @@ class ThreatModel:
     restarts: int = 1  #: gradient attacks run from different random starts; the worst counts
     keep: str = "best"  #: iterate that PGD returns, `best` (largest margin) or `last`
     targets: int = 0  #: k > 0 aims PGD, CW and APGD-CE at each of the k likeliest wrong classes; 0 is away from the label
-    #: class that PGD, CW and APGD lead every picture to: its name, or its number as `aimed` makes it; None: any wrong class
+    #: class that PGD, CW and APGD lead every picture to, its name or the number that `aimed` makes of it; None means any other
     target: str | int | None = None
     apgd_steps: int = 50  #: of APGD, also inside `auto`
     queries: int = 1000  #: of the Square attack, also inside `auto`

@@ -27,7 +27,8 @@ FLAGS = (  # no profile of the user, no network, no header with the file's path;
 )
 PATIENCE = 600  # seconds
 HERE = Path(__file__).parent
-WEB_ONLY = ("explorer", "add_a_defence", "architecture", "api", "glossary")  # pages to look things up in, not to read on paper
+# pages to look things up in, not to read on paper
+WEB_ONLY = ("speed", "explorer", "add_a_defence", "architecture", "api", "glossary")
 
 
 def find_browser():

@@ -47,7 +47,7 @@ def test_it_runs_end_to_end(project):
     profile = load_profile(shipped_profiles()["paper-small"])
     small_data(project, profile.evaluate.datasets)
     changed = {"extends": "paper-small", "name": "rehearsal", "base_model": "clip.pt", "device": "cpu"}
-    changed |= {"train": {"steps": 2, "batch_size": 4}, "models": [{"defense": "none"}, {"defense": "mmcoa"}]}
+    changed |= {"train": {"steps": 2, "batch_size": 4}, "models": [{"defense": "mmcoa"}]}
     changed |= {"evaluate": {"samples": 2, "steps": 1, "check_dataset": None}}
     levels = {"name": "meaning", "datasets": ["cifar10"], "samples": 2, "attacks": ["text"]}
     changed |= {"sweeps": [levels | {"vary": {"text_threat": ["any", "meaning"]}}]}
@@ -57,6 +57,6 @@ def test_it_runs_end_to_end(project):
     done = subprocess.run(command, cwd=project, env=place, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = results.load("rehearsal", project / "results")
-    assert set(found.rows.dataset) == set(profile.evaluate.datasets) and set(found.methods) == {"none", "mmcoa"}
+    assert set(found.rows.dataset) == set(profile.evaluate.datasets) and found.methods == ["mmcoa"]
     assert set(found.attacks) == set(profile.evaluate.attacks) and set(found.rows.n) == {2}
     assert set(found.sweep("meaning")) == {"any", "meaning"}
