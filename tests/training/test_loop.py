@@ -350,12 +350,16 @@ def test_schedule_warms_up_and_ends_near_zero():
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
-def test_logit_scale_is_clamped(make, tmp_path):
+@pytest.mark.parametrize("biased", [False, True])
+def test_logit_scale_is_clamped_where_clip_s_was(biased, make, tmp_path):
+    """SigLIP, known by its logit bias, has a larger one than CLIP allows."""
     model, source = make()
     with torch.no_grad():
-        model.clip.logit_scale.fill_(math.log(100))
-    train(model, source, "clean", replace(CONFIG, steps=3, lr=0.1, warmup=0), tmp_path / "run")
-    assert model.scale <= 100.01
+        model.clip.logit_scale.fill_(math.log(110))
+    if biased:
+        model.clip.logit_bias = torch.nn.Parameter(torch.tensor(-9.0))
+    train(model, source, "clean", replace(CONFIG, steps=1, lr=1e-4, warmup=0), tmp_path / "run")
+    assert model.scale == pytest.approx(110 if biased else 100, abs=0.5)
 
 
 def test_an_epoch_visits_each_sample_once(small_birds):
