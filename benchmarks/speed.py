@@ -316,7 +316,7 @@ def memory_lines(settings, device):
     """Peak memory of a small and a large data set; here `ratio` is large over small."""
     small, large = (memory.measure(samples, device)["peak"] / 1e6 for samples in settings.memory)
     few, many = settings.memory
-    setting = f"openmoji-clip, clean and PGD-2, {memory.PIXELS} px; ours: {many} samples, baseline: {few}"
+    setting = f"openmoji-clip, clean and PGD-2, {memory.PIXELS} px; ours: {many} samples, baseline: {few} samples"
     return [line("peak memory of an evaluation", setting, large, small, "MB", "at most 1.1x", ratio=large / small)]
 
 
