@@ -65,6 +65,7 @@ class Settings:
     one_by_one: int = 10  # prompts attacked one variant at a time
     training_batch: int = 256
     step_batch: int = 32  # of an MMCoA step
+    step_classes: int = 200  # of the one beside a TeCoA step
     inner_steps: int = 10
     step_repeats: int = 2
     epoch: int = 2000  # pictures
@@ -92,6 +93,7 @@ QUICK = Settings(
     one_by_one=1,
     training_batch=8,
     step_batch=4,
+    step_classes=20,
     inner_steps=2,
     step_repeats=1,
     epoch=16,

@@ -1,7 +1,8 @@
 """Test-time defences, attacked: one line a fine-tuned model, defence and attack, with what each adversary leaves.
 
-Numbers come from every evaluation of a study, main or sweep, that names a test-time defence. A masked number enters no mean:
-a search without a gradient says nothing about robustness.
+Numbers of `table` come from every evaluation of a study, main or sweep, that names a test-time defence; those of `defences`
+from two sweeps that have several of them on one model. A masked number enters no mean: a search without a gradient says
+nothing about robustness.
 """
 
 import pandas as pd
@@ -10,12 +11,22 @@ from mmcoa.defenses.at_test import names, record
 from mmcoa.report import statistics, tables
 from mmcoa.report.names import METHODS, attack_label, method_label, ordered
 
-SIDES = ("transfer", "adaptive", "worst")
+SEVERAL, MEANING = "defences", "defences-meaning"  # sweeps over `defense_at_test`: image, any word; words that keep the meaning
+COLUMNS = {  # of `defences`: the sweep and the outcome
+    "clean": (SEVERAL, "clean"),
+    "image, transfer": (SEVERAL, "image@transfer"),
+    "image, adaptive": (SEVERAL, "image@adaptive"),
+    "image, worst": (SEVERAL, "image"),
+    "any word": (SEVERAL, "text"),
+    "meaning kept": (MEANING, "text"),
+    "image and word, worst": (SEVERAL, "sequential"),
+}
 
 
 def parts(study):
-    """[`Results` whose rows name a test-time defence]: of the main evaluation and of sweeps."""
-    every = [study, *(part for values in study.sweeps.values() for part in values.values())]
+    """[`Results` whose rows name a test-time defence]: of the main evaluation and of sweeps but those of `defences`."""
+    sweeps = [values for name, values in study.sweeps.items() if name not in (SEVERAL, MEANING)]
+    every = [study, *(part for values in sweeps for part in values.values())]
     return [part for part in every if "defense_at_test" in part.rows and (part.rows.defense_at_test.fillna("") != "").any()]
 
 
@@ -60,3 +71,27 @@ def table(study):
             row[one.side] = "masked" if one.masked else tables.level(one)
         rows.append(row | {"unusable gradients": f"{part.dead.iloc[0]:.0f} %"})
     return pd.DataFrame(rows), numbers
+
+
+def defences(*studies):
+    """(shown, numbers) of the undefended models of some studies without and with each test-time defence: one row each.
+
+    numbers: bed, defense, side (COLUMNS), value, low, high, n, masked, dead (% of the gradients), seconds (a picture).
+    """
+    numbers, shown = [], []
+    for study in studies:
+        bed = study.rows.base_model.iloc[0]
+        for name in study.sweeps.get(SEVERAL, {}):
+            row = {"model": bed, "at test": "none" if name == "none" else record(name).label}
+            for side, (sweep, attack) in COLUMNS.items():
+                part = study.sweep(sweep)[name]
+                own, found = part.rows[part.rows.attack == attack], statistics.level(statistics.right(part, "none", attack))
+                row[side] = tables.DASH
+                if found:
+                    masked = "masked" in own and own.masked.astype(str).eq("True").any()
+                    dead = own.dead_gradients.astype(float).mean() if "dead_gradients" in own else None
+                    about = {"bed": bed, "defense": name, "side": side, "masked": masked, "dead": dead}
+                    numbers.append(about | {"seconds": own.seconds.sum() / own.n.sum()} | vars(found))
+                    row |= {side: "masked" if masked else tables.level(found), "n": f"{found.n:,}"}
+            shown.append(row)
+    return pd.DataFrame(shown), pd.DataFrame(numbers)

@@ -1,5 +1,6 @@
 """Each test-time defence against its description, written down a second time; what all of them keep to; the wrong ones."""
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -7,13 +8,16 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import BertConfig
 
 from mmcoa.attacks.ball import sample_generator
 from mmcoa.defenses import at_test
 from mmcoa.defenses.at_test import ClassText, choose, names, record
 from mmcoa.defenses.at_test._views import crops, straight_through
 from mmcoa.defenses.at_test.clipure_cos import purified
+from mmcoa.defenses.at_test.r_tpt import Words
 from mmcoa.errors import UserError
+from mmcoa.model.clip import ImageTextModel
 from tests.golden.attacks import CLASSES, model
 
 PROMPTS = [f"This is a photo of a {name}" for name in CLASSES]
@@ -199,9 +203,34 @@ def test_r_tpt_serves_changed_prompts_and_refuses_what_it_cannot_tune(case):
             answered("r_tpt", images[:1], ClassText(features, prompts))
     own = choose("r_tpt")
     foreign = SimpleNamespace(clip=SimpleNamespace(text=object()), name="foreign")
-    with pytest.raises(UserError, match="r_tpt tunes token embeddings, which 'foreign' hides"):
+    with pytest.raises(UserError, match="r_tpt tunes token embeddings, which 'foreign' does not have"):
         own.function(foreign, images[:1], ClassText(features, [changed]), own.settings, generators(1))
     assert isinstance(model().clip, open_clip.CLIP)
+
+
+def test_r_tpt_tunes_words_of_a_sentence_encoder(tmp_path):
+    """The encoder of Hugging Face, given the moved embeddings themselves, says what it is to be with the vector added."""
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 50}
+    (tmp_path / "config.json").write_text(json.dumps(BertConfig(**size).to_dict()))
+    torch.manual_seed(0)
+    text = {
+        "hf_model_name": str(tmp_path),
+        "hf_model_pretrained": False,
+        "hf_proj_type": "linear",
+        "hf_pooler_type": "mean_pooler",
+    }
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
+    clip = open_clip.CustomTextCLIP(24, vision, text).eval()
+    tokens = torch.tensor([[2, 7, 8, 9, 3, 0, 0, 0], [2, 7, 8, 9, 10, 11, 12, 3]])
+    preprocess = {"size": 32, "mean": [0.5] * 3, "std": [0.5] * 3}
+    drawn = ImageTextModel(clip, lambda texts: tokens, "drawn", {"model_cfg": {}, "preprocess_cfg": preprocess})
+    words, vector, mask = Words(drawn, ClassText(None, [["a", "b"]]), 4), torch.randn(4, 32), (tokens != 0).long()
+    moved = clip.text.transformer.get_input_embeddings()(tokens)
+    moved[0, 1:4] += vector[:3]  # of the short prompt three tokens are words
+    moved[1, 1:5] += vector
+    states = clip.text.transformer(inputs_embeds=moved, attention_mask=mask).last_hidden_state
+    expected = clip.text.proj((states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True))
+    torch.testing.assert_close(words.features(vector), F.normalize(expected, dim=1), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,17 @@
     tuning:  min over v of mean_{i in S} H(p(x_i; t + v)),  S: the views of least entropy, H: entropy, one step of AdamW
     vote:    z = sum_i w_i z(x_i; t + v),  w = softmax(r / temperature),  r_i: mean cosine of view i to its nearest views
 
-v is added to the token embeddings of the first `context` words of every class prompt, which is tuning the context that they
-share, and serves changed prompts too. Views: the picture, and random crops, mirrored or not; the public code's further
-distortions (AugMix) are left out. An adversary sees tuned prompts and chosen views as constants.
+v is added to the token embeddings of the first `context` tokens after the start of every class prompt, which is tuning the
+context that they share, and serves changed prompts too. Views: the picture, and random crops, mirrored or not; the public
+code's further distortions (AugMix) are left out. An adversary sees tuned prompts and chosen views as constants.
 """
 
 import torch
 
 from mmcoa.defenses.at_test._views import crops, entropy
 from mmcoa.errors import UserError
+from mmcoa.model import hf_text
+from mmcoa.model.clip import token_counts
 
 LABEL = "R-TPT"
 SOURCE = "Sheng et al., CVPR 2025"
@@ -55,18 +57,14 @@ class Words:
     """Class prompts to whose first `context` words a common vector may be added. `UserError` for a model without words."""
 
     def __init__(self, model, text, context):
-        tower = getattr(model.clip, "text", model.clip)
-        self.embedding = getattr(tower, "token_embedding", None)
+        self.embedding = hf_text.token_embedding(model.clip)
         if self.embedding is None:
-            raise UserError(
-                f"r_tpt tunes token embeddings, which '{model.name}' hides in another library's text tower; "
-                "use ttc, dbd or clipure_cos"
-            )
+            raise UserError(f"r_tpt tunes token embeddings, which '{model.name}' does not have; use ttc, dbd or clipure_cos")
         if text.prompts is None or len(text.prompts) != 1:
             raise UserError("r_tpt tunes the words of one prompt a class, not an ensemble or bare embeddings")
         self.model, self.tokens = model, model.tokenizer(list(text.prompts[0])).to(model.device)
         places = torch.arange(self.tokens.shape[1], device=model.device)
-        ends = self.tokens.argmax(dim=1, keepdim=True)
+        ends = token_counts(model, self.tokens)[:, None] - 1
         self.rows, self.places = ((places >= 1) & (places <= context) & (places < ends)).nonzero(as_tuple=True)
         self.context = context
 
