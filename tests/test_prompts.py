@@ -7,7 +7,7 @@ import torch
 
 from mmcoa.datasets.records import class_list, paper_names, records, template_list
 from mmcoa.errors import UserError
-from mmcoa.evaluation.loop import class_embeddings
+from mmcoa.evaluation.prompts import class_embeddings
 from mmcoa.prompts import class_prompts, clean_name, duplicate_prompts, record_prompts
 
 

@@ -1,7 +1,7 @@
 """One batch under attack: which samples are searched, with which prompts, and what the prediction is then.
 
-Prompts come ready from the attacks that change them (`evaluation.loop.prompt_features`); an attack's record says which of them
-its search sees and which the prediction is made with. In a worst case a sample is robust only if it survives every part.
+Prompts come ready from the attacks that change them (`evaluation.prompts.prompt_features`); an attack's record says which of
+them its search sees and which the prediction is made with. In a worst case a sample is robust only if it survives every part.
 """
 
 import time

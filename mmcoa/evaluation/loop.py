@@ -9,42 +9,36 @@ batch, so memory does not grow with the data set, and finished batches are kept 
 
 # pyright: reportMissingParameterType=false
 
-import functools
 import itertools
 import json
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
-import torch.nn.functional as F
 
 from mmcoa import identity
-from mmcoa.attacks.catalog import ATTACKS, find, usable_parts, versions
+from mmcoa.attacks.catalog import find, usable_parts, versions
 from mmcoa.attacks.floor import settled
 from mmcoa.attacks.multimodal import AGAIN, whole_searches
-from mmcoa.attacks.text import TextAttack
 from mmcoa.datasets.dataset import Dataset
-from mmcoa.datasets.overlaps import overlaps_of
 from mmcoa.defenses.at_test import AtTest
 from mmcoa.errors import UserError
 from mmcoa.evaluation import at_test, saved
 from mmcoa.evaluation.crafted import Crafted, check_craft
+from mmcoa.evaluation.notes import near_chance, refuse_or_note, shared_pictures, unknown_words
 from mmcoa.evaluation.outcomes import Journal
+from mmcoa.evaluation.prompts import by_template, class_embeddings, prompt_features
 from mmcoa.evaluation.rows import ends, make_row
 from mmcoa.evaluation.self_checks import self_check, verdict
 from mmcoa.evaluation.shards import Part, Shard
 from mmcoa.model.clip import ImageTextModel, check_prompts
-from mmcoa.model.loading import frozen_model
 from mmcoa.runtime import release_memory
 from mmcoa.store.files import digest
 from mmcoa.threat import ThreatModel, default_threat, hint
 from mmcoa.versions import EVALUATION
 
 DEFAULT = ("clean", "image", "text", "multimodal")
-LEAST_JUDGED = 20  # samples from which a clean accuracy near chance says something
 BATCH = {"cpu": 64, "cuda": 256}  # a GPU's time goes by the number of batches until they fill it
 
 
@@ -162,20 +156,13 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     parts = {a.name: usable_parts(a, len(dataset.class_names), attacker is not None) for a in asked if a.parts}
     leaves = [find(name) for a in asked for name in (parts.get(a.name) or (a.name,))]
     notes = refuse_or_note(asked, leaves, parts, dataset, attacker, threat) + shared_pictures(model, dataset)
-    hashes = {"model": model.fingerprint(), "dataset": dataset.fingerprint()}
-    if attacker is not None and (threat.text_score == "margin" or any(leaf.train_pictures for leaf in leaves)):
-        hashes["attacker"] = attacker.fingerprint()
-    if craft is not None:
-        hashes["crafted_on"] = craft.fingerprint()
-    made_of = {**hashes, "attacks": [a.name for a in asked], "threat": threat.asdict(), "precision": model.precision}
-    made_of |= {"read_as": identity.reading(model), "words": identity.words(threat), "names": list(dataset.class_names)}
-    made_of |= {"ids": digest(dataset.ids.tolist()), **at_test.identity(defense)}
-    made_of |= {} if model.precision == "fp32" else {"again": AGAIN}
+    hashes = inputs(model, dataset, leaves, threat, attacker, craft)
+    made_of = {**hashes, **depends_on(model, dataset, asked, threat, defense)}
     made_by = {"evaluation": EVALUATION, **versions([a.name for a in [*asked, *leaves]])}
     whole, of = dataset, {} if shard is None else {"shard": str(shard)}
     journal = Journal(resume, {**made_of, **of, "versions": made_by})
     features, texts, before = prompt_features(craft or model, dataset, leaves, aimed, attacker)
-    prompts = {"clean": dataset.prompt_sets(), **{kind: _sets(text.prompts, dataset) for kind, text in texts.items()}}
+    prompts = {"clean": dataset.prompt_sets(), **{kind: by_template(text.prompts, dataset) for kind, text in texts.items()}}
     notes += unknown_words(texts, threat)
     if any(leaf.image for leaf in leaves) and (said := hint(threat.epsilon, threat.norm)):
         notes.append(said)
@@ -213,13 +200,8 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         for name, about in sides.names(attack, own).items():
             found, judged = [], ("not run", 0)
             if check is not None and attack.name != "clean":  # there nothing is searched
-                try:
-                    found = run_checks(sides, about, check, own or (attack.name,), threat, attacker)
-                    judged = (verdict(found), max(item["n"] for item in found)) if found else judged
-                except Exception as error:  # the evaluation is done: a check costs none of its rows
-                    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-                    judged = (f"not possible: {reason}", 0)
-                    notes.append(f"self-checks of {name}: not possible: {type(error).__name__}: {reason}")
+                found, judged, failed = checked(sides, about, check, own or (attack.name,), threat, attacker)
+                notes += [f"self-checks of {name}: not possible: {failed}"] if failed else []
             checks += [item for item in found if item not in checks]
             judged = judged if attack.name != "clean" else ("", 0)
             spent = _seconds(attack, parts, sides.spent(journal.seconds, about), before)
@@ -242,101 +224,29 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
     return Evaluation(rows, outcomes, changes, checks, notes, part)
 
 
-def refuse_or_note(asked, leaves, parts, dataset, attacker, threat):
-    """Notes about attacks that this data set cannot have; `UserError` where such a one was asked for by name."""
-    lacking = "with one prompt a class, not an ensemble" if dataset.ensemble else f"which '{dataset.name}' does not have here"
-    learning = [f"attack '{a.name}'" for a in asked if a.train_pictures]
-    if threat.text_score == "margin" and any(leaf.text for leaf in leaves):
-        learning.append("score 'margin'")
-    if attacker is None and learning:
-        raise UserError(f"{learning[0]} learns from labelled pictures of a train split, {lacking}")
-    if threat.target is not None and not any("target" in leaf.uses for leaf in leaves):
-        able = ", ".join(name for name, attack in ATTACKS.items() if "target" in attack.uses and not attack.parts)
-        raise UserError(f"no attack here leads to a target class; those that do: {able}")
-    classes = len(dataset.class_names)
-    for attack in asked:
-        if classes < attack.classes:
-            raise UserError(
-                f"attack '{attack.name}' needs {attack.classes} classes, '{dataset.name}' has {classes}; use apgd-ce or auto"
-            )
-    notes = []
-    for attack in asked:
-        left_out = [name for name in attack.parts if name not in parts[attack.name]]
-        if left_out:
-            why = (
-                "an ensemble of prompts"
-                if dataset.ensemble
-                else "no train split"
-                if all(find(name).train_pictures for name in left_out)
-                else f"{classes} classes"
-            )
-            notes.append(f"{attack.name} on {dataset.name}: without {', '.join(left_out)} ({why})")
-    if threat.text_threat == "meaning" and threat.similarity_encoder == "own" and any(leaf.text for leaf in leaves):
-        notes.append(
-            "similarity of prompts by the model's own frozen text tower, not by MiniLM (a sentence encoder, extra `lite`)"
-        )
-    return notes
+def inputs(model, dataset, leaves, threat, attacker, craft):
+    """{what goes in: its fingerprint}, as rows name it."""
+    hashes = {"model": model.fingerprint(), "dataset": dataset.fingerprint()}
+    if attacker is not None and (threat.text_score == "margin" or any(leaf.train_pictures for leaf in leaves)):
+        hashes["attacker"] = attacker.fingerprint()
+    if craft is not None:
+        hashes["crafted_on"] = craft.fingerprint()
+    return hashes
 
 
-def unknown_words(texts, threat):
-    """Notes about prompts of which the candidate source knows no word."""
-    notes = []
-    for kind, text in texts.items():
-        count = sum(not change.get("known", True) for change in text.changes)
-        if count:
-            instead = "neighbours in the frozen model's token embedding stood in" if text.share_fallback else "nothing stood in"
-            notes.append(
-                f"{kind}: {threat.candidate_source} knows no word of {count} of {len(text.changes)} prompts; {instead} "
-                f"({text.share_fallback:.1f} % of the prompts changed by it)"
-            )
-    return notes
-
-
-def near_chance(model, rows):
-    """A note where a model whose reading was guessed is no better than chance without an attack: perhaps guessed wrong."""
-    for row in rows:
-        chance = 100 / row["classes"]
-        if row["attack"] == "clean" and model.assumed and row["n"] >= LEAST_JUDGED and row["ci_low"] <= chance:
-            return [
-                f"{model.name} is near chance on {row['dataset']} without an attack ({row['accuracy']:.1f} %, chance "
-                f"{chance:.1f} %). If it should know these pictures, a guess was wrong: {'; '.join(model.assumed)}"
-            ]
-    return []
-
-
-def shared_pictures(model, dataset):
-    """Notes about pictures of the split that the model was fine-tuned on as another data set's."""
-    trained_on = model.metadata.get("trained_on", "")
-    shared = [one for one in overlaps_of(dataset.name, dataset.split) if one.other == trained_on]
-    return [f"the model was fine-tuned on {one.other}: {one}" for one in shared]
-
-
-def prompt_features(model, dataset, leaves, threat, attacker):
-    """What some attacks without parts need of the prompts.
-
-    Returns ({"clean" or an attack on prompts: unit embeddings [C, D]}, {attack: TextAttack}, {attack: seconds}).
-    """
-    with torch.no_grad():
-        features = {"clean": class_embeddings(model, dataset.prompt_sets())}
-    texts, seconds = {}, defaultdict(float)
-    needed = {prompts for leaf in leaves for prompts in (leaf.sees, leaf.judged)} - {"clean"}
-    frozen = functools.partial(frozen_model, model)
-    for kind in sorted(needed, key=list(ATTACKS).index):
-        began = time.monotonic()
-        attack = find(kind)
-        found = attack.load().prompts(model, dataset, attack.under(threat), frozen, attacker)
-        with torch.no_grad():
-            features[kind] = class_embeddings(model, [text.prompts for text in found])
-        texts[kind] = TextAttack(*([item for text in found for item in getattr(text, name)] for name in ("prompts", "changes")))
-        seconds[kind] = time.monotonic() - began
-    return features, texts, seconds
-
-
-def class_embeddings(model, prompt_sets):
-    """Unit embeddings [C, D]: of one prompt a class, or the normalised mean over an ensemble, as CLIP's own."""
-    if len(prompt_sets) == 1:
-        return model.encode_text(prompt_sets[0])
-    return F.normalize(torch.stack([model.encode_text(prompts) for prompts in prompt_sets]).mean(dim=0), dim=-1)
+def depends_on(model, dataset, asked, threat, defense):
+    """What else an evaluation's outcomes depend on, as a JSON value: finished batches of another one are no use."""
+    return {
+        "attacks": [attack.name for attack in asked],
+        "threat": threat.asdict(),
+        "precision": model.precision,
+        "read_as": identity.reading(model),
+        "words": identity.words(threat),
+        "names": list(dataset.class_names),
+        "ids": digest(dataset.ids.tolist()),
+        **at_test.identity(defense),
+        **({} if model.precision == "fp32" else {"again": AGAIN}),
+    }
 
 
 def batch_outcomes(batch, asked, parts):
@@ -352,13 +262,21 @@ def batch_outcomes(batch, asked, parts):
     return pd.DataFrame(columns)
 
 
-def run_checks(sides, about, check, names, threat, attacker):
-    """Self-checks of the attacks that `names` are made of, by the adversaries `about`; attacks share those of one search."""
+def checked(sides, about, check, names, threat, attacker):
+    """Self-checks of the attacks that `names` are made of, by the adversaries `about`; attacks share those of one search.
+
+    Returns (checks, (verdict, samples), "") or, where one fails, ([], its verdict, the error): the evaluation is done, and a
+    check costs none of its rows.
+    """
     found = []
-    for name, side in itertools.product(names, about):
-        own = self_check(sides.searched[side], check.prefix(200), name, threat, attacker, sides.model)
-        found += [item for item in sides.named(own, side) if item not in found]
-    return found
+    try:
+        for name, side in itertools.product(names, about):
+            own = self_check(sides.searched[side], check.prefix(200), name, threat, attacker, sides.model)
+            found += [item for item in sides.named(own, side) if item not in found]
+        return found, (verdict(found), max(item["n"] for item in found)) if found else ("not run", 0), ""
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        return [], (f"not possible: {reason}", 0), f"{type(error).__name__}: {reason}"
 
 
 def _seconds(attack, parts, seconds, before):
@@ -369,8 +287,3 @@ def _seconds(attack, parts, seconds, before):
     names = {attack.name, *parts.get(attack.name, ())}
     kinds = {find(name).judged for name in parts.get(attack.name) or (attack.name,)}
     return sum(seconds.get(name, 0.0) for name in names) + sum(before[kind] for kind in kinds)
-
-
-def _sets(prompts, dataset):
-    """Prompts of all templates, one after the other, as one list a template."""
-    return [prompts[start : start + len(dataset.class_names)] for start in range(0, len(prompts), len(dataset.class_names))]

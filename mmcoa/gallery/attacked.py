@@ -11,7 +11,8 @@ import torch
 
 from mmcoa.attacks.catalog import find
 from mmcoa.attacks.multimodal import AttackedBatch
-from mmcoa.evaluation.loop import check_dataset, prompt_features
+from mmcoa.evaluation.loop import check_dataset
+from mmcoa.evaluation.prompts import prompt_features
 from mmcoa.gallery.identity import ATTACKS
 
 TOP = 5

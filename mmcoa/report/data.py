@@ -61,7 +61,7 @@ def models():
 def families():
     """What each family of models can do, as tests/model/test_families.py found: one row a family."""
     found = pd.read_csv(str(files("mmcoa.model") / "families.csv"), keep_default_na=False)
-    return found, found
+    return found.drop(columns="for example").replace("yes", "✓"), found
 
 
 def datasets(study):

@@ -9,7 +9,7 @@ from mmcoa.attacks import apgd, ball, catalog, losses, multimodal, pgd
 from mmcoa.attacks import text as search
 from mmcoa.attacks.image import cw, square
 from mmcoa.attacks.protocol import joint
-from mmcoa.evaluation import loop
+from mmcoa.evaluation import prompts
 from tests.golden import attacks as golden
 
 STORED = golden.read()
@@ -40,7 +40,7 @@ def only_half(delta, images, threat):
         ("text", search, "_beam", lambda level, scores, beam: [[level.edits[0]]] * len(level.prompts)),
         ("joint", joint, "ROUNDS", 1),
         ("auto", multimodal.AttackedBatch, "worst", lambda batch, parts: batch.run(catalog.find(parts[0]))),
-        ("sequential", loop, "class_embeddings", lambda model, sets: model.encode_text([p.upper() + "s" for p in sets[0]])),
+        ("sequential", prompts, "class_embeddings", lambda model, sets: model.encode_text([p.upper() + "s" for p in sets[0]])),
     ],
 )
 def test_a_changed_search_is_noticed_and_the_line_to_edit_is_named(monkeypatch, name, place, attribute, value):

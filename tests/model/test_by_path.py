@@ -351,7 +351,7 @@ def test_a_base_that_is_a_checkpoint_folder_is_found_again_or_missed(tiny_folder
 
 def test_a_guess_is_doubted_where_the_model_knows_nothing(state, tmp_path, embedded):
     """Near chance after a guessed activation; nothing is said of a model that states how it is read, or knows the set."""
-    from mmcoa.evaluation.loop import near_chance
+    from mmcoa.evaluation.notes import near_chance
 
     data = mmcoa.load_dataset("openmoji/birds", samples=42)
     notes = mmcoa.evaluate(mmcoa.load_model(written(state, tmp_path / "mine.pt"), arch="small-clip"), data, ["clean"]).notes
