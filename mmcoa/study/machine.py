@@ -30,6 +30,13 @@ VARIABLE = "CUDA_VISIBLE_DEVICES"
 POLL = 1.0  # seconds between two looks for a free GPU
 
 
+def threads(jobs):
+    """CPU threads for each of so many processes: a share of the cores that this one may use, at most $OMP_NUM_THREADS."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores // jobs, int(asked) if asked.isdecimal() else cores))
+
+
 def claim():
     """What identifies this process on any machine: {"host", "pid", "started"}."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}

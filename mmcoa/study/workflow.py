@@ -144,7 +144,7 @@ def settings(plan, jobs, executor, per_gpu=1):
     per_gpu: processes that share one GPU here; Snakemake counts their places, each process finds its own (machine.py).
     """
     local, device, processes = executor == "local", plan.profile.device, {}
-    threads = max(1, (os.cpu_count() or 1) // jobs) if local else CLUSTER_THREADS
+    threads = machine.threads(jobs) if local else CLUSTER_THREADS
     there = len(machine.visible()) if local else 0
     for process in plan.pending:
         several = plan.profile.gpus_per_training if process.kind == "train" else 1

@@ -48,6 +48,14 @@ def fake_gpus(tmp_path, monkeypatch):
     return install
 
 
+@pytest.mark.parametrize("jobs, asked, wanted", [(1, "", 4), (2, "", 2), (8, "", 1), (1, "3", 3), (2, "3", 2), (1, "2,1", 4)])
+def test_cores_are_shared_out(monkeypatch, jobs, asked, wanted):
+    """Those of this process, not of the machine: a study in `taskset` or in a container keeps to its own."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert gpus.threads(jobs) == wanted
+
+
 @pytest.mark.parametrize(
     ("setting", "known", "names"),
     [
