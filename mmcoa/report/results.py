@@ -128,7 +128,8 @@ def load(study, results="results"):
 
 def method_of(frame):
     """The method of each row of a table: its entry in the profile; the base model is `none`, whatever the profile calls it."""
-    return frame.entry.astype(object).where(frame.defense != UNDEFENDED, UNDEFENDED)
+    defense = frame.get("defense", frame.entry)  # a study that trains nothing has a table without this column
+    return frame.entry.astype(object).where(defense != UNDEFENDED, UNDEFENDED)
 
 
 def by_point(frame):
