@@ -321,6 +321,10 @@ def estimate(plan):
     total = sum(made.values())
     kinds = ", ".join(f"{kind} {operations_said(count)}" for kind, count in made.items())
     lines = [f"work, at most: {operations_said(total)} ({kinds})"]
+    if defended := sum(cell.parameters.get("defense_at_test", "none") != "none" for cell in plan.todo):
+        lines.append(
+            f"  not counted: passes of test-time defences, in {defended} cells; ten to a hundred times the rest of those"
+        )
     lines.append(f"  {duration(seconds(plan.profile, plan.todo))} on two CPU cores, at the rate in results/speed")
     if found := measured_gpu(plan.results.parent):
         lines.append(f"  {duration(total / found[0])} of one GPU at {found[0] / 1e12:.1f} TFLOP/s, measured on {found[1]}")

@@ -79,6 +79,13 @@ def test_the_paper_s_profile_in_hours(tmp_path, monkeypatch):
     assert "two CPU cores" in cores and "assumed to reach 10 TFLOP/s" in gpu and "mmcoa bench --only step --device cuda" in gpu
 
 
+def test_passes_of_test_time_defences_are_said_to_be_missing(write_profile):
+    plain = cost.estimate(make_plan(write_profile()))
+    defended = cost.estimate(make_plan(write_profile(sweeps=[{"name": "ttc", "defense_at_test": "ttc", "attacks": ["image"]}])))
+    assert not any("not counted" in line for line in plain)
+    assert any(line.strip().startswith("not counted: passes of test-time defences, in ") for line in defended)
+
+
 def test_a_measured_gpu_goes_before_the_assumption(tmp_path):
     folder = tmp_path / "results" / "speed"
     folder.mkdir(parents=True)
