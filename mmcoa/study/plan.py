@@ -304,12 +304,17 @@ def kind_of(cell):
 
 
 def write_specs(plan):
-    """One SPEC.json a pending process: its cells as planned, and where they read and write. Notebooks are handed its path."""
+    """One SPEC.json a pending process: its cells as planned, and where they read and write. Notebooks are handed its path.
+
+    A cell whose current result is packed and in no record is left out: a notebook looks for records alone.
+    """
+    todo = {cell.id for cell in plan.todo}
     for process in plan.pending:
+        cells = [cell for cell in process.cells if cell.id in todo or not getattr(plan.look(cell), "packed", False)]
         spec = {"name": process.name, "kind": process.kind, "notebook": str(notebook(KINDS[process.kind]))}
         spec |= {"executed": str(plan.executed(process)), "runs": str(plan.runs), "results": str(plan.results)}
         spec |= {"model": process.model, "output": process.output, "device": plan.profile.device}
-        spec |= {"cells": [cell.asdict() for cell in process.cells]}
+        spec |= {"cells": [cell.asdict() for cell in cells or process.cells]}
         write_json(plan.spec(process), spec, indent=1)
 
 

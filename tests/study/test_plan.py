@@ -193,6 +193,23 @@ def test_a_fresh_clone_plans_from_the_packed_results(finished):
     assert pending("mini.yaml") == ["train__tecoa-seed0", "evaluate__tecoa-seed0"]
 
 
+def test_a_notebook_is_handed_what_is_to_do_and_what_has_a_record(finished):
+    """Not what is packed alone: a sweep that is added in a fresh clone costs itself, not all cells of its model again."""
+    several = [process for process in finished.processes if process.kind == "evaluate" and len(process.cells) > 1]
+    assert several
+    process = several[0]
+    packed, missing, *rest = process.cells
+    finished.results.mkdir(parents=True)
+    (finished.results / "cells.csv").write_text(
+        f"cell,identity,device,started,seconds\n{packed.id},{packed.identity},cpu,,7.0\n"
+    )
+    for cell in (packed, missing):
+        (finished.runs / "cells" / f"{cell.id}.json").unlink()
+    plan = make_plan("mini.yaml")
+    write_specs(plan)
+    assert [cell.id for cell in read_spec(plan.spec(process))[1]] == [cell.id for cell in (missing, *rest)]
+
+
 def test_a_record_goes_before_what_is_packed_only_where_it_is_current(finished):
     cell = finished.cells[0]
     finished.results.mkdir(parents=True)
