@@ -40,6 +40,7 @@ from mmcoa.versions import EVALUATION
 
 DEFAULT = ("clean", "image", "text", "multimodal")
 BATCH = {"cpu": 64, "cuda": 256}  # a GPU's time goes by the number of batches until they fill it
+FEW = {"cpu": 8, "cuda": 32}  # where a test-time defence scores many views of each picture, all in one graph
 
 
 class Evaluation(list):
@@ -111,7 +112,8 @@ def evaluate(
         craft.requires_grad_(False)
     samples = len(dataset if shard is None else shard.of(dataset))
     check = check if shard is None or shard.number == 1 else None
-    batch_size = batch_size or BATCH.get(model.device.type, BATCH["cpu"])
+    usual = FEW if defense is not None and defense.form == "scores" else BATCH
+    batch_size = batch_size or usual.get(model.device.type, usual["cpu"])
     done = []
     for index, one in enumerate(threats):
         advance = (lambda now, index=index: progress(index * samples + now, len(threats) * samples)) if progress else None

@@ -224,3 +224,18 @@ def test_an_adversary_who_knows_the_defence_is_no_weaker(embedded, birds, name):
     rows = by_attack(evaluate(embedded, birds, ["image"], ThreatModel(epsilon="4/255", steps=5), defense=choose(name)))
     assert rows["image@adaptive"]["correct"] <= rows["image@transfer"]["correct"] + 4  # of 42
     assert rows["image"]["accuracy"] <= rows["clean"]["accuracy"]
+
+
+@pytest.mark.parametrize("form, largest", [("scores", 8), ("purify", 16)])
+def test_many_views_of_a_picture_come_few_pictures_at_once(model, named, form, largest):
+    """All views of a batch are in one graph: 40 pictures of 64 views, of 128 pixels, took 17 GB."""
+    met = []
+
+    def answers(model, images, text, generators):
+        met.append(len(images))
+        return model.logits(images, text.features) if form == "scores" else images
+
+    twice = replace(named, **{key: torch.cat([getattr(named, key)] * 4) for key in ("images", "labels", "ids")}).prefix(16)
+    twice = replace(twice, ids=torch.arange(16))
+    evaluate(model, twice, ["image"], THREAT, defense=planted(answers, form))
+    assert max(met) == largest
