@@ -67,7 +67,7 @@ def table(study):
     for (method, defense, attack), part in numbers.groupby(["method", "defense", "attack"], sort=False):
         row = {"fine-tuned": method_label(method), "at test": labels.get(defense, defense), "attack": attack_label(attack)}
         row |= {"n": f"{int(part.n.max()):,}"}
-        for one in part.assign(half=(part.high - part.low) / 2).itertuples():
+        for one in part.itertuples():
             row[one.side] = "masked" if one.masked else tables.level(one)
         rows.append(row | {"unusable gradients": f"{part.dead.iloc[0]:.0f} %"})
     return pd.DataFrame(rows), numbers

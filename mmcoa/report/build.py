@@ -13,46 +13,45 @@ import sys
 from pathlib import Path
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.report import results as stored
+from mmcoa.report import results
 from mmcoa.report.book import MAIN, RESULTS, STUDY
 from mmcoa.report.sources import SOURCES, copy, small_book, whole_book
 from mmcoa.store.files import write_json
 from mmcoa.study.profiles import load_profile, shipped_profiles
 
 
-def build_book(study=MAIN, output=None, results="results"):
+def build_book(study=MAIN, output=None):
     """Build the book of a study and return the path of its first page.
 
     Arguments:
         study: name of the study, or the path of its profile.
         output: folder of the book; default book/ for the study main, book/_build/STUDY for another.
-        results: folder of all results.
 
     Raises `UserError` where results are missing, and with the first warning where a page does not run or build.
     """
-    name = name_of(study, results)
+    name = name_of(study)
     if not (SOURCES / "_config.yml").is_file():
         raise UserError(f"no {SOURCES}/_config.yml here ({Path.cwd()}); run this in the project's folder")
     for package in ("jupyter_book", "myst_nb"):
         if importlib.util.find_spec(package) is None:
             raise UserError(f"building the book needs {package}; install it with: pip install 'mmcoa[book]'")
-    stored.load(name, results)  # a missing result ends here, before anything is written
+    results.load(name)  # a missing result ends here, before anything is written
     folder = Path(output) if output else SOURCES if name == MAIN else SOURCES / "_build" / name
     if folder != SOURCES:
         copy(whole_book() if name == MAIN else small_book(), folder)
-    own, path = {STUDY: name, RESULTS: str(Path(results).resolve())}, folder / "_build" / "study.json"
-    if folder == SOURCES and own[RESULTS] == str(Path("results").resolve()):
+    path = folder / "_build" / "study.json"
+    if folder == SOURCES:
         path.unlink(missing_ok=True)
     else:
-        write_json(path, own)
+        write_json(path, {STUDY: name, RESULTS: str(Path("results").resolve())})
     return render(folder)
 
 
-def name_of(study, results="results"):
+def name_of(study):
     """The name of a study, given that or the path of its profile. Raises `UserError` with the nearest names for another."""
     if str(study).endswith((".yaml", ".yml")):
         return load_profile(study).name
-    known = [*shipped_profiles(), *(path.parent.name for path in Path(results).glob("*/cells.csv"))]
+    known = [*shipped_profiles(), *(path.parent.name for path in Path("results").glob("*/cells.csv"))]
     if study not in known:
         raise unknown("study", study, dict.fromkeys(known))
     return study

@@ -209,8 +209,7 @@ def filled(rows):
 
 def cells(one):
     """What every table says of an effect."""
-    effect = f"{points(one.value)} ±{(one.high - one.low) / 2:.1f}"
-    return {"effect": effect, "n": f"{one.n:,.0f}", "data sets": f"{one.sets:.0f}", "drawn": one.draws}
+    return {"effect": gain(one), "n": f"{one.n:,.0f}", "data sets": f"{one.sets:.0f}", "drawn": one.draws}
 
 
 def controls(found):

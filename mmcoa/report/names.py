@@ -28,16 +28,8 @@ VARIANTS = {
     "matched": "equal compute",
     "caltech101": "on caltech101",
     "after-fare": "from FARE",
+    "1shot": "1 shot",
 }  # endings of an entry's name in a profile; others are shown as they are
-SWEEPS = {
-    "attacks": "all attacks",
-    "epsilon": "epsilon",
-    "steps": "steps",
-    "restarts": "restarts",
-    "budget": "word budget",
-    "source": "candidate source",
-    "words": "words that may change",
-}
 MACRO = "macro mean"
 
 
@@ -83,13 +75,8 @@ def method_label(name):
     base, _, ending = name.partition("-")
     if name in METHODS or base not in METHODS:
         return METHODS.get(name, name)
-    shots = re.fullmatch(r"(\d+)shots?", ending)
-    return f"{METHODS[base]} ({shots_label(int(shots[1])) if shots else VARIANTS.get(ending, ending)})"
-
-
-def shots_label(shots):
-    """`1 shot`, `4 shots`: pictures of each class that a model was trained on."""
-    return f"{shots} shot{'s' * (shots != 1)}"
+    shots = re.sub(r"^(\d+)shot$", r"\1 shots", ending)
+    return f"{METHODS[base]} ({VARIANTS.get(ending, shots)})"
 
 
 def dataset_label(name):

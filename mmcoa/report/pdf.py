@@ -86,9 +86,8 @@ def edition():
 
 
 def within(body):
-    """Links to other places of the report lead there in the PDF; in place of a link to a file, which a reader of the PDF
-    does not
-    have beside it, stands the name of that file."""
+    """Links to other places of the report lead there in the PDF; in place of a link to a file, which a reader of the PDF does
+    not have beside it, stands the name of that file."""
     body = re.sub(r'href="index\.html#', 'href="#', body)
     body = re.sub(r'<a\b[^>]*\bhref="_downloads/[^"]*/([^"/]+)"[^>]*>.*?</a>', r"<code>\1</code>", body, flags=re.S)
     body = re.sub(r'<a\b[^>]*\bhref="(?!#|https?:|mailto:)[^"]*"[^>]*>(.*?)</a>', r"\1", body, flags=re.S)

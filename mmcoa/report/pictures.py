@@ -68,9 +68,7 @@ def strip(content, folder, one, model="none"):
     for place, (title, picture, answer, right) in zip(axes, panels, strict=True):
         place.imshow(picture, interpolation="nearest")
         place.set_title(title, fontsize=8)
-        place.set_xticks([])
-        place.set_yticks([])
-        place.grid(visible=False)
+        place.set(xticks=[], yticks=[])
         color = style.BLACK if right is None else style.GREEN if right else style.RED
         mark = "" if right is None else "right: " if right else "wrong: "
         place.set_xlabel("\n".join(textwrap.wrap(mark + answer, 22)), color=color, fontsize=8)
@@ -78,11 +76,11 @@ def strip(content, folder, one, model="none"):
     return figure
 
 
-def prompts(content, model="none"):
-    """(shown, numbers): the prompt of each picture's class before and after the text attack."""
+def prompts(content):
+    """(shown, numbers): the prompt of each picture's class before and after the text attack on the undefended model."""
     rows = []
     for one in content["examples"]:
-        made = one["models"][model]
+        made = one["models"]["none"]
         rows.append({"class": one["class_name"], "data set": dataset_label(one["dataset"]), "prompt": made["prompt"]})
         rows[-1]["after the attack"] = made["adversarial_prompt"] if made["edits"] else "as it is"
     shown = pd.DataFrame(rows)

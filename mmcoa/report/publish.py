@@ -29,13 +29,13 @@ VERSIONS = """<!DOCTYPE html>
 """
 
 
-def make_site(output, study=build.MAIN):
-    """Build the book of a study into the folder `output`, with its PDF."""
+def make_site(output):
+    """Build the published book into the folder `output`, with its PDF."""
     output = Path(output)
     pdf.find_browser()  # what is missing is said before anything is built
     if output.exists() and any(output.iterdir()) and not (output / "index.html").is_file():
         raise UserError(f"{output} holds other files than a site; choose an empty folder")
-    pages = build.build_book(study).parent
+    pages = build.build_book().parent
     shutil.rmtree(output, ignore_errors=True)
     shutil.copytree(pages, output, ignore=shutil.ignore_patterns(".buildinfo", PDF))
     add_pdf(output, pages.parents[1])
@@ -77,15 +77,13 @@ def add_line(index, line):
     head, start, rest = index.read_text(encoding="utf8").partition("<article")
     if not start or "</h1>" not in rest:
         raise UserError(f"{index} has no article with a heading to write below")
-    link = re.search(r'href="[^"]*"', line)
-    if link:
-        rest = re.sub(rf'\n<p class="edition">[^\n]*{re.escape(link[0])}[^\n]*</p>', "", rest)
+    link = re.search(r'href="[^"]*"', line)[0]
+    rest = re.sub(rf'\n<p class="edition">[^\n]*{re.escape(link)}[^\n]*</p>', "", rest)
     index.write_text(head + start + rest.replace("</h1>", f'</h1>\n<p class="edition">{line}</p>', 1), encoding="utf8")
 
 
 def main(arguments=None):
     """Exit code: 0, 1 with a problem of `site.problems`, 2 with a user's mistake."""
-
     parser = argparse.ArgumentParser(prog="python -m mmcoa.report.publish", description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="folder of the site; what an earlier call put there is replaced")
     parser.add_argument("--versions", type=Path, metavar="FOLDER", help="archives of older versions, site-vX.Y.Z.tar.gz")

@@ -5,7 +5,7 @@ Minutes are those of one process: with `--jobs 2` two of them pass at once.
 
 import pandas as pd
 
-from mmcoa.report.names import METHODS, SWEEPS, listed, method_label, ordered
+from mmcoa.report.names import METHODS, listed, method_label, ordered
 from mmcoa.study.profiles import load_profile, shipped_profiles
 
 KINDS = {"pretrain": "pre-training", "train": "fine-tuning", "evaluate": "evaluation"}
@@ -32,7 +32,7 @@ def cost(study):
 
 def label(kind, of):
     """`fine-tuning, MMCoA`, `evaluation, main tables`, `evaluation, epsilon`."""
-    named = method_label(of) if kind == "train" else SWEEPS.get(of, of) or "main tables"
+    named = method_label(of) if kind == "train" else of or "main tables"
     return KINDS[kind] if kind == "pretrain" else f"{KINDS[kind]}, {named}"
 
 

@@ -17,15 +17,13 @@ from mmcoa.errors import UserError
 from mmcoa.store import packed
 
 UNDEFENDED = "none"
-POINT = ["model", "dataset", "sweep", "sweep_value"]
 
 
 @dataclass(frozen=True)
 class Results:
     """Tables of a study's main evaluation. A method is an entry of the profile's `models`: one model, or one a seed.
 
-    rows: result rows, with `method` (`none`: the undefended base model) and, of their cell, `cell`, `identity`, `commit` and
-        `cell_seconds`.
+    rows: result rows, with `method` (`none`: the undefended base model) and `role` (datasets/roles.py).
     outcomes: one row a model, data set and sample: model, method, dataset, sample_id, label and for each attack
         `ATTACK_correct`: bool, or float with NaN where not every evaluation has the attack.
     changes: one row a model, data set, class prompt and `attack` (`text`, `joint`): what was done to the prompt.
@@ -66,7 +64,7 @@ class Results:
     @property
     def notes(self):
         """What the evaluations left out, in words."""
-        own = self.cells[self.cells.cell.isin(set(self.rows.cell))]
+        own = self.cells[(self.cells.kind == "evaluate") & self.cells.sweep.isin(self.rows.sweep)]
         return list(dict.fromkeys(note for notes in own.notes if notes for note in notes.split("; ")))
 
     def sweep(self, name):
@@ -94,18 +92,13 @@ def load(study, results="results"):
     Raises `UserError` where there are none, a file is damaged, or no model is evaluated.
     """
     found = packed.read(Path(results) / study)
-    cells = found.cells[found.cells.kind == "evaluate"]
-    cells = cells[[*POINT, "cell", "identity", "commit", "seconds"]].rename(columns={"seconds": "cell_seconds"})
-    rows = found.rows.merge(cells, on=POINT, how="left", validate="many_to_one")
-    rows["method"] = method_of(rows)
+    rows = found.rows.assign(method=method_of(found.rows))
     rows["role"] = [role(*one) for one in zip(rows.dataset, rows.base_model, rows.trained_on, strict=True)]
     if not (rows.sweep == "").any():
         raise UserError(f"nothing to report: {Path(results) / study} holds no evaluation; run: mmcoa run {study}")
-    methods = dict(zip(rows.model, rows.method, strict=True))
     training = found.trainings.assign(method=method_of(found.trainings))
-    logs = found.logs
-    if len(logs):
-        logs = logs.assign(method=logs.model.map(dict(zip(training.model, training.method, strict=True))))
+    methods = {model: name for frame in (training, rows) for model, name in zip(frame.model, frame.method, strict=True)}
+    logs = found.logs.assign(method=found.logs.model.map(methods)) if len(found.logs) else found.logs
     tables = {"outcomes": found.outcomes, "changes": found.changes, "checks": found.checks}
     tables = {name: frame.assign(method=frame.model.map(methods).astype(object)) for name, frame in tables.items()}
     texts = dict.fromkeys(("model", "dataset", "attack"), object)  # groups of categories come in an order of their own
@@ -140,21 +133,12 @@ def by_point(frame):
 
 def wide(outcomes):
     """Outcomes of one evaluation, one row an attack, as one row a model, data set and sample with columns `ATTACK_correct`."""
-    texts = ("model", "method", "dataset")
-    if outcomes.empty:
-        return pd.DataFrame({name: pd.Series(dtype=object) for name in (*texts, "sample_id", "label")})
-    model, dataset, attack = (pd.factorize(outcomes[name])[0].astype(np.int64) for name in ("model", "dataset", "attack"))
-    sample = outcomes.sample_id.to_numpy(np.int64)
-    key = (model * (dataset.max() + 1) + dataset) * (sample.max() + 1) + sample
-    place, keys = pd.factorize(key)
-    first = np.empty(len(keys), np.int64)
-    first[place[::-1]] = np.arange(len(key))[::-1]  # where each sample stands first
-    once = outcomes.iloc[first]
-    columns = {name: once[name].astype(object).to_numpy() for name in texts}
-    columns |= {"sample_id": sample[first], "label": once.label.to_numpy(np.int64)}
-    correct = outcomes.correct.to_numpy()
-    for code, name in enumerate(outcomes.attack.unique()):
-        own, column = attack == code, np.full(len(keys), np.nan)
-        column[place[own]] = correct[own]
-        columns[f"{name}_correct"] = column if np.isnan(column).any() else column.astype(bool)
-    return pd.DataFrame(columns)
+    types = dict.fromkeys(("model", "method", "dataset"), str) | {"sample_id": np.int64, "label": np.int64}
+    groups = outcomes.groupby(["model", "dataset", "sample_id"], observed=True).ngroup()
+    place, _ = pd.factorize(groups)  # in the order in which samples come
+    made = outcomes.loc[~groups.duplicated(), list(types)].reset_index(drop=True).astype(types)
+    for name in outcomes.attack.unique():
+        own, column = outcomes.attack == name, np.full(len(made), np.nan)
+        column[place[own]] = outcomes.correct[own]
+        made[f"{name}_correct"] = column if np.isnan(column).any() else column.astype(bool)
+    return made

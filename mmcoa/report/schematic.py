@@ -26,9 +26,9 @@ def losses():
 
 def _tecoa(axes):
     _panel(axes, "TeCoA: trains the image encoder", 0.0, 1.15)
-    _image_side(axes, LOWER, "$x'$", "$f(x')$")
+    _side(axes, LOWER, "$x'$", "$f(x')$", IMAGE)
     _encoder(axes, 3.1, LOWER, LOWER, "image\nencoder\n$f$", TRAINED)
-    _text_side(axes, LOWER, "$t$", "$g(t)$")
+    _side(axes, LOWER, "$t$", "$g(t)$", TEXT)
     _encoder(axes, 10.1, LOWER, LOWER, "text\nencoder\n$g$", FROZEN)
     _loss(axes, LOWER, r"$\mathrm{CE}\,(s\,\langle f(x'),\, g(t_c)\rangle,\; y)$")
     _box(axes, -0.6, LOWER, 0.8, "$x$", IMAGE)
@@ -37,11 +37,11 @@ def _tecoa(axes):
 
 def _mmcoa(axes):
     _panel(axes, "MMCoA: trains both encoders, aligns each clean modality with the other one attacked", 0.0, 2.55)
-    _image_side(axes, UPPER, "$x$", "$f(x)$")
-    _image_side(axes, LOWER, "$x'$", "$f(x')$")
+    _side(axes, UPPER, "$x$", "$f(x)$", IMAGE)
+    _side(axes, LOWER, "$x'$", "$f(x')$", IMAGE)
     _encoder(axes, 3.1, LOWER, UPPER, "image\nencoder\n$f$", TRAINED)
-    _text_side(axes, UPPER, "$t'$", "$g(t')$")
-    _text_side(axes, LOWER, "$t$", "$g(t)$")
+    _side(axes, UPPER, "$t'$", "$g(t')$", TEXT)
+    _side(axes, LOWER, "$t$", "$g(t)$", TEXT)
     _encoder(axes, 10.1, LOWER, UPPER, "text\nencoder\n$g$", TRAINED)
     _loss(axes, UPPER, r"$\lambda_t\; L\,(f(x),\; g(t'))$")
     _loss(axes, LOWER, r"$\lambda_i\; L\,(f(x'),\; g(t))$")
@@ -55,18 +55,16 @@ def _panel(axes, title, low, high):
     axes.set_title(title, loc="left")
 
 
-def _image_side(axes, y, picture, feature):
-    _box(axes, 1.2, y, 0.8, picture, IMAGE)
-    _arrow(axes, (1.6, y), (2.45, y))
-    _box(axes, 4.75, y, 1.05, feature, IMAGE)
-    _arrow(axes, (3.75, y), (4.22, y))
+def _side(axes, y, given, feature, color):
+    """From what an encoder is given to its feature: pictures from the left, prompts as in a mirror from the right."""
 
+    def at(x):
+        return x if color == IMAGE else 13.2 - x
 
-def _text_side(axes, y, prompt, feature):
-    _box(axes, 12.0, y, 0.8, prompt, TEXT)
-    _arrow(axes, (11.6, y), (10.75, y))
-    _box(axes, 8.45, y, 1.05, feature, TEXT)
-    _arrow(axes, (9.45, y), (8.98, y))
+    _box(axes, at(1.2), y, 0.8, given, color)
+    _arrow(axes, (at(1.6), y), (at(2.45), y))
+    _box(axes, at(4.75), y, 1.05, feature, color)
+    _arrow(axes, (at(3.75), y), (at(4.22), y))
 
 
 def _encoder(axes, x, low, high, name, color):
@@ -75,7 +73,7 @@ def _encoder(axes, x, low, high, name, color):
 
 
 def _loss(axes, y, formula):
-    axes.add_patch(FancyArrowPatch((5.28, y), (7.92, y), arrowstyle="<->", mutation_scale=9, color="#555555", lw=1))
+    _both_ways(axes, 5.28, 7.92, y, 9)
     axes.text(6.6, y + 0.08, formula, ha="center", va="bottom", size=8.5)
 
 
@@ -84,6 +82,10 @@ def _box(axes, x, y, width, text, color, height=0.5, edge="-"):
     look = {"boxstyle": "round,pad=0,rounding_size=0.08", "fc": color, "ec": "#555555", "lw": 0.9, "ls": edge}
     axes.add_patch(FancyBboxPatch(corner, width, height, **look))
     axes.text(x, y, text, ha="center", va="center", size=9)
+
+
+def _both_ways(axes, start, end, y, size):
+    axes.add_patch(FancyArrowPatch((start, y), (end, y), arrowstyle="<->", mutation_scale=size, color="#555555", lw=1))
 
 
 def _arrow(axes, start, end, label=None, side=None):
@@ -117,21 +119,12 @@ def defences():
     figure, axes = plt.subplots(figsize=(style.WIDTH, 0.36 * len(DEFENCES) + 0.5))
     axes.set(xlim=(0, 14.2), ylim=(-0.6, len(DEFENCES) + 0.4))
     axes.axis("off")
-    for x, text in ((0, "method"), (2.95, "image\nencoder"), (4.45, "text\nencoder"), (5.6, "pulled together")):
-        axes.text(
-            x, len(DEFENCES) - 0.25, text, size=7.5, style="italic", va="bottom", ha="left" if x in (0, 5.6) else "center"
-        )
+    heads = ((0, "left", "method"), (2.95, "center", "image\nencoder"), (4.45, "center", "text\nencoder"))
+    for x, align, text in (*heads, (5.6, "left", "pulled together")):
+        axes.text(x, len(DEFENCES) - 0.25, text, size=7.5, style="italic", va="bottom", ha=align)
     for row, (name, (trained, pulled)) in enumerate(DEFENCES.items()):
-        y = len(DEFENCES) - 1 - row
-        axes.text(
-            0,
-            y,
-            textwrap.fill(method_label(name), 12, break_on_hyphens=False),
-            va="center",
-            size=8.5,
-            weight="bold",
-            linespacing=0.95,
-        )
+        y, label = len(DEFENCES) - 1 - row, textwrap.fill(method_label(name), 12, break_on_hyphens=False)
+        axes.text(0, y, label, va="center", size=8.5, weight="bold", linespacing=0.95)
         for x, encoder in ((2.95, "f"), (4.45, "g")):
             used = encoder in trained or any(encoder in side or "p" in side for pair in pulled for side in pair)
             color, edge = (TRAINED, "-") if encoder in trained else (FROZEN, "--")
@@ -142,9 +135,7 @@ def defences():
             x = 6.25 + 2.8 * place
             for at, side in ((x, left), (x + 1.6, right)):
                 _box(axes, at, y, 1.0, f"${side}$", _side_color(side), height=0.62, edge="--" if "0" in side else "-")
-            axes.add_patch(
-                FancyArrowPatch((x + 0.5, y), (x + 1.1, y), arrowstyle="<->", mutation_scale=8, color="#555555", lw=1)
-            )
+            _both_ways(axes, x + 0.5, x + 1.1, y, 8)
     return figure
 
 

@@ -129,10 +129,10 @@ def shown(size):
     return f"{size / 1e6:.2f} MB"
 
 
-def report(folder, echo=print):
+def report(folder):
     """Print what `problems` finds, and the sizes. Returns the number of problems."""
     lines, measured = problems(folder)
     for line in lines:
-        echo(line)
-    echo("; ".join(f"{name} {shown(size)} of at most {shown(LIMITS[name])}" for name, size in measured.items()))
+        print(line)
+    print("; ".join(f"{name} {shown(size)} of at most {shown(LIMITS[name])}" for name, size in measured.items()))
     return len(lines)

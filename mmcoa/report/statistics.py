@@ -167,17 +167,13 @@ def holm(p_values):
     return multipletests(list(p_values), method="holm")[1] if len(p_values) else np.array([])
 
 
-def coverage(sets=8, classes=20, pictures=10, spread=0.08, repeats=2000, seed=0):
-    """Share of simulated studies whose interval of a gain holds the true value, in percent.
+def coverage(sets, repeats=2000):
+    """Share of simulated studies of some data sets whose interval of a gain holds the true value, in percent.
 
-    The true value is that of all data sets where these are drawn, else that of the data sets of the study.
-
-    Arguments:
-        sets, classes, pictures: data sets of a study, classes of each, pictures of each class.
-        spread: standard deviation of the true gain between data sets, and between the classes of one.
-        repeats: studies.
+    The true value is that of all data sets where these are drawn, else that of the data sets of the study. The true gain
+    differs by `spread` (standard deviation) between data sets, and between the classes of one.
     """
-    rng, truth, hits = np.random.default_rng(seed), 0.1, 0
+    rng, truth, hits, classes, pictures, spread = np.random.default_rng(0), 0.1, 0, 20, 10, 0.08
     label = np.repeat(np.arange(classes), pictures)
     for _ in range(repeats):
         own = truth + spread * rng.standard_normal((sets, 1))

@@ -15,22 +15,10 @@ ORANGE, RED, PINK = "#e69f00", "#d55e00", "#cc79a7"
 ATTACKS = {
     "clean": (BLACK, "o"),
     "image": (BLUE, "s"),
-    "pgd": (BLUE, "s"),
-    "pgd-reference": (SKY, "<"),
-    "fgsm": (SKY, "D"),
-    "cw": (GREEN, "d"),
-    "apgd-ce": (SKY, ">"),
-    "apgd-dlr": (GREEN, "p"),
-    "apgd-dlr-t": (PINK, "*"),
-    "feature": (ORANGE, "h"),
-    "feature-l2": (ORANGE, "H"),
-    "square": (GREY, "s"),
-    "auto": (RED, "X"),
     "text": (ORANGE, "^"),
     "independent": (GREEN, "P"),
     "sequential": (RED, "v"),
     "joint": (SKY, "D"),
-    "co_attack": (GREY, "o"),
     "multimodal": (PINK, "X"),
 }
 METHODS = {
@@ -80,9 +68,9 @@ def method(name):
     return METHODS.get(name) or (METHODS.get(base, OTHER)[0], OTHER[1])
 
 
-def grid(count, most=4):
-    """(rows, columns) for some panels: as few rows as it takes, and as few empty places."""
-    rows = -(-count // most)
+def grid(count):
+    """(rows, columns) for some panels, at most three a row: as few rows as it takes, and as few empty places."""
+    rows = -(-count // 3)
     return rows, -(-count // rows)
 
 

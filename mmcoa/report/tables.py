@@ -28,22 +28,22 @@ def percent(value):
 
 
 def level(row):
-    """`61.3 ±2.1`."""
-    return f"{percent(row.value)} ±{row.half:.1f}"
+    """`61.3 ±2.1`; row: an `Estimate`, or a row of a frame with its fields."""
+    return f"{percent(row.value)} ±{(row.high - row.low) / 2:.1f}"
 
 
 def gain(row):
-    """`+3.2 ±1.4`."""
-    return f"{points(row.value)} ±{row.half:.1f}"
+    """`+3.2 ±1.4`; row: as for `level`."""
+    return f"{points(row.value)} ±{(row.high - row.low) / 2:.1f}"
 
 
-def spread(frame, text, index="method", label=method_label):
-    """A long frame (index, attack, value, low, high, n) as one row an index and one column an attack."""
-    frame, attacks, rows = frame.assign(half=(frame.high - frame.low) / 2), ordered_attacks(frame.attack), []
-    for name, part in frame.groupby(index, sort=False):
-        own = {row.attack: text(row) for row in part.itertuples()}
-        row = {index: label(name), "n": f"{int(part.n.max()):,}"}
-        rows.append(row | {attack_label(attack): own.get(attack, DASH) for attack in attacks})
+def spread(frame, text, label=method_label, over="attack"):
+    """A long frame (method, value, low, high, n) as one row a method and one column an attack, or a value of `over`."""
+    columns, rows = ordered_attacks(frame.attack) if over == "attack" else frame[over].unique(), []
+    for name, part in frame.groupby("method", sort=False):
+        own = dict(zip(part[over], map(text, part.itertuples()), strict=True))
+        row = {"method": label(name), "n": f"{int(part.n.max()):,}"}
+        rows.append(row | {attack_label(column): own.get(column, DASH) for column in columns})
     return pd.DataFrame(rows)
 
 
@@ -53,9 +53,9 @@ def levels(study, sets=None, attacks=None, values=statistics.right):
     return spread(numbers, level), numbers
 
 
-def gains(study, sets=None, against="none", attacks=None, methods=None):
-    """Methods x attacks: points that a method has over another one on the same pictures."""
-    numbers = statistics.gains(study, sets, against, attacks, methods)
+def gains(study, sets=None):
+    """Methods x attacks: points that a method has over the undefended model on the same pictures."""
+    numbers = statistics.gains(study, sets)
     return spread(numbers, gain), numbers
 
 
@@ -82,9 +82,7 @@ def methods_by_set(study, attack, sets):
     shown = []
     for method in ordered(wide.index, METHODS):
         row = {"method": method_label(method)} | {dataset_label(name): percent(wide.loc[method, name]) for name in names}
-        found = means.loc[method] if method in means.index else None
-        half = "" if found is None else f" ±{(found.high - found.low) / 2:.1f}"
-        shown.append(row | {MACRO: DASH if found is None else percent(found.value) + half})
+        shown.append(row | {MACRO: level(means.loc[method]) if method in means.index else DASH})
     return pd.DataFrame(shown), numbers
 
 
@@ -99,11 +97,11 @@ def per_set(rows):
     return found.reset_index()
 
 
-def sweep_numbers(study, name, sets=None):
+def sweep_numbers(study, name):
     """Levels at each value of a sweep: `setting`, and `x`, its number; an epsilon in 255ths."""
     parts = []
     for value, part in study.sweep(name).items():
-        parts.append(statistics.levels(part, sets).assign(setting=value or "accuracy", x=number(value)))
+        parts.append(statistics.levels(part).assign(setting=value or "accuracy", x=number(value)))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -116,12 +114,10 @@ def number(value):
         return float("nan")
 
 
-def sweep(study, name, sets=None):
+def sweep(study, name):
     """Methods x values of a sweep: macro accuracy, one row a method and attack."""
-    numbers, shown = sweep_numbers(study, name, sets), []
-    for (method, attack), part in numbers.assign(half=(numbers.high - numbers.low) / 2).groupby(
-        ["method", "attack"], sort=False
-    ):
+    numbers, shown = sweep_numbers(study, name), []
+    for (method, attack), part in numbers.groupby(["method", "attack"], sort=False):
         row = {"method": method_label(method), "attack": attack_label(attack), "n": f"{int(part.n.max()):,}"}
         shown.append(row | {each.setting: level(each) for each in part.itertuples()})
     return pd.DataFrame(shown).fillna(DASH), numbers

@@ -55,16 +55,16 @@ def predictions(results):
     return shown.rename(columns=names).drop(columns="version"), numbers
 
 
-def stronger(study, name="auto", usual="image", other="auto"):
-    """(shown, numbers): accuracy under the usual attack and under a stronger one, same pictures: a sweep of the study."""
-    (part,) = study.sweep(name).values()
-    numbers = statistics.levels(part, attacks=[usual, other])
-    rows = []
+def stronger(study):
+    """(shown, numbers): accuracy under the usual attack and under a stronger one, same pictures: the sweep `auto`."""
+    (part,) = study.sweep("auto").values()
+    attacks, rows = ["image", "auto"], []
+    numbers = statistics.levels(part, attacks=attacks)
     for method in ordered(part.methods, METHODS):
-        before, after = (statistics.right(part, method, attack) for attack in (usual, other))
+        before, after = (statistics.right(part, method, attack) for attack in attacks)
         taken = statistics.known(statistics.together(sub, before, after), over_sets=False)
         own = numbers[numbers.method == method].set_index("attack")
         row = {"method": method_label(method), "n": str(taken.n)}
-        row |= {attack_label(attack): tables.percent(own.value[attack]) for attack in (usual, other)}
+        row |= {attack_label(attack): tables.percent(own.value[attack]) for attack in attacks}
         rows.append(row | {"taken more": tables.gain(taken)})
     return pd.DataFrame(rows), numbers

@@ -6,13 +6,13 @@ import re
 import pandas as pd
 
 from mmcoa.report import statistics, tables
-from mmcoa.report.names import attack_label
+from mmcoa.threat import format_epsilon, parse_epsilon
 from mmcoa.training.faults import FAULTS
 
 REFERENCE = "mmcoa"
 COMPARED = ("fault", "epsilon", "inner_steps", "trains", "last_blocks", "lora_rank", "steps", "batch_size", "lr")
 WORDS = {
-    "epsilon": "training epsilon {}/255",
+    "epsilon": "training epsilon {}",
     "inner_steps": "{:g} inner PGD steps",
     "trains": "{} encoder alone",
     "last_blocks": "last block alone",
@@ -24,30 +24,23 @@ WORDS = {
 
 
 def changed(study, method):
-    """{setting: value} in which a method's training differs from the reference's."""
+    """{setting: value}: what a method's training sets in another way than the reference's."""
     first, own = (study.training[study.training.method == name].iloc[0] for name in (REFERENCE, method))
-    found = {name: own[name] for name in COMPARED if not same(first[name], own[name])}
-    before, after = (json.loads(row["with"]) if isinstance(row["with"], str) else row["with"] for row in (first, own))
+    found = {name: own[name] for name in COMPARED if first[name] != own[name] and not pd.isna(own[name])}
+    before, after = (json.loads(row["with"]) for row in (first, own))
     return found | {name: after[name] for name in after if after[name] != before.get(name)}
 
 
-def same(one, other):
-    return one == other or (pd.isna(one) and pd.isna(other))
-
-
 def label(study, method):
-    """`weight 0.9 on images`, `training epsilon 4/255`; a fault by its name."""
+    """`weights 0.9 image, 0.1 text`, `training epsilon 4/255`; a fault by its name."""
     found = changed(study, method)
     if "fault" in found:
         return found["fault"].replace("_", " ")
     if "lambda_image" in found:
         return f"weights {found['lambda_image']:g} image, {found['lambda_text']:g} text"
-    texts = []
-    for name, value in found.items():
-        if name == "epsilon":
-            value = f"{255 * value:g}" if isinstance(value, float) else str(value).partition("/")[0]
-        texts.append(WORDS.get(name, name + " {}").format(value))
-    return ", ".join(texts) or method
+    if "epsilon" in found:
+        found["epsilon"] = format_epsilon(parse_epsilon(found["epsilon"]))
+    return ", ".join(WORDS.get(name, name + " {}").format(value) for name, value in found.items()) or method
 
 
 def with_fault(study):
@@ -56,6 +49,7 @@ def with_fault(study):
 
 
 def without_fault(study):
+    """The other variants of the reference."""
     return [name for name in study.methods if name != REFERENCE and "fault" not in changed(study, name)]
 
 
@@ -64,21 +58,16 @@ def table(study, methods):
     reference = statistics.levels(study).query("method == @REFERENCE")
     numbers = statistics.gains(study, against=REFERENCE, methods=methods)
     seeds = study.training.groupby("method").seed.nunique()
-    first = {"variant": "reference: accuracy (%)", "seeds": str(seeds[REFERENCE]), "n": f"{int(reference.n.max()):,}"}
-    half = reference.assign(half=(reference.high - reference.low) / 2)
-    rows = [first | {attack_label(row.attack): tables.level(row) for row in half.itertuples()}]
-    shown = tables.spread(numbers, tables.gain, label=lambda name: label(study, name))
-    shown.insert(1, "seeds", [str(seeds[name]) for name in dict.fromkeys(numbers.method)])
-    return pd.concat([pd.DataFrame(rows), shown.rename(columns={"method": "variant"})], ignore_index=True), numbers
+    first = tables.spread(reference, tables.level, label=lambda _: "reference: accuracy (%)")
+    rest = tables.spread(numbers, tables.gain, label=lambda name: label(study, name))
+    shown = pd.concat([first, rest], ignore_index=True).rename(columns={"method": "variant"})
+    shown.insert(1, "seeds", [str(seeds[name]) for name in (REFERENCE, *dict.fromkeys(numbers.method))])
+    return shown, numbers
 
 
 def meanings(study):
     """(shown, numbers): what each fault is."""
-    rows = []
-    for name in with_fault(study):
-        text = FAULTS[changed(study, name)["fault"]]
-        rows.append(
-            {"fault": label(study, name), "what it does": re.sub(r" \([A-Z]\d+\)$", "", text)}
-        )  # a design page's number
-    shown = pd.DataFrame(rows)
+    texts = {label(study, name): FAULTS[changed(study, name)["fault"]] for name in with_fault(study)}
+    plain = [re.sub(r" \([A-Z]\d+\)$", "", text) for text in texts.values()]  # without the number on a design page
+    shown = pd.DataFrame({"fault": list(texts), "what it does": plain})
     return shown, shown

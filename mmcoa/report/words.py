@@ -50,10 +50,8 @@ def shares(study, sets=None, combined=("independent", "sequential")):
 
 def shares_table(frame):
     """`shares` to print."""
-    rows = [
-        {"method": method_label(name)} | {kind: tables.percent(frame.loc[name, kind]) for kind in frame} for name in frame.index
-    ]
-    return pd.DataFrame(rows), frame.rename_axis("method").reset_index()
+    numbers = frame.rename_axis("method").reset_index()
+    return frame.map(tables.percent).rename(method_label).rename_axis("method").reset_index(), numbers
 
 
 def at_levels(study, sets=None):
@@ -63,60 +61,43 @@ def at_levels(study, sets=None):
         part = study.sweeps.get(sweep, {}).get(value)
         if part is not None:
             found[name] = statistics.levels(part, sets, ["text"])
-            sets_there = set(part.rows.dataset)
-            sets = sets_there if sets is None else sets_there & set(sets)
-    pictures = same_pictures(study, sets)
-    return {"no attack": pictures, **found} if len(pictures) else found
+            sets = set(part.rows.dataset) & set(part.rows.dataset if sets is None else sets)
+    parts = list(study.sweeps.get("meaning", {}).values())
+    return {"no attack": without_attack(study, parts[0], sets)} | found if parts else found
 
 
-def same_pictures(study, sets):
-    """Clean levels on the very pictures of the sweep `meaning`, from the main evaluation."""
-    parts = study.sweeps.get("meaning", {})
-    if not parts:
-        return pd.DataFrame()
-    part, rows = next(iter(parts.values())), []
-    for method in ordered(part.methods, METHODS):
-        attacked, clean = statistics.right(part, method, "text", sets), statistics.right(study, method, "clean", sets)
-        if found := statistics.level(statistics.on_pictures_of(attacked, clean)):
-            rows.append((method, "clean", found))
-    return statistics.frame(rows)
+def without_attack(study, part, sets):
+    """Clean levels of the main evaluation on the very pictures of a sweep's `part`."""
+
+    def clean(study, method, attack, sets):
+        there, own = statistics.right(part, method, "text", sets), statistics.right(study, method, attack, sets)
+        return statistics.on_pictures_of(there, own)
+
+    return statistics.levels(study, sets, ["clean"], clean)
 
 
 def levels_table(found):
     """`at_levels` to print: one row a method, one column a level."""
-    methods = ordered((name for frame in found.values() for name in frame.method), METHODS)
     numbers = pd.concat([frame.assign(level=name) for name, frame in found.items()], ignore_index=True)
-    numbers["half"] = (numbers.high - numbers.low) / 2
-    cells = {(row.method, row.level): tables.level(row) for row in numbers.itertuples()}
-    n = numbers.groupby("method").n.max()
-    rows = [
-        {"method": method_label(name), "n": f"{n[name]:,}"} | {level: cells.get((name, level), tables.DASH) for level in found}
-        for name in methods
-    ]
-    return pd.DataFrame(rows), numbers.drop(columns="half")
+    return tables.spread(numbers, tables.level, over="level"), numbers
 
 
-def relations(study, method="none", sets=None):
-    """Text attack of the main evaluation by the relation of the new word to the old one, data sets pooled.
+def relations(study, sets=None):
+    """Text attack on the undefended model by the relation of the new word to the old one, data sets pooled.
 
     Columns relation, prompts, n (pictures of these classes), clean, attacked (percent), damage (points).
     """
-    changes = study.changes[(study.changes.method == method) & (study.changes.attack == "text")]
-    clean, attacked = statistics.right(study, method, "clean", sets), statistics.right(study, method, "text", sets)
+    clean, attacked = (statistics.right(study, "none", attack, sets) for attack in ("clean", "text"))
     parts = []
-    for dataset, own in changes.groupby("dataset", sort=False):
-        if dataset in attacked and "relation" in own:
+    for dataset, own in text_changes(study).groupby("dataset", sort=False):
+        if dataset in attacked:
             label = attacked[dataset].index.get_level_values("label").to_numpy()
             right = clean[dataset].to_numpy(), attacked[dataset].to_numpy()
             parts.append(by_relation(label, *right, list(own.relation.fillna(""))))
-    if not parts:
-        return pd.DataFrame(columns=["relation", "prompts", "n", "clean", "attacked", "damage"])
-    frame = pd.concat([part.fillna({"clean": 0, "attacked": 0}) for part in parts])
-    for name in ("clean", "attacked"):
-        frame[name] = frame[name] * frame.n
-    frame = frame.groupby("relation")[["prompts", "n", "clean", "attacked"]].sum()
-    for name in ("clean", "attacked"):
-        frame[name] = frame[name] / frame.n
+    frame, rates = pd.concat(parts), ["clean", "attacked"]
+    frame[rates] = frame[rates].mul(frame.n, axis=0)  # percent of one data set's pictures as a number of them
+    frame = frame.groupby("relation")[["prompts", "n", *rates]].sum()
+    frame[rates] = frame[rates].div(frame.n, axis=0)
     frame["damage"] = frame.clean - frame.attacked
     return frame.sort_values("prompts", ascending=False).reset_index()
 
@@ -127,10 +108,15 @@ def relations_table(frame):
     return shown.assign(**{name: frame[name].map(tables.percent) for name in ("clean", "attacked", "damage")}), frame
 
 
-def edits(study, method="none"):
-    """Every word that the text attack changes: dataset, where (`class name` or `template`), old, new; one row an edit."""
-    changes, rows = study.changes[(study.changes.method == method) & (study.changes.attack == "text")], []
-    for dataset, own in changes.groupby("dataset", sort=False):
+def text_changes(study):
+    """What the text attack on the undefended model did to each prompt."""
+    return study.changes[(study.changes.method == "none") & (study.changes.attack == "text")]
+
+
+def edits(study):
+    """Every word that this attack changes: dataset, where (`class name` or `template`), old, new; one row an edit."""
+    rows = []
+    for dataset, own in text_changes(study).groupby("dataset", sort=False):
         try:
             places = class_name_positions(list(own.prompt), list(own.class_name))
         except UserError:  # prompts and class names share no word

@@ -9,7 +9,8 @@ from mmcoa.report import build, explorer, results, statistics, tables, tasks
 from mmcoa.report.names import attack_label, method_label
 
 pytestmark = pytest.mark.slow
-PLACE = "(all, name) => all.findIndex(head => head.placeholder === name)"
+HEADS = "heads => heads.map(head => head.placeholder)"
+CELLS = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText))"
 
 
 @pytest.fixture
@@ -27,10 +28,8 @@ def count(page):
 
 def column(page, name):
     """Texts of a column in view."""
-    place = page.eval_on_selector_all("table.explorer thead input", PLACE, name)
-    return page.eval_on_selector_all(
-        "table.explorer tbody tr", "(rows, place) => rows.map(row => row.cells[place].innerText)", place
-    )
+    place = page.eval_on_selector_all("table.explorer thead input", HEADS).index(name)
+    return [cells[place] for cells in page.eval_on_selector_all("table.explorer tbody tr", CELLS)]
 
 
 def test_all_rows_are_there_in_a_small_page_and_a_search_leaves_those_that_fit(page, site):

@@ -25,20 +25,18 @@ CONTENT = r"""() => {
   };
 }"""
 
-# How far the page scrolls sideways, and what of the article is cut off rather than scrolled in a box of its own.
+# How far the page scrolls sideways, and what is cut off rather than scrolled in a box of its own; no caption may be scrolled.
 WIDTHS = """() => {
   const boxed = e => {
     for (let p = e.parentElement; p && p.tagName !== "ARTICLE"; p = p.parentElement)
       if (getComputedStyle(p).overflowX !== "visible") return true;
   };
   const cut = [...document.querySelectorAll("article *")].filter(e => {
-    const place = e.getBoundingClientRect();
-    return place.width && place.right > innerWidth + 1 && !boxed(e) && !e.closest(".visually-hidden, mjx-assistive-mml");
+    const place = e.getBoundingClientRect(), mayScroll = e.tagName !== "CAPTION" && boxed(e);
+    return place.width && place.right > innerWidth + 1 && !mayScroll && !e.closest(".visually-hidden, mjx-assistive-mml");
   });
-  const captions = [...document.querySelectorAll("caption")]
-    .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent);
   const shown = cut.slice(0, 3).map(e => e.outerHTML.slice(0, 120));
-  return { captions, page: document.documentElement.scrollWidth, window: innerWidth, cut: shown };
+  return { sideways: document.documentElement.scrollWidth - innerWidth, cut: shown };
 }"""
 
 # The theme fades its colours in: until that has ended, a contrast depends on how fast the machine is.

@@ -1,7 +1,6 @@
 """A clearly synthetic study as packed tables: made-up outcomes. Nothing in it was measured."""
 
 from itertools import product
-from types import MappingProxyType
 from zlib import crc32
 
 import numpy as np
@@ -30,7 +29,7 @@ SWEEPS = {  # {name: (values, attacks, entries)}
 }
 
 
-def study(entries=PLAIN, sweeps=MappingProxyType({}), trained="openmoji/birds", logs=False):
+def study(entries=PLAIN, sweeps=None, trained="openmoji/birds", logs=False):
     """The packed tables of a made-up study."""
     made = {name: [] for name in packed.Packed.__dataclass_fields__}
     for entry, (seeds, inside) in entries.items():
@@ -41,7 +40,7 @@ def study(entries=PLAIN, sweeps=MappingProxyType({}), trained="openmoji/birds", 
             if seed is not None:
                 add_training(made, about | {"dataset": on, "seed": seed}, logs)
             points = [("", "", ATTACKS, 24)]
-            for sweep, (values, attacks, those) in sweeps.items():
+            for sweep, (values, attacks, those) in (sweeps or {}).items():
                 points += [(sweep, value, attacks, 12) for value in values if entry in those]
             for (sweep, value, attacks, n), dataset in product(points, (on,) if inside else DATASETS):
                 add_evaluation(made, about | {"dataset": dataset, "sweep": sweep, "sweep_value": value}, attacks, n)
@@ -55,8 +54,7 @@ def random(*key):
 
 def cell(about, kind):
     keys = ("model", "entry", "defense", "dataset", "sweep", "sweep_value")
-    own = {key: about.get(key, "") for key in keys} | {"kind": kind, "identity": "", "commit": "0123456789abcdef"}
-    return own | {"cell": "__".join([kind, *own.values()]), "seconds": 2.0, "notes": ""}
+    return {key: about.get(key, "") for key in keys} | {"kind": kind, "seconds": 2.0, "notes": ""}
 
 
 def add_training(made, about, logs):

@@ -15,8 +15,6 @@ def in_a_book(tmp_path, monkeypatch):
     """A page's working folder."""
     (tmp_path / "book").mkdir()
     monkeypatch.chdir(tmp_path / "book")
-    monkeypatch.delenv(book.RESULTS, raising=False)
-    monkeypatch.delenv(book.STUDY, raising=False)
     return tmp_path
 
 

@@ -21,13 +21,8 @@ LEVELS = {  # percent right under each attack
 }
 INSIDE = {"tecoa-in": LEVELS["tecoa"], "mmcoa-in": (90, 50, 50, 40, 30)}
 SETS = tuple(f"set{i}" for i in range(8))
-CLASSES, SIZE = 10, 10  # picture j of a class survives an attack if its level is above 10 j: levels are exact accuracies
-
-
-def outcomes(method, dataset, levels, attacks):
-    label, luck = np.repeat(np.arange(CLASSES), SIZE), np.tile(np.arange(SIZE) * 10, CLASSES)
-    frame = pd.DataFrame({"model": method, "method": method, "dataset": dataset, "sample_id": range(100), "label": label})
-    return frame.assign(**{f"{attack}_correct": luck < level for attack, level in zip(attacks, levels, strict=True)})
+LABEL = np.repeat(np.arange(10), 10)  # 10 classes of 10 pictures
+LUCK = np.tile(np.arange(10) * 10, 10)  # a picture survives an attack whose level is above this: levels are exact accuracies
 
 
 def study_of(levels=LEVELS, attacks=ATTACKS, sweeps=None):
@@ -37,11 +32,13 @@ def study_of(levels=LEVELS, attacks=ATTACKS, sweeps=None):
         inside, defence = method.endswith("-in"), method.removesuffix("-in")
         for name in SETS[:2] if inside else SETS:
             own = given(name) if callable(given) else given
-            row = {"model": method, "method": method, "defense": defence, "dataset": name, "classes": CLASSES}
-            row |= {"base_model": "made-up", "trained_on": name if inside else "base", "accuracy": 90.0}
+            about = {"model": method, "method": method, "dataset": name}
+            row = about | {"defense": defence, "classes": 10, "accuracy": 90.0}
+            row |= {"base_model": "made-up", "trained_on": name if inside else "base"}
             task = "zero_shot" if method == "none" else "in_distribution" if inside else "out_of_distribution"
             rows += [row | {"task": task, "attack": attack} for attack in attacks]
-            frames.append(outcomes(method, name, own, attacks))
+            right = {f"{attack}_correct": level > LUCK for attack, level in zip(attacks, own, strict=True)}
+            frames.append(pd.DataFrame(about | {"sample_id": range(100), "label": LABEL} | right))
     none = pd.DataFrame()
     return Results("made", pd.DataFrame(rows), pd.concat(frames, ignore_index=True), none, none, none, none, none, sweeps or {})
 
@@ -68,12 +65,6 @@ def test_known_effects_are_found_and_supported():
     assert bed.parts[bed.parts.part == "image"].accuracy.iloc[1] == "image only 40.0 (44.4); MMCoA 50.0 (62.5)"
 
 
-def test_sequential_alone_does_not_decide_c1():
-    """It starts from the text attack: weaker than that it cannot be."""
-    (bed,) = claims.beds(study_of(LEVELS | {"none": (90, 10, 30, 10, 0)}))
-    assert bed.word("C1") == "undecided" and values(bed, "C1")["sequential, beyond the union of both"] == pytest.approx(10)
-
-
 def test_without_the_control_nothing_is_judged():
     (bed,) = claims.beds(study_of(LEVELS | {"none": (90, 30, 30, 10, 10)}))
     assert {bed.word(key) for key in claims.CLAIMS} == {"not judged here: the control fails"}
@@ -83,14 +74,16 @@ def test_without_the_control_nothing_is_judged():
 
 
 def test_verdicts():
-    for levels, word in (
-        ((80, 30, 20, 10, 0), "contradicted"),
-        ((80, 30, 50, 40, 30), "mixed"),
-        ((80, 40, 50, 40, 30), "undecided"),  # as good under the image attack
-        (lambda name: (80, 90, 50, 40, 30) if int(name[3]) % 2 else (80, 0, 50, 40, 30), "undecided"),
+    for levels, claim, word in (
+        ({"mmcoa": (80, 30, 20, 10, 0)}, "C4", "contradicted"),
+        ({"mmcoa": (80, 30, 50, 40, 30)}, "C4", "mixed"),
+        ({"mmcoa": (80, 40, 50, 40, 30)}, "C4", "undecided"),  # as good under the image attack
+        ({"mmcoa": lambda name: (80, 90, 50, 40, 30) if int(name[3]) % 2 else (80, 0, 50, 40, 30)}, "C4", "undecided"),
+        ({"none": (90, 10, 30, 10, 0)}, "C1", "undecided"),  # sequential, which starts from the text attack, does not decide
     ):
-        (bed,) = claims.beds(study_of(LEVELS | {"mmcoa": levels}))
-        assert bed.word("C4") == word
+        (bed,) = claims.beds(study_of(LEVELS | levels))
+        assert bed.word(claim) == word
+    assert values(bed, "C1")["sequential, beyond the union of both"] == pytest.approx(10)
 
 
 def test_p_values_are_adjusted_over_all_parts_of_a_bed_and_variants_do_not_count(rich):

@@ -69,6 +69,4 @@ def test_the_papers_sets():
     rows = shown.set_index("data set")
     assert list(rows.index) == list(numbers["data set"]) == paper_names() and not numbers.licence.isna().any()
     assert rows.loc["cifar10", ["test pictures", "pixels", "comes by"]].tolist() == ["10,000", "32", "mmcoa data get"]
-    assert (
-        rows.loc["caltech101", "test pictures"] == "a fifth of 8,677" and rows.loc["imagenet", "met by lite-clip"] == "pictures"
-    )
+    assert rows["test pictures"]["caltech101"] == "a fifth of 8,677" and rows["met by lite-clip"]["imagenet"] == "pictures"

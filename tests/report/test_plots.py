@@ -2,11 +2,11 @@
 
 import pytest
 
-from mmcoa.report import plots, statistics, tables, tasks, words
+from mmcoa.report import plots, statistics, tables, words
 
 
 def test_a_forest_has_a_panel_an_attack_and_its_values(rich):
-    gains = statistics.gains(tasks.everywhere(rich))
+    gains = statistics.gains(rich)
     figure = plots.forest({"out of distribution": gains}, ["clean", "image"])
     assert [axes.get_title() for axes in figure.axes] == ["clean", "image"]
     marks = figure.axes[1].containers[0][0].get_xdata()
@@ -31,5 +31,5 @@ def test_stacked_bars_end_at_hundred_and_the_trade_off_has_a_mark_a_method(plain
     figure = plots.stacked(words.shares(plain, combined=("sequential",)), words.KINDS)
     ends = [bar.get_x() + bar.get_width() for bar in figure.axes[0].containers[-1]]
     assert ends == pytest.approx([100] * len(ends))
-    figure = plots.tradeoff(statistics.levels(tasks.everywhere(rich)), ["image"])
-    assert len(figure.axes[0].lines) == 1 + len(tasks.everywhere(rich).methods)  # and the reference's clean accuracy
+    figure = plots.tradeoff(statistics.levels(rich), ["image"])
+    assert len(figure.axes[0].lines) == 1 + len(rich.methods)  # and the reference's clean accuracy

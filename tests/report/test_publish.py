@@ -1,7 +1,7 @@
 """Publishing, but for what needs a browser (tests/browser/test_pdf.py)."""
 
 import re
-import tarfile
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,11 +18,9 @@ PAGE = '<title>A report</title><h1>Menu</h1><main><article class="bd-article"><h
 
 def make_archive(folder, version):
     """A version's archive, as the workflow packs it: the files of a site, no folder around them."""
-    page = folder / "index.html"
-    page.write_text(PAGE.format(version), encoding="utf8")
-    with tarfile.open(folder / f"site-{version}.tar.gz", "w:gz") as opened:
-        opened.add(page, "index.html")
-    page.unlink()
+    (folder / version).mkdir()
+    (folder / version / "index.html").write_text(PAGE.format(version), encoding="utf8")
+    shutil.make_archive(folder / f"site-{version}", "gztar", folder / version)
 
 
 def test_versions_lie_beside_the_latest(tmp_path):

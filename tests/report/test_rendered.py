@@ -35,7 +35,7 @@ def words(html):
 
 
 def test_tables_and_figures_are_numbered_and_the_data_of_tables_offered(published, site, articles):
-    sources, count = {path.stem: path.read_text(encoding="utf8") for path in published.glob("*.md")}, 0
+    sources = {path.stem: path.read_text(encoding="utf8") for path in published.glob("*.md")}
     for page, html in articles.items():
         captions = [words(text) for text in re.findall(r"<caption>(.*?)</caption>", html, re.S)]
         assert all(re.match(r"Table \d+ \S", text) for text in captions), page
@@ -45,8 +45,6 @@ def test_tables_and_figures_are_numbered_and_the_data_of_tables_offered(publishe
         assert all((site / path).is_file() for path in offered), page
         figures = [words(text) for text in re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S)]
         assert all(re.match(r"Fig\. \d+ \S", text) for text in figures), page
-        count += len(captions)
-    assert count
 
 
 def test_no_markup_and_no_missing_value_is_left_in_the_words(articles):

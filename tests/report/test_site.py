@@ -9,20 +9,18 @@ from mmcoa.report import site
 @pytest.fixture
 def folder(tmp_path):
     """A site of two pages, a style sheet and a picture, without a fault."""
-    write(
-        tmp_path,
-        {
-            "index.html": '<link rel="stylesheet" href="_static/a.css?v=1"><link rel="next" href="two.html">'
-            '<h1 id="top-of">One</h1><a href="two.html#there">two</a><a href="#top-of">up</a><a href="#">top</a>'
-            '<img src="a%20b.svg" srcset="a%20b.svg 2x"><a href="https://example.org/x">out</a><a href="mailto:a@b.c">us</a>'
-            f'<p style="background: url(a%20b.svg)"></p><img src="data:image/gif;base64,{"R0lG" * 2000}">',
-            "two.html": '<p id="there">Two</p><a name="old"></a><a href="index.html">back</a><a href="two.html#old">old</a>',
-            "_static/a.css": "/* url(gone.png) */ @font-face { src: url('f.woff2') format('woff2'), url(f.ttf) }",
-            "_static/f.woff2": "x" * 100,
-            "_static/f.ttf": "x" * 1000,
-            "a b.svg": '<svg xmlns="http://www.w3.org/2000/svg"><g id="g"/><use xlink:href="#g"/></svg>',
-        },
-    )
+    files = {
+        "index.html": '<link rel="stylesheet" href="_static/a.css?v=1"><link rel="next" href="two.html">'
+        '<h1 id="top-of">One</h1><a href="two.html#there">two</a><a href="#top-of">up</a><a href="#">top</a>'
+        '<img src="a%20b.svg" srcset="a%20b.svg 2x"><a href="https://example.org/x">out</a><a href="mailto:a@b.c">us</a>'
+        f'<p style="background: url(a%20b.svg)"></p><img src="data:image/gif;base64,{"R0lG" * 2000}">',
+        "two.html": '<p id="there">Two</p><a name="old"></a><a href="index.html">back</a><a href="two.html#old">old</a>',
+        "_static/a.css": "/* url(gone.png) */ @font-face { src: url('f.woff2') format('woff2'), url(f.ttf) }",
+        "_static/f.woff2": "x" * 100,
+        "_static/f.ttf": "x" * 1000,
+        "a b.svg": '<svg xmlns="http://www.w3.org/2000/svg"><g id="g"/><use xlink:href="#g"/></svg>',
+    }
+    write(tmp_path, files)
     return tmp_path
 
 

@@ -12,20 +12,13 @@ sortable = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sortable)
 
 
-def test_the_number_that_a_cell_begins_with():
+def test_figures_sort_by_the_number_that_a_cell_begins_with_and_words_without_case():
     numbers = {"61.3 (58.2–64.1)": 61.3, "+3.1 (−1.0 to +5.0)": 3.1, "−3.1 (−5.0 to −1.2)": -3.1, "12,345": 12345}
     numbers |= {"1/255": 1 / 255, "80 % of 3,000": 2400, "15, 12 above 0": 15, "6 of 6": 6, "4.0×": 4, "at least 12": 12}
-    for text, value in numbers.items():
-        assert sortable.number(text) == pytest.approx(value)
-    assert [sortable.number(text) for text in ("–", "", "missing", "APGD-CE", "3d pictures")] == [None] * 5
-
-
-def test_keys_sort_numbers_as_numbers_and_words_without_case():
-    assert sortable.key("−3.1 (−5.0 to −1.2)", "figures") == "-3.1" and sortable.key("12,345", "figures") == "12345"
-    assert float(sortable.key("1/255", "figures")) == 1 / 255
-    assert sortable.key("MMCoA †", "words") == "mmcoa †"
-    assert [sortable.key(text, kind) for text in ("–", "", "missing") for kind in ("figures", "words")] == [""] * 6
-    assert sortable.key("as its parts", "figures") == ""  # a word in a column of numbers is last
+    assert {text: float(sortable.key(text, "figures")) for text in numbers} == pytest.approx(numbers)
+    assert sortable.key("12,345", "figures") == "12345" and sortable.key("MMCoA †", "words") == "mmcoa †"
+    assert {sortable.key(text, kind) for text in ("–", "", "missing") for kind in ("figures", "words")} == {""}
+    assert {sortable.key(text, "figures") for text in ("as its parts", "APGD-CE", "3d pictures")} == {""}  # last
     assert sortable.are_figures(["10", "–", "20 × 3 restarts", "as its parts"])
     assert not sortable.are_figures(["PGD", "3 steps", "FGSM"]) and not sortable.are_figures(["–", ""])
 

@@ -1,16 +1,16 @@
-"""Tables: each text is the number beside it."""
+"""Tables, those of trust.py and explorer.py too: each text is the number beside it."""
 
 import re
 
 import pytest
 
 from mmcoa.errors import UserError
-from mmcoa.report import tables, tasks
+from mmcoa.report import explorer, tables, tasks, trust
 
 
 def test_levels_and_gains_print_what_the_numbers_say(rich, folder):
     for make, form in ((tables.levels, "{:.1f}"), (tables.gains, "{:+.1f}")):
-        shown, numbers = make(tasks.everywhere(rich))
+        shown, numbers = make(rich)
         row = numbers[(numbers.method == "mmcoa") & (numbers.attack == "image")].iloc[0]
         half, value = (row.high - row.low) / 2, form.format(row.value).replace("-", "−")
         assert shown[shown.method == "MMCoA"].image.iloc[0] in (f"{value} ±{half:.1f}", f"0.0 ±{half:.1f}")
@@ -20,7 +20,7 @@ def test_levels_and_gains_print_what_the_numbers_say(rich, folder):
 
 def test_methods_by_set_has_the_sets_and_the_mean_of_those_that_enter(rich):
     sets = ("openmoji/birds", "openmoji/tools")
-    shown, numbers = tables.methods_by_set(tasks.everywhere(rich), "clean", sets)
+    shown, numbers = tables.methods_by_set(rich, "clean", sets)
     assert list(shown)[1:-1] == ["birds", "land vehicles", "tools"] and "undefended" in set(shown.method)
     first = shown[shown.method == "undefended"].iloc[0]
     own = numbers[(numbers.method == "none") & numbers.dataset.isin(sets)]
@@ -49,3 +49,35 @@ def test_trainings_and_checks(rich, plain):
     assert tables.trainings(plain)[0].loss.eq("–").all()
     made, every = tables.checks(rich)
     assert made.made.astype(int).sum() == len(every) and made.passed.astype(int).sum() == int(every.passed.sum())
+
+
+def test_tables_of_benchmarks(committed, tmp_path):
+    shown, numbers = trust.beside_others(committed)
+    for text, own in (("ours", "ours_robust"), ("theirs", "theirs_robust"), ("difference", "difference_points")):
+        assert shown[text].str.replace("−", "-").astype(float).to_numpy() == pytest.approx(numbers[own].to_numpy(), abs=0.051)
+    assert (shown["their code"] == numbers.implementation + " " + numbers.version.astype(str)).all()
+    assert (trust.predictions(committed)[0]["same prediction"] <= trust.predictions(committed)[1].n).all()
+    with pytest.raises(UserError, match=r"no readable table .*image\.csv"):
+        trust.beside_others(tmp_path)
+
+
+def test_what_a_stronger_attack_takes(rich):
+    shown, numbers = trust.stronger(rich)
+    assert list(shown.method) == ["undefended", "MMCoA"]
+    own = numbers.set_index(["method", "attack"]).value
+    taken = own["none", "image"] - own["none", "auto"]
+    assert shown["taken more"].iloc[0].startswith(f"{taken:+.1f} ±")
+
+
+def test_every_row_of_the_evaluation_and_the_sweeps_is_there(rich):
+    shown = explorer.rows(rich)
+    assert len(shown) == len(rich.rows) + sum(len(part.rows) for values in rich.sweeps.values() for part in values.values())
+    first, row = shown.iloc[0], rich.rows.iloc[0]
+    assert (first.accuracy, first.n) == (round(row.accuracy, 1), row.n)
+    assert first.interval == f"{row.ci_low:.1f}–{row.ci_high:.1f}"
+    assert {"undefended", "TeCoA", "TeCoA (4 shots)", "MMCoA", "MMCoA, seed 1"} <= set(shown.model)
+    assert {"main", "epsilon 4/255", "budget 2"} <= set(shown.evaluation)
+    assert set(shown[shown.evaluation == "epsilon 4/255"].epsilon) == {"4/255"}
+    assert set(shown[shown.attack == "clean"].epsilon) == {""} and not shown.isna().any().any()
+    rows = rich.rows.assign(text_threat="synonym", words="seen")
+    assert {explorer.level(row) for row in rows.itertuples()} == {"synonym, seen"}
