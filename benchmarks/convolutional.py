@@ -119,7 +119,8 @@ def step_line(model, name, settings, device):
                 progress=lambda *_, t=times: t.append(time.perf_counter()),
             )
         found[defense] = min(after - before for before, after in itertools.pairwise(times))
-    setting = f"{name}, {len(names)} classes, batch {settings.step_batch}, PGD-{config.inner_steps} inside; baseline: a TeCoA step; ratio: MMCoA over TeCoA"
+    sizes = f"{name}, {len(names)} classes, batch {settings.step_batch}, PGD-{config.inner_steps} inside"
+    setting = f"{sizes}; baseline: a TeCoA step; ratio: MMCoA over TeCoA"
     return line(
         "MMCoA step against TeCoA's",
         setting,
