@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmcoa.report import shots
+from mmcoa.report import results, shots
 
 
 def test_a_row_a_data_set_and_number_of_shots(rich):
@@ -15,3 +15,19 @@ def test_a_row_a_data_set_and_number_of_shots(rich):
         own, base = (rich.by_sample[name][row.dataset][f"{row.attack}_correct"] for name in (entry, "none"))
         assert row.value == pytest.approx(100 * (own.mean() - base.mean()))
     assert (shown.iloc[:, 3:] != "–").all(axis=None)
+
+
+def test_what_the_page_says_without_a_number(committed):
+    found = shots.numbers(results.load("in-distribution", committed))
+    places = found.dataset.str.removeprefix("photos/") + " " + found.shots
+
+    def certain(method, attack, sign=1):
+        low = found.low if sign > 0 else -found.high
+        return set(places[(found.method == method) & (found.attack == attack) & (low > 0)])
+
+    caltech, cifar = {f"caltech101 {each}" for each in ("1", "4", "16", "all")}, {"cifar10 16", "cifar10 all"}
+    assert certain("tecoa", "image") == caltech | cifar | {"cifar100 all", "imagenette all"}
+    assert certain("mmcoa", "image") == certain("tecoa", "image") | {"flowers102 all"}
+    assert certain("mmcoa", "text") == {"cifar10 all", "flowers102 all", "caltech101 1", "caltech101 4"}
+    assert not certain("tecoa", "text") and certain("tecoa", "text", -1) >= {"cifar100 all", "imagenette all"}
+    assert "flowers102 all" in certain("mmcoa", "clean") - certain("tecoa", "clean")
