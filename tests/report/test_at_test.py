@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from mmcoa.defenses.at_test import record
-from mmcoa.report import at_test
+from mmcoa.report import at_test, results
 
 
 def test_one_line_a_model_and_defence_with_all_three_adversaries(main):
@@ -32,3 +32,38 @@ def test_a_masked_number_is_not_printed(main, plain):
     shown = at_test.table(replace(main, sweeps={"ttc": {"": masked}}))[0]
     assert set(shown.adaptive) == set(shown.worst) == {"masked"} and shown.transfer.str.match(r"\d").all()
     assert at_test.table(plain)[0].empty
+
+
+@pytest.fixture(params=["main", "emoji-at-test"])
+def side_by_side(committed, request):
+    study = results.load(request.param, committed)
+    return study, *at_test.defences(study)
+
+
+def test_defences_side_by_side_are_their_outcomes(side_by_side):
+    study, shown, numbers = side_by_side
+    assert list(shown["at test"]) == ["none", *(record(each).label for each in ("ttc", "r_tpt", "dbd", "clipure_cos"))]
+    attacks = {"clean": "clean", "any word": "text", "meaning kept": "text", "image and word, worst": "sequential"}
+    attacks |= {"image, worst": "image", "image, transfer": "image@transfer", "image, adaptive": "image@adaptive"}
+    same = study.sweeps["defences"]["none"].outcomes.groupby("dataset").sample_id.agg(set)
+    for row in numbers.itertuples():
+        own = study.sweeps["defences-meaning" if row.side == "meaning kept" else "defences"][row.defense].outcomes
+        assert row.value == pytest.approx(100 * own.groupby("dataset")[f"{attacks[row.side]}_correct"].mean().mean())
+        assert own.groupby("dataset").sample_id.agg(set).equals(same)  # the same pictures with and without
+    assert (shown.loc[shown["at test"] == "none", ["image, transfer", "image, adaptive"]] == "–").all(axis=None)
+
+
+def test_what_the_page_says_without_a_number(side_by_side):
+    study, _, numbers = side_by_side
+    value, lite = numbers.set_index(["defense", "side"]).value, study.name == "main"
+    before, both = value["none", "image, worst"], value[:, "image and word, worst"]
+    for name in ("ttc", "r_tpt", "dbd"):
+        gains = [value[name, side] - before for side in ("image, transfer", "image, worst")]
+        kept = gains[1] / gains[0]
+        assert gains[0] > 0.9 * before and (kept < (0.25 if name == "ttc" else 0.5) if lite else kept > 0.65)
+    clipure = value["clipure_cos"] - value["none"]
+    assert (
+        clipure["clean"] < -value["none", "clean"] / 2 if lite else not clipure.drop(["image, transfer"], errors="ignore").any()
+    )
+    assert both.max() == 0 if lite else (both - both["none"]).max() < 5
+    assert not numbers.dead.max() and not numbers.masked.any()
