@@ -34,14 +34,10 @@ def test_a_masked_number_is_not_printed(main, plain):
     assert at_test.table(plain)[0].empty
 
 
-@pytest.fixture(params=["main", "emoji-at-test"])
-def side_by_side(committed, request):
-    study = results.load(request.param, committed)
-    return study, *at_test.defences(study)
-
-
-def test_defences_side_by_side_are_their_outcomes(side_by_side):
-    study, shown, numbers = side_by_side
+@pytest.mark.parametrize("name", ["main", "emoji-at-test"])
+def test_defences_side_by_side_are_their_outcomes_and_as_the_page_says(committed, name):
+    study, lite = results.load(name, committed), name == "main"
+    shown, numbers = at_test.defences(study)
     assert list(shown["at test"]) == ["none", *(record(each).label for each in ("ttc", "r_tpt", "dbd", "clipure_cos"))]
     attacks = {"clean": "clean", "any word": "text", "meaning kept": "text", "image and word, worst": "sequential"}
     attacks |= {"image, worst": "image", "image, transfer": "image@transfer", "image, adaptive": "image@adaptive"}
@@ -50,20 +46,13 @@ def test_defences_side_by_side_are_their_outcomes(side_by_side):
         own = study.sweeps["defences-meaning" if row.side == "meaning kept" else "defences"][row.defense].outcomes
         assert row.value == pytest.approx(100 * own.groupby("dataset")[f"{attacks[row.side]}_correct"].mean().mean())
         assert own.groupby("dataset").sample_id.agg(set).equals(same)  # the same pictures with and without
-    assert (shown.loc[shown["at test"] == "none", ["image, transfer", "image, adaptive"]] == "–").all(axis=None)
-
-
-def test_what_the_page_says_without_a_number(side_by_side):
-    study, _, numbers = side_by_side
-    value, lite = numbers.set_index(["defense", "side"]).value, study.name == "main"
+    value = numbers.set_index(["defense", "side"]).value
     before, both = value["none", "image, worst"], value[:, "image and word, worst"]
-    for name in ("ttc", "r_tpt", "dbd"):
-        gains = [value[name, side] - before for side in ("image, transfer", "image, worst")]
-        kept = gains[1] / gains[0]
-        assert gains[0] > 0.9 * before and (kept < (0.25 if name == "ttc" else 0.5) if lite else kept > 0.65)
-    clipure = value["clipure_cos"] - value["none"]
-    assert (
-        clipure["clean"] < -value["none", "clean"] / 2 if lite else not clipure.drop(["image, transfer"], errors="ignore").any()
-    )
+    for defense in ("ttc", "r_tpt", "dbd"):
+        gain, left = (value[defense, side] - before for side in ("image, transfer", "image, worst"))
+        kept = left / gain
+        assert gain > 0.9 * before and (kept < (0.25 if defense == "ttc" else 0.5) if lite else kept > 0.65)
+    clipure = (value["clipure_cos"] - value["none"]).dropna()
+    assert clipure["clean"] < -value["none", "clean"] / 2 if lite else not clipure.any()
     assert both.max() == 0 if lite else (both - both["none"]).max() < 5
-    assert not numbers.dead.max() and not numbers.masked.any()
+    assert not numbers.dead.max() and not numbers.masked.any() and shown.iloc[0]["image, transfer"] == "–"
