@@ -135,7 +135,8 @@ def content_key(files):
 class DecodedCache:
     """Decoded pixels of N pictures in `path`.pixels [N, S, S, 3], and their checksums in `path`.crc [N]; 0: not there yet.
 
-    Writes go through the file, not the map: a full disk is then an error that costs the cache, not a signal that kills.
+    Nothing is mapped into memory: a full disk is an error that costs the cache, not a signal that kills, and pages that were
+    read count for no process, however many pictures there are.
     """
 
     def __init__(self, path, count, side):
@@ -145,7 +146,6 @@ class DecodedCache:
         for file, size in zip(self.files, (count * self.item, 4 * count), strict=True):
             if os.fstat(file).st_size != size:
                 os.ftruncate(file, size)
-        self.pixels = np.memmap(names[0], np.uint8, "r", shape=self.shape)
 
     def __del__(self):
         for file in getattr(self, "files", ()):
@@ -156,7 +156,10 @@ class DecodedCache:
         """Copy what is there into `out` [n, S, S, 3]; the rows that are not."""
         known = np.frombuffer(os.pread(self.files[1], 4 * self.shape[0], 0), np.uint32)[places]
         there = np.flatnonzero(known)
-        out[there] = self.pixels[np.asarray(places)[there]]
+        for row in there:
+            content = os.pread(self.files[0], self.item, places[row] * self.item)
+            if len(content) == self.item:  # else the checksum will tell
+                out[row] = np.frombuffer(content, np.uint8).reshape(self.shape[1:])
         damaged = [row for row in there if _checksum(out[row]) != known[row]]
         return sorted([*np.flatnonzero(known == 0).tolist(), *damaged])
 

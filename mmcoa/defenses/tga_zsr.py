@@ -19,7 +19,8 @@ from mmcoa.model import towers
 
 TRAINS = ("image",)
 INNER = ("image",)
-VERSION = 1
+VERSION = 2
+ROUNDING = 0.01
 SETTINGS = {"lambda_attacked": 0.08, "lambda_clean": 0.05}
 LEAST = {"lambda_attacked": 0, "lambda_clean": 0}
 
@@ -61,5 +62,10 @@ def look(model, images, text):
 
 
 def apart(first, second):
-    """Mean Euclidean distance of maps [B, H, W]."""
-    return torch.linalg.vector_norm((first - second).flatten(1), dim=1).mean()
+    """Mean Euclidean distance of maps [B, H, W].
+
+    Below `ROUNDING` it fades as its square: a model that is still its own guide is apart from it by rounding errors, and the
+    plain length would follow their direction at full slope.
+    """
+    squares = (first - second).flatten(1).square().sum(dim=1)
+    return (squares / (squares + ROUNDING**2).sqrt()).mean()

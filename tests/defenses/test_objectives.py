@@ -15,6 +15,7 @@ from mmcoa.attacks.candidates import CandidateTable
 from mmcoa.attacks.pgd import ascend, feature, pgd
 from mmcoa.attacks.text import attack_prompts, enumerate_variants
 from mmcoa.datasets.batches import ShuffledDataset
+from mmcoa.defenses import tga_zsr
 from mmcoa.defenses._features import class_features
 from mmcoa.defenses._losses import contrastive
 from mmcoa.errors import UserError
@@ -236,6 +237,16 @@ def test_tga_zsr_is_its_equation(tiny, frozen, batch):
     assert loss.item() == pytest.approx(tecoa + 0.08 * far["attacked"] + 0.05 * far["clean"], abs=1e-3)
     _, logs = call("tga_zsr", tiny, tiny, batch)  # a model that is still its own guide
     assert logs["clean"] == pytest.approx(0, abs=1e-4) and logs["attacked"] > 0.1
+
+
+def test_tga_zsr_does_not_follow_rounding():
+    """At the guide itself, where two ways of computing the same map differ by rounding alone, there is no slope to speak of."""
+    maps = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(0))
+    near = (maps + 1e-6 * torch.sign(maps - 0.5)).requires_grad_()
+    tga_zsr.apart(near, maps).backward()
+    far = (maps + 0.1).requires_grad_()
+    tga_zsr.apart(far, maps).backward()
+    assert near.grad.norm() < 0.03 * far.grad.norm() and far.grad.norm(dim=(1, 2)).mean() == pytest.approx(0.5, rel=1e-3)
 
 
 def test_tga_zsr_needs_patch_tokens(batch, frozen):
