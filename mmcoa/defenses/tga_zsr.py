@@ -20,7 +20,7 @@ from mmcoa.model import towers
 TRAINS = ("image",)
 INNER = ("image",)
 VERSION = 2
-ROUNDING = 0.01
+ROUNDING = 0.01  # a length that no two maps in [0, 1] are apart by unless they are the same: others are by whole units
 SETTINGS = {"lambda_attacked": 0.08, "lambda_clean": 0.05}
 LEAST = {"lambda_attacked": 0, "lambda_clean": 0}
 

@@ -314,6 +314,7 @@ def write_specs(plan):
         spec = {"name": process.name, "kind": process.kind, "notebook": str(notebook(KINDS[process.kind]))}
         spec |= {"executed": str(plan.executed(process)), "runs": str(plan.runs), "results": str(plan.results)}
         spec |= {"model": process.model, "output": process.output, "device": plan.profile.device}
+        # None: it ended badly, and what it had made is packed. It runs once more as a whole, to leave its notebook.
         spec |= {"cells": [cell.asdict() for cell in cells or process.cells]}
         write_json(plan.spec(process), spec, indent=1)
 

@@ -140,6 +140,18 @@ def test_ablations_faults_and_comparisons(numbers):
     agree(numbers["faults"] | numbers["ablations"] | numbers["trust"], own)
 
 
+@pytest.mark.slow
+def test_test_time_defences(numbers):
+    own, attacks = {"sets": 2, "n": 100}, {"transfer": "image@transfer", "adaptive": "image@adaptive", "worst": "image"}
+    for entry in ("none", "tecoa", "mmcoa"):
+        there = by_set("main", entry, "clean", "ttc")
+        for name, attack in {"no_defence": "image", "no_defence_clean": "clean"}.items():
+            own[f"{entry}_{name}"] = macro({each: by_set("main", entry, attack)[each][there[each].index] for each in there})
+        own |= {f"{entry}_{side}": level(entry, attack, sweep="ttc") for side, attack in ({"clean": "clean"} | attacks).items()}
+    assert own.keys() == numbers["ttc"].keys()
+    agree(numbers["ttc"], own)
+
+
 def test_what_the_pages_say_without_a_number():
     """Sentences of the first page, of the pages on the two tasks, and of trust."""
     trained = ("tecoa", "fare", "pmg_aft", "agft", "image_only", "mmcoa", "mat", "leaf-after-fare")  # on attacked pictures
