@@ -75,7 +75,7 @@ def lines(settings, device):
     )
     rows = [line("PGD, convolutional tower", setting, seconds / threat.steps, baseline / threat.steps, "s a step", "1.6x")]
     rows.append(shards_line(folded, name, side, text, settings, device))
-    return rows + ([step_line(model, name, settings, device)] if model is not None else [])
+    return rows + [step_line(model, name, batch, settings, device) for batch in settings.lite_batches if model is not None]
 
 
 def shards_line(folded, name, side, text, settings, device):
@@ -98,16 +98,19 @@ def shards_line(folded, name, side, text, settings, device):
     return line("reading a training batch", setting, seconds, attack, "s", "1x")
 
 
-def step_line(model, name, settings, device):
-    """Seconds of an MMCoA step and of a TeCoA step; `ratio` is the first over the second."""
-    # As many classes as Tiny-ImageNet, the usual base set: a step encodes the prompts of all, as both towers move.
-    dataset = mmcoa.load_dataset("openmoji/others", "train", samples=settings.step_batch * 4)
+def step_line(model, name, batch, settings, device):
+    """Seconds of an MMCoA step and of a TeCoA step of `batch` pictures; `ratio` is the first over the second.
+
+    A step encodes the prompts of all classes, as both towers move: with few pictures that is most of it.
+    """
+    # As many classes as Tiny-ImageNet, the usual base set.
+    dataset = mmcoa.load_dataset("openmoji/others", "train", samples=batch * 4)
     names = dataset.prompts[: settings.step_classes]
     dataset = replace(dataset, prompts=names, class_names=dataset.class_names[: len(names)], labels=dataset.labels % len(names))
     found = {}
     for defense in ("mmcoa", "tecoa"):
         tuned, times = copy.deepcopy(model), []
-        config = TrainConfig(steps=3, batch_size=settings.step_batch, log_every=1, held_out=0).for_model(model.metadata)
+        config = TrainConfig(steps=4, batch_size=batch, warmup=0, log_every=1, held_out=0).for_model(model.metadata)
         source = ShuffledDataset(dataset, config.batch_size, 0, torch.device(device))
         with tempfile.TemporaryDirectory() as folder:
             train(
@@ -119,7 +122,7 @@ def step_line(model, name, settings, device):
                 progress=lambda *_, t=times: t.append(time.perf_counter()),
             )
         found[defense] = min(after - before for before, after in itertools.pairwise(times))
-    sizes = f"{name}, {len(names)} classes, batch {settings.step_batch}, PGD-{config.inner_steps} inside"
+    sizes = f"{name}, {len(names)} classes, batch {batch}, PGD-{config.inner_steps} inside"
     setting = f"{sizes}; baseline: a TeCoA step; ratio: MMCoA over TeCoA"
     return line(
         "MMCoA step against TeCoA's",

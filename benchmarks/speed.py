@@ -66,6 +66,7 @@ class Settings:
     training_batch: int = 256
     step_batch: int = 32  # of an MMCoA step
     step_classes: int = 200  # of the one beside a TeCoA step
+    lite_batches: tuple = (32, 256)  # its pictures: those of the study `main`, those of the public code
     inner_steps: int = 10
     step_repeats: int = 2
     epoch: int = 2000  # pictures
@@ -94,6 +95,7 @@ QUICK = Settings(
     training_batch=8,
     step_batch=4,
     step_classes=20,
+    lite_batches=(4,),
     inner_steps=2,
     step_repeats=1,
     epoch=16,

@@ -14,8 +14,8 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import nn
 from torch.nn.utils.parametrize import type_before_parametrizations
 
+from mmcoa.model import onednn
 from mmcoa.model.attention import attend
-from mmcoa.model.conv_linear import project
 
 
 def is_plain(block):
@@ -54,7 +54,7 @@ class Linear:
     bias: torch.Tensor | None
 
     def __call__(self, x):
-        return project(x, self.weight, self.bias)
+        return onednn.linear(x, self.weight, self.bias)
 
     def part(self, start, stop=None):
         """Some of its outputs."""

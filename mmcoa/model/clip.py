@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmcoa.errors import UserError, unknown
-from mmcoa.model import hf_text, towers
+from mmcoa.model import hf_text, others, towers
 from mmcoa.model.folded import folded
 
 # Anti-aliased or not. `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
@@ -131,7 +131,8 @@ class ImageTextModel(nn.Module):
         pixels = (self.resized(pixels) - self.mean) / self.std
         encode = self._image_encoder()
         if self.precision == "fp32":
-            return encode(pixels)
+            with others.faster(self.device):
+                return encode(pixels)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=not towers.image_is_plain(self.clip.visual)):
             return encode(pixels).float()
 
@@ -197,7 +198,8 @@ class ImageTextModel(nn.Module):
         encode = functools.partial(towers.encode_text, self.clip, dtype=DTYPES[self.text_precision])
         encode = encode if plain else self.clip.encode_text
         if self.text_precision == "fp32":
-            return encode(tokens)
+            with others.faster(self.device):
+                return encode(tokens)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=not plain):
             return encode(tokens).float()
 

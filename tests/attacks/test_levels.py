@@ -121,7 +121,7 @@ def test_levels_are_nested(embedded, birds):
     for strict in ({"text_threat": "synonym"}, {"text_threat": "meaning", "similarity_encoder": "own"}):
         part, attack = attacked(**strict)
         assert part < whole and attack.share_changeable <= free.share_changeable
-        assert all(a["score"] <= b["score"] for a, b in zip(attack.changes, free.changes, strict=True))
+        assert all(a["score"] <= b["score"] + 1e-6 for a, b in zip(attack.changes, free.changes, strict=True))  # rounding
     assert all(change["similarity"] >= 0.8 for change in attack.changes)
     wider = attacked(text_threat="meaning", similarity_encoder="own", min_similarity=0.5)[0]
     assert part < wider < whole

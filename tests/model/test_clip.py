@@ -209,20 +209,30 @@ def test_weights_that_stand_still_are_read_once(embedded, small_birds):
         weight.requires_grad_(False)
 
 
-def test_attention_in_steps_is_torch_s():
-    """bf16 with gradients on a CPU, with and without a mask; the usual function elsewhere."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [None, "float", "bool"])
+def test_attention_in_steps_is_torch_s(dtype, masked):
     generator = torch.Generator().manual_seed(0)
-    query, key, value = (torch.randn(2, 3, 5, 8, generator=generator).bfloat16().requires_grad_() for _ in range(3))
-    mask = torch.full((5, 5), -torch.inf).triu(1)
-    assert attention.in_steps(query, key) and not attention.in_steps(query.float(), key.float())
-    with torch.no_grad():
-        assert not attention.in_steps(query, key)
-    for masked in (None, mask):
-        found = attention.attend(query, key, value, masked)
-        exact = torch.nn.functional.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=masked)
-        assert torch.allclose(found.float(), exact, atol=0.05)
-        ours, wanted = (torch.autograd.grad(one.float().square().sum(), (query, key, value)) for one in (found, exact))
-        assert all(torch.allclose(a.float(), b.float(), atol=0.2) for a, b in zip(ours, wanted, strict=True))
+    query, key, value = (torch.randn(2, 3, 5, 8, generator=generator).to(dtype).requires_grad_() for _ in range(3))
+    seen = torch.ones(2, 1, 5, 5, dtype=torch.bool).tril()
+    mask = {None: None, "bool": seen, "float": torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)}[masked]
+    assert attention.in_steps(query, key)
+    found = attention.attend(query, key, value, mask)
+    exact = torch.nn.functional.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=mask)
+    near, nearer = (0.05, 0.2) if dtype == torch.bfloat16 else (1e-5, 1e-4)
+    assert torch.allclose(found.float(), exact, atol=near)
+    ours, wanted = (torch.autograd.grad(one.float().square().sum(), (query, key, value)) for one in (found, exact))
+    assert all(torch.allclose(a.float(), b.float(), atol=nearer) for a, b in zip(ours, wanted, strict=True))
+
+
+def test_attention_is_in_steps_where_that_is_faster():
+    """Short in fp32; in bf16 where gradients are to come."""
+    query, long = torch.zeros(1, 1, 2, 8), torch.zeros(1, 1, attention.SHORT + 1, 8)
+    assert attention.in_steps(query, query) and not attention.in_steps(query, long)
+    assert not attention.in_steps(query.to("meta"), query.to("meta"))
+    assert attention.in_steps(query.bfloat16().requires_grad_(), long.bfloat16()) and not attention.in_steps(
+        query.bfloat16(), query.bfloat16()
+    )
 
 
 def test_the_precision_is_measured_once(embedded, monkeypatch, tmp_path):

@@ -1,0 +1,72 @@
+"""Linear layers by oneDNN where torch's BLAS is slower: on CPUs other than Intel's, in fp32.
+
+torch hands `F.linear` and its gradients to MKL, whose kernels use half of the vector units of AMD's processors; oneDNN, which
+torch carries for convolutions, uses all: 2.2 times as fast from 32 rows on, forward and backward, equal to rounding
+(benchmarks/speed.py, part `precision`). On Intel's own processors there is nothing to gain.
+"""
+
+import functools
+import platform
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+ROWS = 32  # below, calling it from Python costs what it saves
+
+
+def linear(x, weight, bias=None):
+    """x [..., K], weight [M, K], bias [M] or None -> x W^T + b, [..., M], the faster way."""
+    return Linear.apply(x, weight, bias) if pays(x, weight) else F.linear(x, weight, bias)
+
+
+def pays(x, weight):
+    """Whether activations [..., K] should go through `Linear`."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() >= ROWS * x.shape[-1]
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and is_there()
+        and not is_intel()
+    )
+
+
+@functools.cache
+def is_intel():
+    """Whether the processor is Intel's."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return "GenuineIntel" in (cpuinfo.read_text() if cpuinfo.is_file() else platform.processor())
+
+
+@functools.cache
+def is_there():
+    """Whether this torch has oneDNN, and its product as an operator of its own, as compiled models use it."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def product(x, weight, bias=None):
+    """x [N, K], weight [M, K], bias [M] or None -> x W^T + b, [N, M]; without gradient."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class Linear(torch.autograd.Function):
+    """`linear` by oneDNN; each gradient is a product of the same kind."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        rows, wanted = gradient.reshape(-1, gradient.shape[-1]), ctx.needs_input_grad
+        return (
+            product(rows, weight.T).view_as(x) if wanted[0] else None,
+            product(rows.T, x.reshape(-1, x.shape[-1]).T) if wanted[1] else None,
+            rows.sum(dim=0) if wanted[2] else None,
+        )

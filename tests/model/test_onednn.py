@@ -1,0 +1,93 @@
+"""Linear layers by oneDNN: the values and gradients of the plain layer, used only where they should be, and by all towers."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmcoa.model import onednn, others, towers
+
+pytestmark = pytest.mark.skipif(not onednn.is_there(), reason="this torch has no oneDNN")
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """As on a processor that is not Intel's, with no product too small."""
+    monkeypatch.setattr(onednn, "is_intel", lambda: False)
+    monkeypatch.setattr(onednn, "ROWS", 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 16), (15, 16), (0, 16)])
+def test_values_and_gradients_are_those_of_a_linear_layer(elsewhere, shape):
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias = (torch.randn(*size, generator=generator, requires_grad=True) for size in (shape, (7, 16), (7,)))
+    for offset in (bias, None):
+        ours, plain = onednn.linear(x, weight, offset), F.linear(x, weight, offset)
+        assert ours.shape == plain.shape and torch.allclose(ours, plain, atol=1e-5)
+        assert "Linear" in ours.grad_fn.name() or not len(x)
+        inputs = [x, weight, *([bias] if offset is not None else [])]
+        for a, b in zip(
+            torch.autograd.grad(ours.square().sum(), inputs), torch.autograd.grad(plain.square().sum(), inputs), strict=True
+        ):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_turned_tensors_and_single_gradients(elsewhere):
+    """What is not contiguous, and what nobody asks for: frozen weights, or weights alone."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (torch.randn(*size, generator=generator) for size in ((16, 9), (16, 7)))
+    for wanted in (x, weight):
+        wanted.requires_grad_()
+        losses = [one(x.T, weight.T).square().sum() for one in (onednn.linear, F.linear)]
+        ours, plain = (torch.autograd.grad(loss, wanted)[0] for loss in losses)
+        assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-4)
+        wanted.requires_grad_(False)
+
+
+def test_only_many_rows_in_full_precision(monkeypatch):
+    x, weight = torch.zeros(1, onednn.ROWS, 8), torch.zeros(4, 8)
+    monkeypatch.setattr(onednn, "is_intel", lambda: True)
+    assert not onednn.pays(x, weight)
+    monkeypatch.setattr(onednn, "is_intel", lambda: False)
+    assert onednn.pays(x, weight) and not onednn.pays(x[:, 1:], weight)
+    assert not onednn.pays(x.bfloat16(), weight.bfloat16()) and not onednn.pays(x.to("meta"), weight.to("meta"))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not onednn.pays(x, weight)
+
+
+def test_towers_of_others_are_answered_here(elsewhere, monkeypatch):
+    """timm's ViT in an open_clip model: the same embeddings and gradients, and every linear layer through oneDNN."""
+    import timm
+
+    tower = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=8).eval()
+    images, calls = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)), []
+    monkeypatch.setattr(onednn, "product", lambda *a, kept=onednn.product: calls.append(a) or kept(*a))
+    plain = tower(images)
+    with others.faster(images.device):
+        ours = tower(images)
+    assert len(calls) == sum(isinstance(module, torch.nn.Linear) for module in tower.modules())
+    assert not torch.equal(ours, plain) and torch.allclose(ours, plain, atol=1e-5)
+    wanted = list(tower.parameters())
+    for a, b in zip(*(torch.autograd.grad(one.square().sum(), wanted) for one in (ours, plain)), strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-5 * max(1, b.abs().max()))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_towers_are_open_clip_s(embedded, small_birds, elsewhere, trained):
+    pixels = (small_birds.images.float() / 255)[:4].requires_grad_(True)
+    pixels = (embedded.resized(pixels) - embedded.mean) / embedded.std
+    clip, tokens = embedded.clip, embedded.tokenizer(small_birds.prompts[:4])
+    weights = [clip.visual.transformer.resblocks[0].attn.in_proj_weight, clip.transformer.resblocks[0].mlp[0].weight]
+    for weight in weights:
+        weight.requires_grad_(trained)
+    try:
+        ours = [towers.encode_image(clip.visual, pixels), towers.encode_text(clip, tokens)]
+        plain = [clip.encode_image(pixels), clip.encode_text(tokens)]
+        for a, b in zip(ours, plain, strict=True):
+            assert torch.allclose(a, b, atol=1e-4)
+        wanted = [pixels, *weights] if trained else [pixels]
+        losses = [(one[0] * one[1]).sum() if trained else one[0].square().sum() for one in (ours, plain)]
+        for a, b in zip(*(torch.autograd.grad(loss, wanted) for loss in losses), strict=True):
+            assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * b.abs().max().item())
+    finally:
+        for weight in weights:
+            weight.requires_grad_(False)
