@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 ROWS = 32  # below, calling it from Python costs what it saves
+GRAIN = 64  # rows come in multiples: for each other number oneDNN makes, and keeps, programs of half a megabyte
 
 
 def linear(x, weight, bias=None):
@@ -52,21 +53,33 @@ def product(x, weight, bias=None):
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def rows(x):
+    """x [..., K] as rows [N, K], filled up with zeros to a multiple of `GRAIN`."""
+    flat = x.reshape(-1, x.shape[-1])
+    missing = -len(flat) % GRAIN
+    return F.pad(flat, (0, 0, 0, missing)) if missing else flat
+
+
+def unfilled(filled, like):
+    """The rows of `filled` [N, M] that belong to a tensor [..., K], as [..., M]."""
+    return filled[: like.shape[:-1].numel()].view(*like.shape[:-1], -1)
+
+
 class Linear(torch.autograd.Function):
     """`linear` by oneDNN; each gradient is a product of the same kind."""
 
     @staticmethod
     def forward(ctx, x, weight, bias):
         ctx.save_for_backward(x, weight)
-        return product(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+        return unfilled(product(rows(x), weight, bias), like=x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensors
-        rows, wanted = gradient.reshape(-1, gradient.shape[-1]), ctx.needs_input_grad
+        filled, wanted = rows(gradient), ctx.needs_input_grad
         return (
-            product(rows, weight.T).view_as(x) if wanted[0] else None,
-            product(rows.T, x.reshape(-1, x.shape[-1]).T) if wanted[1] else None,
-            rows.sum(dim=0) if wanted[2] else None,
+            unfilled(product(filled, weight.T), like=x) if wanted[0] else None,
+            product(filled.T, rows(x).T) if wanted[1] else None,
+            filled.sum(dim=0) if wanted[2] else None,
         )

@@ -25,7 +25,11 @@ def automatic(model):
         return "fp32", f"image tower of {weights / 1e6:.0f} million weights, tried in bf16 from {LARGE / 1e6:.0f} on"
     config = model.config["model_cfg"]
     key = {"processor": processor(model.device), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    key |= {"tower": config.get("vision_cfg"), "quick_gelu": config.get("quick_gelu"), "rule": [BATCH, TURNS, "fp32 by onednn.py"]}
+    key |= {
+        "tower": config.get("vision_cfg"),
+        "quick_gelu": config.get("quick_gelu"),
+        "rule": [BATCH, TURNS, "fp32 by onednn.py"],
+    }
     ratio = cached("precision", key, lambda: round(gain(model), 2))
     return "bf16" if ratio >= GAINS else "fp32", f"bf16 is {ratio:.1f} times as fast as fp32 here, taken from {GAINS} on"
 

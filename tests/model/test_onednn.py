@@ -31,6 +31,21 @@ def test_values_and_gradients_are_those_of_a_linear_layer(elsewhere, shape):
             assert torch.allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_come_in_few_numbers(elsewhere, monkeypatch):
+    """Each number of rows costs memory for good; what fills them up reaches neither values nor gradients."""
+    seen = []
+    monkeypatch.setattr(onednn, "product", lambda x, *more, kept=onednn.product: seen.append(x.shape) or kept(x, *more))
+    weight = torch.rand(3, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    for count in (1, onednn.GRAIN - 1, onednn.GRAIN, onednn.GRAIN + 1):
+        x = torch.ones(count, 8, requires_grad=True)
+        found = onednn.linear(x, weight, torch.ones(3))
+        assert torch.allclose(found, F.linear(x, weight, torch.ones(3)), atol=1e-5)
+        gradient = torch.autograd.grad(found.sum(), (x, weight))
+        assert torch.allclose(gradient[0], weight.detach().sum(dim=0).expand(count, 8), atol=1e-5)
+        assert torch.allclose(gradient[1], torch.full((3, 8), float(count)))
+    assert {shape[0] for shape in seen} == {3, onednn.GRAIN, 2 * onednn.GRAIN}  # 3: of the weight's gradient
+
+
 def test_turned_tensors_and_single_gradients(elsewhere):
     """What is not contiguous, and what nobody asks for: frozen weights, or weights alone."""
     generator = torch.Generator().manual_seed(0)
