@@ -55,7 +55,7 @@ class AttackedBatch:
         self.everyone = everyone or threat.target is not None  # where a picture ends counts, also where it is wrong already
         self.class_names, self.attacker, self.learned = class_names, attacker, {} if learned is None else learned
         self.seconds, self.still, self.found = defaultdict(float), {} if still is None else still, {}
-        self.answers, self.embedding = self.own_logits if judge is None else judge.logits, None
+        self.other, self.embedding = judge, None
         self.answered = features if answered is None else answered
         began = time.monotonic()
         self.clean = self.unperturbed("clean")
@@ -67,6 +67,10 @@ class AttackedBatch:
             logits = self.answers(self.images, self.answered[prompts], self.ids)
             self.still[prompts] = Outcome(logits.argmax(dim=1), margin(logits, self.labels))
         return self.still[prompts]
+
+    def answers(self, images, text_features, ids):
+        """The judge's logits [N, C]. A bound method kept as attribute would hold the batch until the collector comes by."""
+        return (self.own_logits if self.other is None else self.other.logits)(images, text_features, ids)
 
     def own_logits(self, images, text_features, ids):
         """Logits [N, C] of the searched model itself, in fp32; the pictures as they are go through its tower once."""
@@ -116,8 +120,7 @@ class AttackedBatch:
             prompts, labels = self.features[attack.judged], self.labels[at]
             with torch.no_grad():
                 seen = self.model.logits(adversarial, prompts).argmax(dim=1)
-            own = self.answers == self.own_logits
-            exact = prediction if own else self.own_logits(adversarial, prompts, None).argmax(dim=1)
+            exact = prediction if self.other is None else self.own_logits(adversarial, prompts, None).argmax(dim=1)
             doubt = (seen != labels) & (exact == labels)
             doubt |= (seen == self.threat.target) & (exact != seen) if self.threat.target is not None else False
             part = (prediction == labels) & (self.ids.to(at.device)[at] % AGAIN == 0)

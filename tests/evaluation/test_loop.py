@@ -1,4 +1,6 @@
+import gc
 import json
+import weakref
 from dataclasses import replace
 
 import pandas as pd
@@ -10,7 +12,9 @@ from mmcoa.attacks.catalog import ATTACKS, FIELDS, find
 from mmcoa.attacks.multimodal import AGAIN
 from mmcoa.attacks.relations import RELATIONS
 from mmcoa.datasets import attacker_dataset
+from mmcoa.defenses import at_test
 from mmcoa.errors import UserError
+from mmcoa.evaluation import loop
 from mmcoa.evaluation.loop import evaluate
 from mmcoa.evaluation.outcomes import Journal
 from mmcoa.evaluation.statistics import wilson
@@ -100,6 +104,21 @@ def test_batch_size_does_not_change_the_outcomes(tiny, small_birds, batch_size):
     attacks = ["clean", "image", "sequential"]
     whole, parts = (evaluate(tiny, small_birds, attacks, threat, batch_size=size).outcomes for size in (64, batch_size))
     assert_same_outcomes(whole, parts)
+
+
+@pytest.mark.parametrize("judge", [None, "ttc"])
+def test_no_batch_outlives_its_turn(tiny, small_birds, monkeypatch, judge):
+    """Not even until the collector comes by: with its pictures a batch is megabytes, and memory would not be flat."""
+    made = []
+    kept = loop.batch_outcomes
+    monkeypatch.setattr(loop, "batch_outcomes", lambda batch, *more: made.append(weakref.ref(batch)) or kept(batch, *more))
+    gc.disable()
+    try:
+        defense = None if judge is None else at_test.choose(judge)
+        evaluate(tiny, small_birds, ["clean", "image", "sequential"], ThreatModel(steps=1), batch_size=4, defense=defense)
+        assert len(made) > 1 and not any(batch() is not None for batch in made)
+    finally:
+        gc.enable()
 
 
 def test_the_same_call_gives_the_same_outcomes_and_another_seed_other_starts(tiny, small_birds):
