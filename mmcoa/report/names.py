@@ -13,6 +13,7 @@ METHODS = {
     "clean": "clean fine-tuning",
     "tecoa": "TeCoA",
     "fare": "FARE",
+    "sim-clip": "Sim-CLIP",
     "pmg_aft": "PMG-AFT",
     "leaf": "LEAF",
     "tga_zsr": "TGA-ZSR",
