@@ -87,6 +87,7 @@ class Classifier(torch.nn.Module):
     def __init__(self, model, text_features):
         super().__init__()
         self.model, self.text_features = model, text_features
+        self.eval()  # torchattacks brings back the mode it found, and batch norms must not learn from attacked pictures
 
     def forward(self, pixels):
         return logits(self.model, pixels, self.text_features)

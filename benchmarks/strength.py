@@ -9,7 +9,7 @@ Writes into FOLDER (default results/strength):
                 point higher, that is, weaker. torchattacks' CW looks for the smallest perturbation, not for the worst in a
                 ball, and has no counterpart here.
     pairs.csv   the same on the models and data sets of --pairs, such as those of a study, with `Settings.pair_samples` pictures
-                and the first ball alone
+                and the first ball alone; robust accuracies are means of `runs` runs of each side, one seed each
     text.csv    adversarial prompts against a loop over one prompt at a time at the full context length
     clean.csv   zero-shot predictions, sample by sample, against clip-benchmark: on generated pictures, and with --data on
                 wds_cifar10
@@ -24,6 +24,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 
 import baselines
 import clean
@@ -38,7 +39,19 @@ from mmcoa.model.loading import embedded_folder
 from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel, format_epsilon
 
-IMAGE = ("attack", "norm", "epsilon", "steps", "dataset", "model", "n", "ours_robust", "theirs_robust", "difference_points")
+IMAGE = (
+    "attack",
+    "norm",
+    "epsilon",
+    "steps",
+    "dataset",
+    "model",
+    "n",
+    "runs",
+    "ours_robust",
+    "theirs_robust",
+    "difference_points",
+)
 IMAGE += ("implementation", "version", "agrees", "command")
 TEXT = ("source", "dataset", "prompts", "identical", "differing")
 CLEAN = ("dataset", "n", "agree", "ours", "theirs", "implementation", "version")
@@ -52,6 +65,7 @@ class Settings:
 
     samples: int = 105  # of all OpenMoji data sets
     pair_samples: int = 50  # of the data set of one of --pairs
+    pair_runs: int = 3  # of each attack there: where a start is random, single pictures fall by luck
     balls: tuple = (  # norm, radius, which of the slow attacks are run too, whether against AutoAttack's own package too
         ("linf", "1/255", ("square", "auto"), True),
         ("l2", "0.3", (), False),
@@ -69,6 +83,7 @@ class Settings:
 QUICK = Settings(
     samples=15,
     pair_samples=6,
+    pair_runs=2,
     balls=(("linf", "2/255", ("square", "auto"), True),),
     steps=2,
     apgd_steps=2,
@@ -86,11 +101,11 @@ def pair_rows(settings, pairs, auto_attack=None, command=""):
     rows, settings = [], replace(settings, balls=settings.balls[:1])
     for name, of in pairs:
         model, dataset = mmcoa.load_model(name), mmcoa.load_dataset(of, samples=settings.pair_samples)
-        rows += image_rows(settings, model.requires_grad_(False), dataset, auto_attack, command)
+        rows += image_rows(settings, model.requires_grad_(False), dataset, auto_attack, command, settings.pair_runs)
     return rows
 
 
-def image_rows(settings, model, dataset, auto_attack=None, command=""):
+def image_rows(settings, model, dataset, auto_attack=None, command="", runs=1):
     """One row for each ball, attack and implementation. `auto_attack`: version of the package, None where there is none."""
     rows, images, labels = [], dataset.images.float() / 255, dataset.labels
     classifier = baselines.Classifier(model, model.encode_text(dataset.prompts))
@@ -107,15 +122,17 @@ def image_rows(settings, model, dataset, auto_attack=None, command=""):
             found = [(*other, functions[name]) for *other, functions in others if name in functions]
             if not found:
                 continue
-            (ours,) = mmcoa.evaluate(model, dataset, [name], threat.changed(targets=settings.targets * (name == "apgd-dlr-t")))
+            own = threat.changed(targets=settings.targets * (name == "apgd-dlr-t"))
+            ours = mean(mmcoa.evaluate(model, dataset, [name], own.changed(seed=seed))[0]["accuracy"] for seed in range(runs))
             for implementation, installed, function in found:
-                torch.manual_seed(0)
-                adversarial = function(images[right], labels[right]).detach()
-                check_ball(adversarial - images[right], threat, f"{implementation} {name}")
-                with torch.no_grad():
-                    standing = int((classifier(adversarial).argmax(dim=1) == labels[right]).sum())
-                theirs = 100 * standing / len(labels)
-                row = image_row(name, threat, dataset, model, ours["accuracy"], theirs, implementation, installed)
+                theirs = []
+                for seed in range(runs):
+                    adversarial = function(images[right], labels[right], seed).detach()
+                    check_ball(adversarial - images[right], threat, f"{implementation} {name}")
+                    with torch.no_grad():
+                        standing = int((classifier(adversarial).argmax(dim=1) == labels[right]).sum())
+                    theirs.append(100 * standing / len(labels))
+                row = image_row(name, threat, dataset, model, ours, mean(theirs), implementation, installed) | {"runs": runs}
                 rows.append(row | {"command": command})
                 print("  ".join(str(row[key]) for key in IMAGE[:-1]), flush=True)
     return rows
@@ -157,14 +174,26 @@ def check_ball(delta, threat, who):
         raise SystemExit(f"{who}: perturbation of {size:.5f} outside the ball of {threat.epsilon:.5f}")
 
 
+def seeded(attack, call):
+    """Function (images, labels, seed) -> what `call(images, labels)` returns; several attacks seed themselves."""
+
+    def run(images, labels, seed):
+        torch.manual_seed(seed)
+        if hasattr(attack, "seed"):
+            attack.seed = seed
+        return call(images, labels)
+
+    return run
+
+
 def torchattacks_of(classifier, threat, targets):
-    """{name: function(images, labels) -> adversarial images} from torchattacks, same ball, steps and step size."""
+    """{name: function(images, labels, seed) -> adversarial images} from torchattacks, same ball, steps and step size."""
     import torchattacks as ta
 
     eps, steps, apgd = threat.epsilon, threat.steps, threat.apgd_steps
     norm = {"linf": "Linf", "l2": "L2"}[threat.norm]
     pgd = ta.PGD if threat.norm == "linf" else ta.PGDL2
-    return {
+    attacks = {
         **({"fgsm": ta.FGSM(classifier, eps=eps)} if threat.norm == "linf" else {}),
         "pgd": pgd(classifier, eps=eps, alpha=threat.step_size, steps=steps),
         "apgd-ce": ta.APGD(classifier, norm=norm, eps=eps, steps=apgd, loss="ce"),
@@ -172,6 +201,7 @@ def torchattacks_of(classifier, threat, targets):
         "apgd-dlr-t": ta.APGDT(classifier, norm=norm, eps=eps, steps=apgd, n_classes=targets + 1),
         "square": ta.Square(classifier, norm=norm, eps=eps, n_queries=threat.queries),
     }
+    return {name: seeded(attack, attack) for name, attack in attacks.items()}
 
 
 def auto_attack_of(classifier, threat, targets):
@@ -195,11 +225,11 @@ def auto_attack_of(classifier, threat, targets):
         attack.apgd.n_iter = attack.apgd_targeted.n_iter = threat.apgd_steps
         attack.apgd_targeted.n_target_classes = target_classes
         attack.square.n_queries, attack.square.rescale_schedule = threat.queries, True
-        return lambda images, labels: attack.run_standard_evaluation(images, labels, bs=len(images))
+        return seeded(attack, lambda images, labels: attack.run_standard_evaluation(images, labels, bs=len(images)))
 
     single = {"apgd-ce": "apgd-ce", "apgd-dlr": "apgd-dlr", "apgd-dlr-t": "apgd-t", "square": "square"}
     functions = {name: ensemble([theirs], targets) for name, theirs in single.items()}
-    return functions | {"auto": ensemble(["apgd-ce", "apgd-t", "square"], 9)}
+    return functions | {"auto": ensemble(["apgd-ce", "apgd-t", "square"], min(9, len(classifier.text_features) - 1))}
 
 
 def auto_attack_version(path):

@@ -183,6 +183,7 @@ def test_the_strength_tables_are_complete(tmp_path):
     assert [tuple(table[0]) for table in (image, pairs, text, clean)] == [*2 * [strength.IMAGE], strength.TEXT, strength.CLEAN]
     assert [row["attack"] for row in image] == ["fgsm", "pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "square"]
     assert {row["dataset"] for row in pairs} == {"openmoji/birds"} and {row["n"] for row in pairs} == {"6"}
+    assert {row["runs"] for row in image} == {"1"} and {row["runs"] for row in pairs} == {"2"}
     for row in image + pairs:
         difference = float(row["ours_robust"]) - float(row["theirs_robust"])
         assert abs(difference - float(row["difference_points"])) < 0.02
@@ -197,6 +198,17 @@ def test_weaker_by_more_than_a_point_is_no_agreement(embedded, birds, ours, agre
     assert row["agrees"] is agrees and row["difference_points"] == round(ours - 50, 2)
 
 
+def test_the_other_side_leaves_batch_norms_alone(tiny, small_birds):
+    """torchattacks ends in the mode that it found; in training mode a convolutional model would learn from its attack."""
+    pytest.importorskip("torchattacks", reason="installed by `make test`")
+    classifier = baselines.Classifier(tiny, tiny.encode_text(small_birds.prompts).detach())
+    images, labels = small_birds.images[:2].float() / 255, small_birds.labels[:2]
+    attacks = strength.torchattacks_of(classifier, ThreatModel(steps=1), targets=1)
+    first, second, other = (attacks["pgd"](images, labels, seed) for seed in (0, 0, 1))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert not any(module.training for module in classifier.modules())
+
+
 def test_the_other_side_stays_in_the_l2_ball_and_breaks_samples(tiny, small_birds):
     pytest.importorskip("torchattacks", reason="installed by `make test`")
     classifier = baselines.Classifier(tiny, tiny.encode_text(small_birds.prompts).detach())
@@ -207,7 +219,7 @@ def test_the_other_side_stays_in_the_l2_ball_and_breaks_samples(tiny, small_bird
     functions = strength.torchattacks_of(classifier, threat, targets=2)
     assert set(functions) == {"pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "square"}
     for name, function in functions.items():
-        adversarial = function(images, labels).detach()
+        adversarial = function(images, labels, 0).detach()
         strength.check_ball(adversarial - images, threat, name)
         with torch.no_grad():
             assert (classifier(adversarial).argmax(dim=1) != labels).any(), name
