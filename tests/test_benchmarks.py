@@ -187,15 +187,19 @@ def test_the_strength_tables_are_complete(tmp_path):
     for row in image + pairs:
         difference = float(row["ours_robust"]) - float(row["theirs_robust"])
         assert abs(difference - float(row["difference_points"])) < 0.02
-        assert row["agrees"] == str(difference <= 1) and row["command"].startswith("python benchmarks/strength.py")
+        assert row["agrees"] == str(difference - float(row["luck_points"]) <= 1) and row["command"].startswith(
+            "python benchmarks/strength.py"
+        )
     assert all(int(row["identical"]) == int(row["prompts"]) > 5 and row["differing"] == "0" for row in text)
     assert all(row["agree"] == row["n"] == "12" for row in clean)
 
 
 @pytest.mark.parametrize("ours,agrees", [(50.0, True), (51.0, True), (51.1, False), (20.0, True)])
 def test_weaker_by_more_than_a_point_is_no_agreement(embedded, birds, ours, agrees):
-    row = strength.image_row("pgd", ThreatModel(), birds, embedded, ours, 50.0, "other", "1")
+    row = strength.image_row("pgd", ThreatModel(), birds, embedded, [ours], [50.0], "other", "1")
     assert row["agrees"] is agrees and row["difference_points"] == round(ours - 50, 2)
+    row = strength.image_row("pgd", ThreatModel(), birds, embedded, [ours, ours + 2], [50.0, 50.0], "other", "1")
+    assert row["luck_points"] == 1.96 and row["agrees"] is (ours + 1 - 50 <= 1 + 1.96)
 
 
 def test_the_other_side_leaves_batch_norms_alone(tiny, small_birds):
