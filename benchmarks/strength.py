@@ -66,7 +66,7 @@ class Settings:
 
     samples: int = 105  # of all OpenMoji data sets
     pair_samples: int = 50  # of the data set of one of --pairs
-    pair_runs: int = 3  # of each attack there: where a start is random, single pictures fall by luck
+    pair_runs: int = 2  # of each attack there: where a start is random, single pictures fall by luck
     balls: tuple = (  # norm, radius, which of the slow attacks are run too, whether against AutoAttack's own package too
         ("linf", "1/255", ("square", "auto"), True),
         ("l2", "0.3", (), False),

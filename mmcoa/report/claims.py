@@ -25,7 +25,7 @@ from mmcoa.report.statistics import Estimate, among_right, known, right, togethe
 from mmcoa.report.tables import DASH, gain, level, percent, points
 from mmcoa.report.tasks import IN, macro_sets
 
-STUDIES = ("main", "openmoji")  # whose beds stand on the page
+STUDIES = ("main", "emoji")  # whose beds stand on the page
 ALPHA = 0.05  # of adjusted p-values
 OUT = "out_of_distribution"
 IMAGE_DEFENCES = ("tecoa", "fare", "pmg_aft", "agft", "image_only", "tga_zsr", "advflyp")  # trained against image attacks alone

@@ -82,7 +82,7 @@ def methods_by_set(study, attack, sets):
     shown = []
     for method in ordered(wide.index, METHODS):
         row = {"method": method_label(method)} | {dataset_label(name): percent(wide.loc[method, name]) for name in names}
-        shown.append(row | {MACRO: level(means.loc[method]) if method in means.index else DASH})
+        shown.append(row | {MACRO: percent(means.value[method]) if method in means.index else DASH})
     return pd.DataFrame(shown), numbers
 
 

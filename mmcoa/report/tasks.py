@@ -4,6 +4,8 @@ tasks.macro_sets(study)    # those of "out of distribution, macro" (datasets/rol
 tasks.base_set(study)      # in distribution: the one that most models were fine-tuned on
 """
 
+import pandas as pd
+
 from mmcoa.datasets import roles
 
 IN = "in_distribution"
@@ -25,3 +27,13 @@ def base_set(study):
     """The data set that most models of a study were fine-tuned on; an empty text where none was."""
     trained = study.rows.trained_on[study.rows.trained_on != ""]
     return trained.mode().iloc[0] if len(trained) else ""
+
+
+def between_seeds(study):
+    """Points of macro accuracy between the best and the worst training seed of a method, Series by (task, method, attack)."""
+    found = {}
+    for task, sets in (("out", macro_sets(study)), ("in", (base_set(study),))):
+        rows = study.rows[study.rows.dataset.isin(sets) & (study.rows.method != "none")]
+        each = rows.groupby(["method", "attack", "train_seed"]).accuracy.mean().groupby(level=["method", "attack"])
+        found[task] = (each.max() - each.min())[each.size() > 1]
+    return pd.concat(found)

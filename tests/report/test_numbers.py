@@ -62,8 +62,7 @@ def gain(method, attack, over):
     return level(method, attack, over) - level("none", attack, over)
 
 
-def half_of_sets(method, attack):
-    """Half the t interval over the data sets."""
+def half_of_sets(method, attack):  # half the t interval over the data sets
     each = pd.Series([gain(method, attack, (name,)) for name in sets()])
     return stats.t.ppf(0.975, len(each) - 1) * each.std() / len(each) ** 0.5
 
@@ -75,8 +74,7 @@ def half_of_base(method, attack):
     return stats.t.ppf(0.975, len(sums) - 1) * (len(sums) / (len(sums) - 1) * (sums**2).sum()) ** 0.5 / len(base)
 
 
-def agree(said, own):
-    """Those of a page's numbers that are computed again."""
+def agree(said, own):  # those of a page's numbers that are computed again
     assert {name: said[name] for name in own} == pytest.approx(own, abs=1e-6)
 
 
@@ -87,8 +85,11 @@ def test_levels_of_all_methods(numbers, page, over):
     own = {name: level(*name.rsplit("_", 1), over) for name in said if name.endswith(ATTACKS)}
     assert len(own) >= 24
     own["n"] = sum(len(by_set("main", "none", "clean")[each]) for each in over)
-    less = level("tecoa", "image", over) - level("mmcoa", "image", over)
-    agree(said, own | ({"mmcoa_less": less} if page == "out" else {"clean_gain": gain("clean", "clean", over)}))
+    emoji = outcomes("emoji").query("attack == 'clean' and sweep == ''")
+    emoji = emoji[(emoji.entry == "none") & ~emoji.dataset.isin(emoji.dataset[emoji.entry == "mmcoa-in"])]
+    more = {"emoji_n": len(emoji), "emoji_sets": emoji.dataset.nunique()}
+    more |= {"mmcoa_less": level("tecoa", "image", over) - level("mmcoa", "image", over)}
+    agree(said, own | (more if page == "out" else {"clean_gain": gain("clean", "clean", over)}))
 
 
 def before_words():
@@ -97,8 +98,7 @@ def before_words():
     return macro({name: every[name][own.index] for name, own in part.items()}, sets())
 
 
-def words(value):
-    """Undefended accuracy under the text attack at a level."""
+def words(value):  # undefended accuracy under the text attack at a level
     return level("none", "text", sets(), sweep="meaning", value=value)
 
 
@@ -136,7 +136,7 @@ def test_ablations_faults_and_comparisons(numbers):
     base = {attack: level("mmcoa", attack, study="ablations") for attack in ("clean", "image")}
     own = {name: level(entry, attack, study="ablations") - base[attack] for name, (entry, attack) in compared.items()}
     beside = pd.concat(map(pd.read_csv, [RESULTS / "strength" / "image.csv", *(RESULTS / "strength").glob("pairs*.csv")]))
-    own |= {"compared": len(beside), "worst": beside.difference_points.max()}
+    own |= {"compared": len(beside), "worst": beside.difference_points.max(), "disagree": (~beside.agrees).sum()}
     agree(numbers["faults"] | numbers["ablations"] | numbers["trust"], own)
 
 
@@ -153,8 +153,8 @@ def test_test_time_defences(numbers):
 
 
 def test_what_the_pages_say_without_a_number():
-    """Sentences of the first page, of the pages on the two tasks, and of trust."""
-    trained = ("tecoa", "fare", "pmg_aft", "agft", "image_only", "mmcoa", "mat", "leaf-after-fare")  # on attacked pictures
+    """Sentences of the first page, of the pages on the two tasks, and of trust. trained: on attacked pictures."""
+    trained = ["tecoa", "fare", "sim-clip", "pmg_aft", "agft", "advflyp", "image_only", "mmcoa", "mat", "leaf-after-fare"]
     every = (*trained, "text_only", "leaf")
 
     def certain(one, attack, over=None):
@@ -163,7 +163,8 @@ def test_what_the_pages_say_without_a_number():
     def first(names, attack, over=None):
         return max(names, key=lambda one: gain(one, attack, over or sets()))
 
-    assert all(certain(one, "image") for one in trained) and first(trained, "image") == "tecoa"
+    assert all(certain(one, "image") for one in trained) and first(trained, "image") == "advflyp"
+    assert first((one for one in trained if one != "advflyp"), "image") == "tecoa"
     assert not any(certain(one, "text") for one in (*every, "clean"))
     assert all(gain(one, "clean", sets()) < 0 for one in every) and first(trained, "clean") == "fare"
     assert min(trained, key=lambda one: gain(one, "clean", sets())) == "agft"
@@ -175,9 +176,11 @@ def test_what_the_pages_say_without_a_number():
     assert not any(certain(one, "image", BASE) for one in ("text_only", "clean"))
     assert first((*every, "clean"), "text", BASE) == "text_only" and certain("mmcoa", "text", BASE)
     assert all(gain(one, "text", BASE) < -half_of_base(one, "text") for one in ("tecoa", "pmg_aft", "agft", "image_only"))
-    part = {name: level("none", name, sweep="auto") for name in ("image", "auto")}
-    assert part["auto"] < part["image"] - 5
+    assert level("none", "auto", sweep="auto") < level("none", "image", sweep="auto") - 5
     assert all(level(one, "image", sweep="auto") - level(one, "auto", sweep="auto") < 3 for one in ("tecoa", "mmcoa"))
+    emoji = {one: [level(one, kind, study="emoji") for kind in ("image", "text")] for one in (*every, "none")}
+    image, text = ({one: emoji[one][i] - emoji["none"][i] for one in every} for i in (0, 1))
+    assert min(image[one] for one in trained) > 6 and max(text.values()) < 2 and image["mmcoa"] < image["tecoa"] / 2
     rows = pd.read_csv(RESULTS / "main" / "rows.csv", keep_default_na=False)
     assert set(rows[rows.sweep == "ttc"].masked) <= {"", "False"}
 

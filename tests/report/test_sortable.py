@@ -37,12 +37,12 @@ def boxed(text):
 
 
 def test_only_a_page_with_a_large_table_changes():
-    assert sortable.rewritten(html(12)) == (boxed(html(12)), False)
-    body, large = sortable.rewritten(html(13) + html(3) + html(1))
+    assert sortable.rewritten(html(14)) == (boxed(html(14)), False)
+    body, large = sortable.rewritten(html(15) + html(3) + html(1))
     assert large and body.count("sortable large") == 1 and body.count(' sortable"') == 1
     assert body.endswith(boxed(html(1)))  # one row: nothing to sort
     facts = html(3, columns=("", ""))
-    assert sortable.rewritten(html(13) + facts)[0].endswith(boxed(facts))
+    assert sortable.rewritten(html(15) + facts)[0].endswith(boxed(facts))
     assert body.count('data-kind="figures"') == body.count('data-kind="words"') == 2
     assert '<td data-order="3"><p>3.0' in body and '<td data-order=""><p>–</p>' in body and 'data-order="s3"' in body
 
@@ -59,7 +59,7 @@ def test_a_macro_mean_becomes_the_foot_of_its_table():
         body, large = sortable.rewritten(html(rows, last="macro mean"))
         foot = re.search(r"</tbody>\s*<tfoot>(.*?)</tfoot>\s*</table>", body, re.S)
         assert "macro mean" in foot[1] and "data-order" not in foot[1] and body.count("macro mean") == 1
-        assert body.count("<tr") == rows + 1 and large == (rows > 13)
+        assert body.count("<tr") == rows + 1 and large == (rows > 15)
 
 
 def test_the_bundle_becomes_a_plain_script():

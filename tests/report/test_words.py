@@ -38,8 +38,7 @@ def test_relations_are_pooled_over_data_sets(plain):
     own = changes[(changes.method == "none") & (changes.attack == "text")]
     assert frame.set_index("relation").prompts.to_dict() == own.relation.value_counts().to_dict()
     none = plain.outcomes[plain.outcomes.method == "none"]
-    assert frame.n.sum() == len(none)
-    assert (frame.clean * frame.n).sum() / frame.n.sum() == pytest.approx(100 * none.clean_correct.mean())
+    assert frame.n.sum() == len(none) and (frame.clean * frame.n).sum() == pytest.approx(100 * none.clean_correct.sum())
     assert words.relations_table(frame)[0].damage.str.fullmatch(r"−?\d+\.\d").all()
 
 
