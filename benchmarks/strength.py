@@ -40,19 +40,8 @@ from mmcoa.model.loading import embedded_folder
 from mmcoa.runtime import tune_allocator
 from mmcoa.threat import ThreatModel, format_epsilon
 
-IMAGE = (
-    "attack",
-    "norm",
-    "epsilon",
-    "steps",
-    "dataset",
-    "model",
-    "n",
-    "runs",
-    "ours_robust",
-    "theirs_robust",
-    "difference_points",
-)
+IMAGE = ("attack", "norm", "epsilon", "steps", "dataset", "model", "n", "runs")
+IMAGE += ("ours_robust", "theirs_robust", "difference_points", "luck_points")
 IMAGE += ("implementation", "version", "agrees", "command")
 TEXT = ("source", "dataset", "prompts", "identical", "differing")
 CLEAN = ("dataset", "n", "agree", "ours", "theirs", "implementation", "version")
@@ -84,7 +73,6 @@ class Settings:
 QUICK = Settings(
     samples=15,
     pair_samples=6,
-    pair_runs=2,
     balls=(("linf", "2/255", ("square", "auto"), True),),
     steps=2,
     apgd_steps=2,

@@ -189,7 +189,7 @@ def _evaluate(model, dataset, asked, threat, batch_size, progress, attacker, res
         if pictures is not None:  # before the journal says that these samples are finished
             pictures.add(index.start, batches)
         journal.add(frame.assign(epsilon=threat.epsilon), sides.seconds(batches))
-        del batches, images
+        del batches, images  # before the next ones are read, so that two batches never are in memory
         release_memory()
         if progress:
             progress(journal.done)

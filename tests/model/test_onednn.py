@@ -86,6 +86,18 @@ def test_towers_of_others_are_answered_here(elsewhere, monkeypatch):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-5 * max(1, b.abs().max()))
 
 
+@pytest.mark.parametrize("more", [{}, {"scale": 8**-0.5}, {"is_causal": True}, {"scale": 0.5}, {"enable_gqa": True}])
+def test_only_the_usual_attention_is_answered_here(monkeypatch, more):
+    """The other calls reach torch, and none changes its result."""
+    answered, generator = [], torch.Generator().manual_seed(0)
+    monkeypatch.setattr(others, "attend", lambda *a, kept=others.attend: answered.append(a) or kept(*a))
+    query, key, value = (torch.randn(2, 3, 5, 8, generator=generator) for _ in range(3))
+    with others.faster(query.device):
+        found = F.scaled_dot_product_attention(query, key, value, **more)
+    assert torch.allclose(found, F.scaled_dot_product_attention(query, key, value, **more), atol=1e-6)
+    assert bool(answered) == (more.get("scale", 8**-0.5) == 8**-0.5 and not more.keys() - {"scale"})
+
+
 @pytest.mark.parametrize("trained", [False, True])
 def test_towers_are_open_clip_s(embedded, small_birds, elsewhere, trained):
     pixels = (small_birds.images.float() / 255)[:4].requires_grad_(True)
