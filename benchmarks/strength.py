@@ -154,7 +154,7 @@ def image_row(name, threat, dataset, model, ours, theirs, implementation, instal
         "ours_robust": round(mean(ours), 2),
         "theirs_robust": round(mean(theirs), 2),
         "difference_points": round(difference, 2),
-        "luck_points": round(luck, 2),
+        "luck_points": round(luck, 2) if len(ours) > 1 else "",  # of one run it is not known
         "implementation": implementation,
         "version": installed,
         "agrees": difference - luck <= TOLERANCE,

@@ -183,11 +183,11 @@ def test_the_strength_tables_are_complete(tmp_path):
     assert [tuple(table[0]) for table in (image, pairs, text, clean)] == [*2 * [strength.IMAGE], strength.TEXT, strength.CLEAN]
     assert [row["attack"] for row in image] == ["fgsm", "pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "square"]
     assert {row["dataset"] for row in pairs} == {"openmoji/birds"} and {row["n"] for row in pairs} == {"6"}
-    assert {row["runs"] for row in image} == {"1"} and {row["runs"] for row in pairs} == {"2"}
+    assert {(row["runs"], row["luck_points"]) for row in image} == {("1", "")} and {row["runs"] for row in pairs} == {"2"}
     for row in image + pairs:
         difference = float(row["ours_robust"]) - float(row["theirs_robust"])
         assert abs(difference - float(row["difference_points"])) < 0.02
-        assert row["agrees"] == str(difference - float(row["luck_points"]) <= 1) and row["command"].startswith(
+        assert row["agrees"] == str(difference - float(row["luck_points"] or 0) <= 1) and row["command"].startswith(
             "python benchmarks/strength.py"
         )
     assert all(int(row["identical"]) == int(row["prompts"]) > 5 and row["differing"] == "0" for row in text)

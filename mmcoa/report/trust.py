@@ -12,8 +12,7 @@ from mmcoa.errors import UserError
 from mmcoa.report import statistics, tables
 from mmcoa.report.names import METHODS, attack_label, dataset_label, method_label, ordered, typeset
 
-COLUMNS = {"ours_robust": "ours", "theirs_robust": "theirs", "difference_points": "difference"}
-COLUMNS |= {"luck_points": "± luck", "implementation": "their code"}
+COLUMNS = {"ours_robust": "ours", "theirs_robust": "theirs", "difference_points": "difference", "implementation": "their code"}
 LABELS = {
     "model": lambda name: method_label(re.sub(r"-seed\d+$", "", name)),
     "dataset": dataset_label,
@@ -22,7 +21,6 @@ LABELS = {
     "ours": tables.percent,
     "theirs": tables.percent,
     "difference": tables.points,
-    "± luck": tables.percent,
 }  # of a table's columns
 
 
@@ -40,7 +38,7 @@ def beside_others(results):
     names = [path.name for path in sorted((results / "strength").glob("pairs*.csv"))]  # models of a study, where measured
     numbers = pd.concat([read(results / "strength", name) for name in (*names, "image.csv")], ignore_index=True)
     shown = numbers.rename(columns=COLUMNS)
-    shown = shown[["model", "dataset", "attack", "norm", "epsilon", "steps", "n", "runs", *COLUMNS.values()]]
+    shown = shown[["model", "dataset", "attack", "norm", "epsilon", "steps", "n", *COLUMNS.values()]]
     for name, label in LABELS.items():
         shown[name] = shown[name].map(label)
     shown["their code"] = shown["their code"] + " " + numbers.version.astype(str)
