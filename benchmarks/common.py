@@ -71,8 +71,14 @@ def synchronize(device):
         torch.cuda.synchronize()
 
 
+UNITS = {"amx_bf16": "AMX", "avx512f": "AVX-512", "avx2": "AVX2"}  # flags of the kernel, the widest first
+
+
 def hardware(device="cpu"):
-    """`AMD EPYC, 2 cores, 2 threads`, with `AMX` where matrices have units of their own, or the name of the GPU."""
+    """`AMD EPYC, AVX-512, 2 cores, 2 threads`, or the name of the GPU.
+
+    The widest units for vectors or matrices (AMX) are named: processors that call themselves alike differ twofold by them.
+    """
     if str(device).startswith("cuda"):
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
@@ -80,7 +86,7 @@ def hardware(device="cpu"):
     text = cpuinfo.read_text() if cpuinfo.is_file() else ""
     if found := re.search(r"model name\s*:\s*(.+)", text):
         name = found[1].strip()
-    name += ", AMX" if "amx_bf16" in text else ""
+    name += next((f", {label}" for flag, label in UNITS.items() if flag in text), "")
     return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 

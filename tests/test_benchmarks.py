@@ -33,6 +33,13 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.parametrize(("flags", "named"), [("avx2 avx512f amx_bf16", "AMX"), ("avx2 avx512f", "AVX-512"), ("avx2", "AVX2")])
+def test_processors_are_told_apart_by_their_widest_units(monkeypatch, tmp_path, flags, named):
+    (tmp_path / "cpuinfo").write_text(f"model name : AMD EPYC\nflags : {flags}\n")
+    monkeypatch.setattr(common, "Path", lambda _: tmp_path / "cpuinfo")
+    assert common.hardware().startswith(f"AMD EPYC, {named}, ")
+
+
 @pytest.mark.slow
 def test_the_speed_table_is_complete(tmp_path, capsys):
     pytest.importorskip("torchattacks", reason="installed by `make test`")

@@ -1,8 +1,9 @@
-"""Linear layers by oneDNN where torch's BLAS is slower: on CPUs other than Intel's, in fp32.
+"""Linear layers by oneDNN where torch's BLAS is slower: with AVX-512 on CPUs other than Intel's, in fp32.
 
-torch hands `F.linear` and its gradients to MKL, whose kernels use half of the vector units of AMD's processors; oneDNN, which
-torch carries for convolutions, uses all: 2.2 times as fast from 32 rows on, forward and backward, equal to rounding
-(benchmarks/speed.py, part `precision`). On Intel's own processors there is nothing to gain.
+torch hands `F.linear` and its gradients to MKL, which keeps to AVX2 on AMD's processors; oneDNN, which torch carries for
+convolutions, uses AVX-512 where it is: 2.2 times as fast from 32 rows on, forward and backward, equal to rounding
+(benchmarks/speed.py, part `precision`). On Intel's own processors there is nothing to gain; on an AMD without AVX-512 the
+products are as fast, and a step with its gradients takes up to a third longer.
 """
 
 import functools
@@ -31,15 +32,16 @@ def pays(x, weight):
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and is_there()
-        and not is_intel()
+        and is_faster()
     )
 
 
 @functools.cache
-def is_intel():
-    """Whether the processor is Intel's."""
+def is_faster():
+    """Whether the processor is one where oneDNN beats torch's BLAS: AVX-512, and not Intel's."""
     cpuinfo = Path("/proc/cpuinfo")
-    return "GenuineIntel" in (cpuinfo.read_text() if cpuinfo.is_file() else platform.processor())
+    maker = cpuinfo.read_text() if cpuinfo.is_file() else platform.processor()
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and "GenuineIntel" not in maker
 
 
 @functools.cache

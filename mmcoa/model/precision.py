@@ -28,7 +28,7 @@ def automatic(model):
     key |= {
         "tower": config.get("vision_cfg"),
         "quick_gelu": config.get("quick_gelu"),
-        "rule": [BATCH, TURNS, "fp32 by onednn.py"],
+        "rule": [BATCH, TURNS, "fp32 by onednn.py with AVX-512"],
     }
     ratio = cached("precision", key, lambda: round(gain(model), 2))
     return "bf16" if ratio >= GAINS else "fp32", f"bf16 is {ratio:.1f} times as fast as fp32 here, taken from {GAINS} on"

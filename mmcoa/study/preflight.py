@@ -26,8 +26,8 @@ from mmcoa.model.paths import folder_files, parted
 ROOM = 200e6  # bytes that results, logs and checkpoints of a study need at the least
 FILES = ("model.safetensors", "open_clip_config.json")  # of a checkpoint folder of ours
 
-# Achieved operations a second in fp32, from results/speed (AMD EPYC, 2 cores): PGD step, ViT-B-32, batch 64: 64 pictures
-# there and back in 6.55 s; PGD of the embedded model: 414 pictures a second there and back.
+# Achieved operations a second in fp32, from results/speed (AMD EPYC, AVX-512, 2 cores): PGD step, ViT-B-32, batch 64:
+# 64 pictures there and back in 6.55 s; PGD of the embedded model: 414 pictures a second there and back.
 CPU = {"large": 0.17e12, "small": 0.09e12}
 SMALL = 1e9  # operations of an image tower, forward, below which the second rate holds
 ASSUMED_GPU = 10e12  # half of the 19.5 TFLOP/s that an A100 is published with in fp32; results/speed/GPU.csv goes before it
