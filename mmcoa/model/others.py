@@ -1,6 +1,7 @@
 """Towers that are not computed here (timm's, Hugging Face's): their linear layers and attention go the same fast way as ours.
 
-They call torch's functions, which a mode of torch answers with `onednn.linear` and `attention.attend`, equal to rounding.
+They call torch's functions, which a mode of torch answers with `onednn.linear`, `attention.attend`, `bounded.hardtanh` and
+`strided.conv2d`, equal to rounding.
 """
 
 import contextlib
@@ -9,11 +10,13 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from mmcoa.model.attention import attend
+from mmcoa.model.bounded import hardtanh
 from mmcoa.model.onednn import linear
+from mmcoa.model.strided import conv2d
 
 
 def faster(device):
-    """Context in which calls of `F.linear` and `F.scaled_dot_product_attention` on that device are answered here, on a CPU."""
+    """Context in which calls of torch's functions for these layers, on that device, are answered here, on a CPU."""
     return _Mode() if device.type == "cpu" else contextlib.nullcontext()
 
 
@@ -22,6 +25,10 @@ class _Mode(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is F.linear:
             return linear(*args, **kwargs)
+        if function is F.conv2d:
+            return conv2d(*args, **kwargs)
+        if function is F.hardtanh:
+            return hardtanh(*args, **kwargs)
         if (
             function is F.scaled_dot_product_attention
             and len(args) == 3
