@@ -20,6 +20,13 @@ def numbers(study):
     return pd.concat(frames, ignore_index=True)
 
 
+def curve(study):
+    """What `plots.curves` draws: points gained by the number of shots (`x`), one `panel` a data set and attack."""
+    frame = numbers(study).query("shots != @ALL")
+    panel = frame.dataset.map(dataset_label) + ", " + frame.attack.map(attack_label)
+    return frame.assign(x=frame.shots.astype(int), panel=panel)
+
+
 def table(study):
     """(shown, numbers): one row a data set and number of shots, a column a method and attack."""
     frame, rows = numbers(study), []
