@@ -16,7 +16,7 @@ from sphinx.errors import ExtensionError
 
 from mmcoa.report.names import MACRO
 
-LARGE = 15  # rows of a table that a reader still overlooks: all methods of a study, all numbers of shots
+LARGE = 14  # rows of a table that a reader still overlooks: all methods of a study
 FOLDER = "sortable"  # below the site's _static
 OWN = ("sortable.js", "sortable.css")  # beside this file
 NOTHING = ("", "–", "-", "missing")  # cells that sort last, whichever way
