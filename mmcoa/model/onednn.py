@@ -3,7 +3,7 @@
 torch hands `F.linear` and its gradients to MKL, which keeps to AVX2 on AMD's processors; oneDNN, which torch carries for
 convolutions, uses AVX-512 where it is: 2.2 times as fast from 32 rows on, forward and backward, equal to rounding
 (benchmarks/speed.py, part `precision`). On Intel's own processors there is nothing to gain; on an AMD without AVX-512 the
-products are as fast, and a step with its gradients takes up to a third longer.
+products are as fast, and with their gradients take up to 1.4 times as long.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """1x1 convolutions with strides as convolutions of every second pixel: the same numbers, and no crash on CPUs.
 
 oneDNN's gradient of such a layer's weights writes past its workspace where the pictures are `channels_last` and have fewer
-channels than a vector has numbers (github.com/uxlfoundation/oneDNN/issues/6035): the process dies, or the gradient is wrong.
-FastViT, the tower of MobileCLIP, begins with one on three colours.
+channels than a vector has numbers (github.com/uxlfoundation/oneDNN/issues/6035; seen on AVX2): the process dies, or the
+gradient is wrong. FastViT, the tower of MobileCLIP, begins with one on three colours.
 """
 
 import torch
@@ -19,6 +19,6 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def is_struck(weight, padding, groups):
-    """Whether a layer with weight [M, C, h, w] is of this kind, if it strides: one pixel, few channels, no border."""
+    """Whether the fault reaches a layer with weight [M, C, h, w] that strides: one pixel, few channels, no border."""
     narrow = weight.shape[1] < NARROW and tuple(weight.shape[2:]) == (1, 1)
     return narrow and groups == 1 and padding in (0, (0, 0))

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not onednn.is_there(), reason="this torch has no
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    """As on a processor that is not Intel's, with no product too small."""
+    """As on a processor where it pays, with no product too small."""
     monkeypatch.setattr(onednn, "is_faster", lambda: True)
     monkeypatch.setattr(onednn, "ROWS", 1)
 
@@ -56,6 +56,22 @@ def test_turned_tensors_and_single_gradients(elsewhere):
         ours, plain = (torch.autograd.grad(loss, wanted)[0] for loss in losses)
         assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-4)
         wanted.requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("maker", "capability", "expected"),
+    [
+        ("AuthenticAMD", "AVX512", True),
+        ("AuthenticAMD", "AVX2", False),
+        ("GenuineIntel", "AVX512", False),
+        ("GenuineIntel", "AVX2", False),
+    ],
+)
+def test_it_pays_with_avx_512_and_not_on_intel(monkeypatch, tmp_path, maker, capability, expected):
+    (tmp_path / "cpuinfo").write_text(f"vendor_id : {maker}\n")
+    monkeypatch.setattr(onednn, "Path", lambda _: tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    assert onednn.is_faster.__wrapped__() == expected
 
 
 def test_only_many_rows_in_full_precision(monkeypatch):
