@@ -18,7 +18,7 @@ from torch import nn
 
 from mmcoa.errors import UserError, unknown
 from mmcoa.model import hf_text, others, towers
-from mmcoa.model.folded import folded
+from mmcoa.model.folded import folded, learning
 
 # Anti-aliased or not. `openclip` agrees with open_clip's own PIL transform; `reference` is what the paper's public code does.
 RESIZE = {"openclip": True, "reference": False}
@@ -146,7 +146,7 @@ class ImageTextModel(nn.Module):
         if towers.image_is_plain(visual):
             return functools.partial(towers.encode_image, visual, dtype=DTYPES[self.precision])
         wanted = torch.is_grad_enabled() and any(p.requires_grad for p in visual.parameters())
-        return (None if wanted else folded(visual)) or self.clip.encode_image
+        return (learning(visual) if wanted else folded(visual)) or self.clip.encode_image
 
     @torch.no_grad()
     def _fixed_encoder(self):

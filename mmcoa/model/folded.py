@@ -1,10 +1,14 @@
-"""A convolutional image tower for as long as its weights stand still: batch norms folded into the convolutions before them.
+"""A convolutional image tower with its batch norms folded into the convolutions before them.
 
 A batch norm with fixed statistics is affine, so the convolution before it can do its work (Jacob et al., CVPR 2018, section
 3.2): bn(conv(x)) = (w s) * x + (b - mean) s + beta with s = gamma / sqrt(var + eps). The copy shares all other parameters with
-its tower and keeps its images in `channels_last`. It is folded again for each attack: whether weights have changed cannot be
-seen (a fused optimizer raises no version counter), and folding takes milliseconds. Values and gradients with respect to the
-image are the tower's, to rounding; gradients with respect to the weights are lost.
+its tower and keeps its images in `channels_last`. Values and gradients are the tower's, to rounding.
+
+    folded(visual)(pixels)      for as long as the weights stand still: gradients reach the image alone. It is folded again for
+                                each attack: whether weights have changed cannot be seen (a fused optimizer raises no version
+                                counter), and folding takes milliseconds.
+    learning(visual)(pixels)    gradients reach the tower's weights too: each call folds anew, within the graph. What a batch
+                                norm would keep for its gradient, a copy of all that goes in, is never made.
 """
 
 import copy
@@ -13,6 +17,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.func import functional_call
+from torch.nn.utils.parametrize import is_parametrized
 
 _KEPT = WeakKeyDictionary()  # image tower -> its FoldedTower
 TOLERANCE = 1e-3  # of the probe, as a share of the largest output: a wrong fold is off by more than that
@@ -41,15 +47,39 @@ def folded(visual):
 
     None where the tower has nothing to fold, or trains its batch norms.
     """
+    kept = _kept(visual)
+    if kept is not None:
+        kept.fold()
+    return kept
+
+
+def learning(visual):
+    """Function images [N, 3, H, W] -> what `visual` gives, with gradients of its weights; None where that is not to be had.
+
+    That is where `folded` has nothing, where a convolution is trained through another tensor (LoRA), and where activations are
+    computed again for the gradient, when the folded weights are gone.
+    """
+    again = any(getattr(module, "grad_checkpointing", False) for module in visual.modules())
+    kept = None if again else _kept(visual)
+    return None if kept is None or any(is_parametrized(conv) for conv, _ in kept.pairs) else kept.learning
+
+
+def _kept(visual):
+    """The `FoldedTower` of an image tower in evaluation mode, None where there is nothing to fold."""
     if visual.training:
         return None
     kept = _KEPT.get(visual)
     if kept is None or not kept.is_of(visual):
         kept = _KEPT[visual] = FoldedTower(visual)
-    if not kept.works:
-        return None
-    kept.fold()
-    return kept
+    return kept if kept.works else None
+
+
+def one(conv, norm):
+    """(weight, bias) of the convolution that does what `conv` and the batch norm `norm` behind it do."""
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+    weight = (conv.weight * scale.view(-1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+    return weight, bias * scale + norm.bias
 
 
 class FoldedTower:
@@ -62,7 +92,7 @@ class FoldedTower:
         self.device = self.tensors[0].device
         shared = {id(tensor): tensor for tensor in self.tensors if id(tensor) not in own}
         self.tower = copy.deepcopy(visual, shared).eval()
-        self.convolutions = []
+        self.convolutions, self.names = [], [name for name, _ in pairs(visual)]
         for conv_name, norm_name in pairs(visual):
             conv, norm = self.tower.get_submodule(conv_name), self.tower.get_submodule(norm_name)
             conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False)
@@ -84,16 +114,20 @@ class FoldedTower:
     def fold(self):
         """Write the tower's present weights and statistics into the copy's convolutions, where they differ: a gradient that
         is still to be taken through the copy, as one through a test-time defence, forbids to write the same once more."""
-        for (conv, norm), folded in zip(self.pairs, self.convolutions, strict=True):
-            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
-            wanted = conv.weight * scale.view(-1, 1, 1, 1), bias * scale + norm.bias
-            for own, value in zip((folded.weight, folded.bias), wanted, strict=True):
+        for pair, folded in zip(self.pairs, self.convolutions, strict=True):
+            for own, value in zip((folded.weight, folded.bias), one(*pair), strict=True):
                 if not torch.equal(own, value):
                     own.copy_(value)
 
     def __call__(self, pixels):
         return self.tower(pixels.contiguous(memory_format=torch.channels_last))
+
+    def learning(self, pixels):
+        """The same of the tower's present weights, which gradients reach."""
+        weights = {}
+        for name, pair in zip(self.names, self.pairs, strict=True):
+            weights[f"{name}.weight"], weights[f"{name}.bias"] = one(*pair)
+        return functional_call(self.tower, weights, (pixels.contiguous(memory_format=torch.channels_last),))
 
     @torch.no_grad()
     def _agrees(self, visual):

@@ -1,12 +1,13 @@
-"""Folded batch norms: the tower's values and gradients, always of its present weights, and never where weights are to learn."""
+"""Folded batch norms: the tower's values and gradients, of its present weights, and of the weights where they learn."""
 
 import timm
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 import mmcoa
 from mmcoa.attacks.pgd import pgd
-from mmcoa.model.folded import FoldedTower, folded, pairs
+from mmcoa.model.folded import FoldedTower, folded, learning, pairs
 from mmcoa.threat import default_threat
 
 
@@ -82,22 +83,54 @@ def test_a_wrong_guess_is_noticed():
 
 
 def test_nothing_to_fold_and_training_are_left_alone():
-    assert folded(nn.Sequential(nn.Conv2d(3, 4, 3)).eval()) is None
-    assert folded(tower().train()) is None
+    for made in (folded, learning):
+        assert made(nn.Sequential(nn.Conv2d(3, 4, 3)).eval()) is None
+        assert made(tower().train()) is None
 
 
-def test_the_model_uses_it_in_attacks_and_never_where_weights_learn():
-    model = mmcoa.load_model("openmoji-resnet").requires_grad_(True)
-    assert folded(model.clip.visual) is not None
-    images, labels = pictures(), torch.tensor([0, 1])
+def gradients(encode, module, x):
+    """Of each parameter of a module, and of the pictures."""
+    x = x.clone().requires_grad_(True)
+    return torch.autograd.grad(encode(x).square().sum(), [*module.parameters(), x])
+
+
+def test_where_weights_learn_their_gradients_are_the_towers():
+    for name in ("tf_efficientnet_lite0", "resnet18", "mobilenetv3_small_050"):
+        plain, x = tower(name).double(), pictures().double()
+        optimizer = torch.optim.SGD(plain.parameters(), lr=1e-3)
+        for _ in range(2):  # before and after a step
+            wanted = gradients(plain, plain, x)
+            assert close(gradients(learning(plain), plain, x), wanted), name
+            for parameter, gradient in zip(plain.parameters(), wanted, strict=False):
+                parameter.grad = gradient
+            optimizer.step()
+
+
+def test_where_folded_weights_would_be_gone_or_not_be_what_learns_the_tower_itself_is_run():
+    plain = tower()
+    plain.set_grad_checkpointing(True)
+    assert learning(plain) is None and folded(plain) is not None
+    plain.set_grad_checkpointing(False)
+    assert learning(plain) is not None
+    parametrize.register_parametrization(plain.conv_stem, "weight", nn.Identity())
+    assert learning(plain) is None
+
+
+def test_the_model_never_runs_the_plain_tower_and_all_its_weights_learn():
+    model = mmcoa.load_model("openmoji-resnet").requires_grad_(True).double()
+    visual, images, labels = model.clip.visual, pictures().double(), torch.tensor([0, 1])
     text = model.encode_text(["a cat", "a dog"]).detach()
+    pixels = (model.resized(images) - model.mean) / model.std
+    wanted = torch.autograd.grad((nn.functional.normalize(visual(pixels), dim=-1) @ text.T).sum(), [*visual.parameters()])
+    assert folded(visual) is not None  # before the hook, which a copy would take along
     calls = []
-    hook = model.clip.visual.register_forward_hook(lambda *_: calls.append(1))
+    hook = visual.register_forward_hook(lambda *_: calls.append(1))
     pgd(model, images, labels, text, default_threat(model).changed(steps=2))
-    assert not calls  # the plain tower was not run
-    model.logits(images, text).sum().backward()
-    assert calls and all(p.grad is not None for p in model.clip.visual.parameters())
+    (model.encode_image(images) @ text.T).sum().backward()
     hook.remove()
+    assert not calls
+    together = [torch.cat([each.flatten() for each in side]) for side in ([p.grad for p in visual.parameters()], wanted)]
+    assert close(*[[side] for side in together])  # one of them is all but zero: no share of its own size
     with torch.no_grad():
         fast = model.encode_image(images)
     assert torch.allclose(fast, model.encode_image(images), rtol=0, atol=1e-5)
