@@ -16,7 +16,7 @@ from sphinx.errors import ExtensionError
 
 from mmcoa.report.names import MACRO
 
-LARGE = 14  # rows of a table that a reader still overlooks: all methods of a study
+LARGE = 14  # rows of a table that a reader still overlooks
 FOLDER = "sortable"  # below the site's _static
 OWN = ("sortable.js", "sortable.css")  # beside this file
 NOTHING = ("", "–", "-", "missing")  # cells that sort last, whichever way
@@ -99,7 +99,10 @@ def body_rows(table):
 
 
 def is_large(table):
-    return len(body_rows(table)) > LARGE
+    """Whether a reader needs help: a table with one row a method is read as a whole, and wider when it can be sorted."""
+    rows = body_rows(table)
+    first = [plain(CELL.search(row)[3]) for row in (re.search(r"<thead>.*?</thead>", table, re.S)[0], *rows)] if rows else []
+    return len(rows) > LARGE and not (first[0] == "method" and len(set(first)) == len(first))
 
 
 def with_foot(table):
@@ -136,7 +139,7 @@ def with_keys(found):
     waiting = iter(kinds)
     head = re.sub(r"<th\b", lambda _: f'<th data-kind="{next(waiting)}"', re.search(r"<thead>.*?</thead>", table, re.S)[0])
     table = re.sub(r"<thead>.*?</thead>", lambda _: head, table, count=1, flags=re.S)
-    return table.replace(f'class="{found[1]}"', f'class="{found[1]} sortable{" large" if len(rows) > LARGE else ""}"', 1)
+    return table.replace(f'class="{found[1]}"', f'class="{found[1]} sortable{" large" if is_large(found[0]) else ""}"', 1)
 
 
 def plain(html):

@@ -29,6 +29,7 @@ VARIANTS = {
     "matched": "equal compute",
     "caltech101": "on caltech101",
     "after-fare": "from FARE",
+    "own": "own λ",
     "1shot": "1 shot",
 }  # endings of an entry's name in a profile; others are shown as they are
 MACRO = "macro mean"

@@ -12,7 +12,7 @@ from mmcoa.errors import UserError
 from mmcoa.report import statistics, tables
 from mmcoa.report.names import METHODS, attack_label, dataset_label, method_label, ordered, typeset
 
-COLUMNS = {"ours_robust": "ours", "theirs_robust": "theirs", "difference_points": "difference", "implementation": "their code"}
+COLUMNS = {"ours_robust": "ours", "theirs_robust": "theirs", "implementation": "their code"}
 LABELS = {
     "model": lambda name: method_label(re.sub(r"-seed\d+$", "", name)),
     "dataset": dataset_label,
@@ -20,7 +20,6 @@ LABELS = {
     "norm": typeset,
     "ours": tables.percent,
     "theirs": tables.percent,
-    "difference": tables.points,
 }  # of a table's columns
 
 
@@ -38,9 +37,11 @@ def beside_others(results):
     names = [path.name for path in sorted((results / "strength").glob("pairs*.csv"))]  # models of a study, where measured
     numbers = pd.concat([read(results / "strength", name) for name in (*names, "image.csv")], ignore_index=True)
     shown = numbers.rename(columns=COLUMNS)
-    shown = shown[["model", "dataset", "attack", "norm", "epsilon", "steps", "n", *COLUMNS.values()]]
+    shown = shown[["model", "dataset", "attack", "norm", "epsilon", "steps", "n", "runs", *COLUMNS.values()]]
     for name, label in LABELS.items():
         shown[name] = shown[name].map(label)
+    luck = ["" if pd.isna(half) else f" ±{half:.1f}" for half in numbers.luck_points]  # of one run it is not known
+    shown.insert(len(shown.columns) - 1, "difference", numbers.difference_points.map(tables.points) + luck)
     shown["their code"] = shown["their code"] + " " + numbers.version.astype(str)
     return shown.rename(columns={"dataset": "data set"}), numbers
 

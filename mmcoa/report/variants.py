@@ -11,10 +11,11 @@ from mmcoa.training.faults import FAULTS
 
 REFERENCE = "mmcoa"
 COMPARED = ("fault", "epsilon", "inner_steps", "trains", "last_blocks", "lora_rank", "steps", "batch_size", "lr")
+HELD_OUT = {"clean": "clean", "image": "image", "text": "text", "robust": "both"}
 WORDS = {
     "epsilon": "training epsilon {}",
     "inner_steps": "{:g} inner PGD steps",
-    "trains": "{} encoder alone",
+    "trains": "both terms, {} encoder alone",
     "last_blocks": "last block alone",
     "lora_rank": "LoRA, rank {:g}",
     "steps": "{:g} steps",
@@ -43,20 +44,39 @@ def label(study, method):
     return ", ".join(WORDS.get(name, name + " {}").format(value) for name, value in found.items()) or method
 
 
+def weights(study):
+    """(shown, numbers): what MMCoA's own weights are chosen by, the reference's first seed and its variants in weights.
+
+    Accuracy (%) on held-out training pictures after the last step, and its mean, by which the rows are ordered.
+    """
+    rows = study.training[study.training.seed == study.training.seed.min()]
+    rows = rows[[set(changed(study, name)) <= {"lambda_image", "lambda_text"} for name in rows.method]]
+    terms = pd.DataFrame([json.loads(each) for each in rows["with"]], index=rows.index)
+    held = rows[[f"final_{name}" for name in HELD_OUT]].set_axis(list(HELD_OUT.values()), axis=1)
+    numbers = pd.DataFrame({"image weight": terms.lambda_image, "text weight": terms.lambda_text, "n": rows.held_out_samples})
+    numbers = numbers.join(held).assign(mean=held.mean(axis=1)).sort_values("mean", ascending=False, ignore_index=True)
+    return numbers.map(tables.setting).assign(**{name: numbers[name].map(tables.percent) for name in (*held, "mean")}), numbers
+
+
 def with_fault(study):
     """Methods of the study that are trained with a fault of the released code."""
-    return [name for name in study.methods if name != REFERENCE and "fault" in changed(study, name)]
+    return [name for name in trained(study) if "fault" in changed(study, name)]
 
 
 def without_fault(study):
     """The other variants of the reference."""
-    return [name for name in study.methods if name != REFERENCE and "fault" not in changed(study, name)]
+    return [name for name in trained(study) if "fault" not in changed(study, name)]
 
 
-def table(study, methods):
+def trained(study):
+    """All variants of the reference, in the order of the profile."""
+    return [name for name in dict.fromkeys(study.training.method) if name != REFERENCE]
+
+
+def table(study, methods, sets=None):
     """(shown, numbers): levels of the reference, then what each variant has over it, in points."""
-    reference = statistics.levels(study).query("method == @REFERENCE")
-    numbers = statistics.gains(study, against=REFERENCE, methods=methods)
+    reference = statistics.levels(study, sets).query("method == @REFERENCE")
+    numbers = statistics.gains(study, sets, against=REFERENCE, methods=methods)
     seeds = study.training.groupby("method").seed.nunique()
     first = tables.spread(reference, tables.level, label=lambda _: "reference: accuracy (%)")
     rest = tables.spread(numbers, tables.gain, label=lambda name: label(study, name))

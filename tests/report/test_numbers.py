@@ -131,13 +131,20 @@ def test_impact_and_words(numbers):
 
 @pytest.mark.slow
 def test_ablations_faults_and_comparisons(numbers):
-    compared = {"heavy": ("mmcoa-lambda90", "image"), "light": ("mmcoa-lambda10", "image"), "lora": ("mmcoa-lora8", "clean")}
-    compared |= {"decay": ("coupled-decay", "image"), "leak": ("gradient-leak", "image"), "all": ("all-faults", "image")}
-    base = {attack: level("mmcoa", attack, study="ablations") for attack in ("clean", "image")}
-    own = {name: level(entry, attack, study="ablations") - base[attack] for name, (entry, attack) in compared.items()}
+    some = [name for name in sets() if name in set(outcomes("ablations-photos").dataset)]
+    places = {"in": (BASE, "ablations-photos"), "out": (some, "ablations-photos"), "easy": (None, "ablations")}
+    short = {"heavy": "mmcoa-lambda90", "light": "mmcoa-lambda10", "decay": "coupled-decay", "leak": "gradient-leak"}
+    short["cand"] = "misaligned-candidates"
+
+    def moved(name, what):  # in distribution and under the image attack, unless said
+        place, attack = places.get(what, places["in"]), what if what in ATTACKS else "image"
+        return level(short.get(name, "all-faults"), attack, *place) - level("mmcoa", attack, *place)
+
+    agree(numbers["faults"], {name: moved(*name.split("_")) for name in numbers["faults"]})
+    agree(numbers["ablations"], {name: moved(*name.split("_")) for name in numbers["ablations"] if name.startswith(("he", "li"))})
     beside = pd.concat(map(pd.read_csv, [RESULTS / "strength" / "image.csv", *(RESULTS / "strength").glob("pairs*.csv")]))
-    own |= {"compared": len(beside), "worst": beside.difference_points.max()}
-    agree(numbers["faults"] | numbers["ablations"] | numbers["trust"], own)
+    more = {"worst": beside.difference_points.max(), "mean": beside.difference_points.mean(), "agree": beside.agrees.sum()}
+    agree(numbers["trust"], more | {"compared": len(beside)})
 
 
 @pytest.mark.slow

@@ -41,6 +41,7 @@ def test_only_a_page_with_a_large_table_changes():
     body, large = sortable.rewritten(html(15) + html(3) + html(1))
     assert large and body.count("sortable large") == 1 and body.count(' sortable"') == 1
     assert body.endswith(boxed(html(1)))  # one row: nothing to sort
+    assert not sortable.rewritten(html(20, columns=("method", "image")))[1]  # one row a method: read as a whole
     facts = html(3, columns=("", ""))
     assert sortable.rewritten(html(15) + facts)[0].endswith(boxed(facts))
     assert body.count('data-kind="figures"') == body.count('data-kind="words"') == 2
