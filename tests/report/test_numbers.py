@@ -141,7 +141,9 @@ def test_ablations_faults_and_comparisons(numbers):
         return level(short.get(name, "all-faults"), attack, *place) - level("mmcoa", attack, *place)
 
     agree(numbers["faults"], {name: moved(*name.split("_")) for name in numbers["faults"]})
-    agree(numbers["ablations"], {name: moved(*name.split("_")) for name in numbers["ablations"] if name.startswith(("he", "li"))})
+    agree(
+        numbers["ablations"], {name: moved(*name.split("_")) for name in numbers["ablations"] if name.startswith(("he", "li"))}
+    )
     beside = pd.concat(map(pd.read_csv, [RESULTS / "strength" / "image.csv", *(RESULTS / "strength").glob("pairs*.csv")]))
     more = {"worst": beside.difference_points.max(), "mean": beside.difference_points.mean(), "agree": beside.agrees.sum()}
     agree(numbers["trust"], more | {"compared": len(beside)})
