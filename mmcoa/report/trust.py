@@ -11,16 +11,9 @@ import pandas as pd
 from mmcoa.errors import UserError
 from mmcoa.report import statistics, tables
 from mmcoa.report.names import METHODS, attack_label, dataset_label, method_label, ordered, typeset
+from mmcoa.report.said import points
 
-COLUMNS = {"ours_robust": "ours", "theirs_robust": "theirs", "implementation": "their code"}
-LABELS = {
-    "model": lambda name: method_label(re.sub(r"-seed\d+$", "", name)),
-    "dataset": dataset_label,
-    "attack": attack_label,
-    "norm": typeset,
-    "ours": tables.percent,
-    "theirs": tables.percent,
-}  # of a table's columns
+KEYS = ["model", "dataset", "norm", "implementation", "version"]  # of the comparisons in one row
 
 
 def read(folder, name):
@@ -33,17 +26,21 @@ def read(folder, name):
 
 
 def beside_others(results):
-    """(shown, numbers): robust accuracy (%) by our attacks and by other people's, same model, pictures and settings."""
+    """(shown, numbers): robust accuracy by our attacks and by other people's, same model, pictures and settings.
+
+    shown: one row a model, data set and code: the differences, ours minus theirs, in points; numbers: one row a comparison.
+    """
     names = [path.name for path in sorted((results / "strength").glob("pairs*.csv"))]  # models of a study, where measured
     numbers = pd.concat([read(results / "strength", name) for name in (*names, "image.csv")], ignore_index=True)
-    shown = numbers.rename(columns=COLUMNS)
-    shown = shown[["model", "dataset", "attack", "norm", "epsilon", "steps", "n", "runs", *COLUMNS.values()]]
-    for name, label in LABELS.items():
-        shown[name] = shown[name].map(label)
-    luck = ["" if pd.isna(half) else f" ±{half:.1f}" for half in numbers.luck_points]  # of one run it is not known
-    shown.insert(len(shown.columns) - 1, "difference", numbers.difference_points.map(tables.points) + luck)
-    shown["their code"] = shown["their code"] + " " + numbers.version.astype(str)
-    return shown.rename(columns={"dataset": "data set"}), numbers
+    rows = []
+    for (model, data, norm, code, version), part in numbers.groupby(KEYS, sort=False):
+        most = part.loc[part.difference_points.idxmax()]
+        rows.append({"model": method_label(re.sub(r"-seed\d+$", "", model)), "data set": dataset_label(data)})
+        rows[-1] |= {"ball": f"{typeset(norm)} {part.epsilon.iloc[0]}", "n": str(most.n), "runs": str(most.runs)}
+        rows[-1] |= {"their code": f"{code} {version}", "attacks": str(len(part)), "agree": str(part.agrees.sum())}
+        rows[-1] |= {"mean difference": points(part.difference_points.mean()), "most": points(most.difference_points)}
+        rows[-1]["under"] = attack_label(most.attack) if most.difference_points > 0 else tables.DASH
+    return pd.DataFrame(rows), numbers
 
 
 def predictions(results):

@@ -25,6 +25,9 @@ def test_the_reference_stands_first_and_the_rest_are_gains_on_it(committed):
     levels = statistics.levels(found, some).set_index(["method", "attack"]).value
     for row in numbers.itertuples():
         assert row.value == pytest.approx(levels[row.method, row.attack] - levels["mmcoa", row.attack])
+    text = found.rows[found.rows.attack == "text"].pivot(index="dataset", columns="method", values="accuracy")
+    better = text["mmcoa-steps60"] > text[["mmcoa", "none"]].max(axis=1) + 15  # as the page says
+    assert set(text.index[better]) == {"photos/cifar10", "photos/pacs-photo"}
     shown, weights = variants.weights(found)
     assert len(weights) == 5 and (weights["image weight"] + weights["text weight"] == 1).all()
     own = results.load("main", committed).training.set_index("method")["with"]["mmcoa-own"]
