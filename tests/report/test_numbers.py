@@ -184,6 +184,9 @@ def test_what_the_pages_say_without_a_number():
     assert all(gain("mmcoa", name, BASE) > gain("leaf-after-fare", name, BASE) for name in ("image", "clean"))
     assert not any(certain(one, "image", BASE) for one in ("text_only", "clean"))
     assert first((*every, "clean"), "text", BASE) == "text_only" and certain("mmcoa", "text", BASE)
+    assert gain("mmcoa-own", "text", BASE) > gain("text_only", "text", BASE) > 1.5 * gain("mmcoa", "text", BASE)
+    assert all(certain("mmcoa-own", name, BASE) for name in ("image", "text", "sequential"))
+    assert gain("mmcoa-own", "image", BASE) < gain("mmcoa", "image", BASE) and certain("mmcoa-own", "image")
     assert all(gain(one, "text", BASE) < -half_of_base(one, "text") for one in ("tecoa", "pmg_aft", "agft", "image_only"))
     assert level("none", "auto", sweep="auto") < level("none", "image", sweep="auto") - 5
     assert all(level(one, "image", sweep="auto") - level(one, "auto", sweep="auto") < 3 for one in ("tecoa", "mmcoa"))
