@@ -140,10 +140,10 @@ def test_ablations_faults_and_comparisons(numbers):
         place, attack = places.get(what, places["in"]), what if what in ATTACKS else "image"
         return level(short.get(name, "all-faults"), attack, *place) - level("mmcoa", attack, *place)
 
-    agree(numbers["faults"], {name: moved(*name.split("_")) for name in numbers["faults"]})
-    agree(
-        numbers["ablations"], {name: moved(*name.split("_")) for name in numbers["ablations"] if name.startswith(("he", "li"))}
-    )
+    assert {name: moved(*name.split("_")) for name in numbers["faults"]} == pytest.approx(numbers["faults"], abs=1e-6)
+    of_weights = [name for name in numbers["ablations"] if name.startswith(("heavy_", "light_"))]
+    assert len(of_weights) == 6
+    agree(numbers["ablations"], {name: moved(*name.split("_")) for name in of_weights})
     beside = pd.concat(map(pd.read_csv, [RESULTS / "strength" / "image.csv", *(RESULTS / "strength").glob("pairs*.csv")]))
     more = {"worst": beside.difference_points.max(), "mean": beside.difference_points.mean(), "agree": beside.agrees.sum()}
     agree(numbers["trust"], more | {"compared": len(beside)})
