@@ -74,7 +74,7 @@ def _kept(visual):
     return kept if kept.works else None
 
 
-def one(conv, norm):
+def fused(conv, norm):
     """(weight, bias) of the convolution that does what `conv` and the batch norm `norm` behind it do."""
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     bias = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
@@ -86,14 +86,16 @@ class FoldedTower:
     """Encodes images [N, 3, H, W] as `visual` does, faster. `works`: whether there was something to fold, and it went well."""
 
     def __init__(self, visual):
-        self.pairs = [(visual.get_submodule(conv), visual.get_submodule(norm)) for conv, norm in pairs(visual)]
+        found = pairs(visual)
+        self.names = [conv for conv, _ in found]
+        self.pairs = [(visual.get_submodule(conv), visual.get_submodule(norm)) for conv, norm in found]
         own = {id(tensor) for pair in self.pairs for module in pair for tensor in (*module.parameters(), *module.buffers())}
         self.tensors = [*visual.parameters(), *visual.buffers()]
         self.device = self.tensors[0].device
         shared = {id(tensor): tensor for tensor in self.tensors if id(tensor) not in own}
         self.tower = copy.deepcopy(visual, shared).eval()
-        self.convolutions, self.names = [], [name for name, _ in pairs(visual)]
-        for conv_name, norm_name in pairs(visual):
+        self.convolutions = []
+        for conv_name, norm_name in found:
             conv, norm = self.tower.get_submodule(conv_name), self.tower.get_submodule(norm_name)
             conv.weight = nn.Parameter(conv.weight.detach().contiguous(memory_format=torch.channels_last), requires_grad=False)
             conv.bias = nn.Parameter(torch.zeros_like(norm.bias), requires_grad=False)
@@ -115,7 +117,7 @@ class FoldedTower:
         """Write the tower's present weights and statistics into the copy's convolutions, where they differ: a gradient that
         is still to be taken through the copy, as one through a test-time defence, forbids to write the same once more."""
         for pair, folded in zip(self.pairs, self.convolutions, strict=True):
-            for own, value in zip((folded.weight, folded.bias), one(*pair), strict=True):
+            for own, value in zip((folded.weight, folded.bias), fused(*pair), strict=True):
                 if not torch.equal(own, value):
                     own.copy_(value)
 
@@ -126,7 +128,7 @@ class FoldedTower:
         """The same of the tower's present weights, which gradients reach."""
         weights = {}
         for name, pair in zip(self.names, self.pairs, strict=True):
-            weights[f"{name}.weight"], weights[f"{name}.bias"] = one(*pair)
+            weights[f"{name}.weight"], weights[f"{name}.bias"] = fused(*pair)
         return functional_call(self.tower, weights, (pixels.contiguous(memory_format=torch.channels_last),))
 
     @torch.no_grad()

@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 
-from mmcoa.report import statistics, tables
+from mmcoa.report import statistics, tables, tasks
 from mmcoa.threat import format_epsilon, parse_epsilon
 from mmcoa.training.faults import FAULTS
 
@@ -22,6 +22,12 @@ WORDS = {
     "batch_size": "batch {:g}",
     "lr": "learning rate {:g}",
 }
+
+
+def sides(study, main):
+    """{"in": data sets, "out": data sets}: the base set, and those of the study that the main study keeps in its means."""
+    there = set(study.rows.dataset)
+    return {"in": (tasks.base_set(study),), "out": tuple(name for name in tasks.macro_sets(main) if name in there)}
 
 
 def changed(study, method):

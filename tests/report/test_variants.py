@@ -29,6 +29,8 @@ def test_the_reference_stands_first_and_the_rest_are_gains_on_it(committed):
     better = text["mmcoa-steps60"] > text[["mmcoa", "none"]].max(axis=1) + 15  # as the page says
     assert set(text.index[better]) == {"photos/cifar10", "photos/pacs-photo"}
     shown, weights = variants.weights(found)
+    by_weight = weights.sort_values("image weight")
+    assert by_weight.image.is_monotonic_increasing and by_weight.text.is_monotonic_decreasing
     assert len(weights) == 5 and (weights["image weight"] + weights["text weight"] == 1).all()
     own = results.load("main", committed).training.set_index("method")["with"]["mmcoa-own"]
     assert f'"lambda_image": {weights["image weight"][0]:g}' in own and weights["mean"].is_monotonic_decreasing
