@@ -54,7 +54,7 @@ class Settings:
     """Budgets of the image attacks. `QUICK`: seconds, to see that everything runs."""
 
     samples: int = 105  # of all OpenMoji data sets
-    pair_samples: int = 50  # of the data set of one of --pairs
+    pair_samples: int = 100  # of the data set of one of --pairs
     pair_runs: int = 2  # of each attack there: where a start is random, single pictures fall by luck
     balls: tuple = (  # norm, radius, which of the slow attacks are run too, whether against AutoAttack's own package too
         ("linf", "1/255", ("square", "auto"), True),
@@ -215,8 +215,8 @@ def auto_attack_of(classifier, threat, targets):
             verbose=False,
             device="cpu",
         )
-        attack.apgd.n_restarts, attack.apgd_targeted.n_restarts = 1, 1
-        attack.apgd.n_iter = attack.apgd_targeted.n_iter = threat.apgd_steps
+        shorten(attack.apgd, threat.apgd_steps)
+        shorten(attack.apgd_targeted, threat.apgd_steps)
         attack.apgd_targeted.n_target_classes = target_classes
         attack.square.n_queries, attack.square.rescale_schedule = threat.queries, True
         return seeded(attack, lambda images, labels: attack.run_standard_evaluation(images, labels, bs=len(images)))
@@ -224,6 +224,16 @@ def auto_attack_of(classifier, threat, targets):
     single = {"apgd-ce": "apgd-ce", "apgd-dlr": "apgd-dlr", "apgd-dlr-t": "apgd-t", "square": "square"}
     functions = {name: ensemble([theirs], targets) for name, theirs in single.items()}
     return functions | {"auto": ensemble(["apgd-ce", "apgd-t", "square"], min(9, len(classifier.text_features) - 1))}
+
+
+def shorten(apgd, steps):
+    """AutoAttack's APGD, made for 100 steps, with one run of `steps`.
+
+    Its checkpoints are fixed when it is made: left as they are, a run of 20 steps would end before the first of them at 22, no
+    step size would ever shrink, and the attack would be weaker than it is.
+    """
+    apgd.n_restarts, apgd.n_iter = 1, steps
+    apgd.n_iter_2, apgd.n_iter_min, apgd.size_decr = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
 
 
 def auto_attack_version(path):

@@ -4,6 +4,7 @@ import csv
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -240,6 +241,14 @@ def test_a_perturbation_outside_the_ball_stops_the_comparison():
     with pytest.raises(SystemExit, match="outside the ball"):
         strength.check_ball(torch.full((1, 3, 2, 2), 3 / 255), ThreatModel(epsilon="2/255"), "other")
     strength.check_ball(torch.full((1, 3, 2, 2), 2 / 255), ThreatModel(epsilon="2/255"), "other")
+
+
+def test_a_shorter_auto_attack_has_the_checkpoints_of_its_length():
+    apgd = SimpleNamespace(n_restarts=5, n_iter=100, n_iter_2=22, n_iter_min=6, size_decr=3)
+    strength.shorten(apgd, 100)
+    assert vars(apgd) == {"n_restarts": 1, "n_iter": 100, "n_iter_2": 22, "n_iter_min": 6, "size_decr": 3}
+    strength.shorten(apgd, 20)
+    assert vars(apgd) == {"n_restarts": 1, "n_iter": 20, "n_iter_2": 4, "n_iter_min": 1, "size_decr": 1}
 
 
 def test_a_wrong_auto_attack_folder_is_one_line(tmp_path):
