@@ -240,7 +240,7 @@ def _processes(profile, results, runs):
     for entry in profile.models:
         for name, seed, own in runs_of(profile, entry):
             told = (name, entry_name(entry))
-            judged = points(main | ({"datasets": [own]} if own else {}), sweeps_of(profile, entry, seed))
+            judged = points(main | ({"datasets": [own]} if own else {}), sweeps_of(profile, entry, seed, own))
             model, carries, made_in, judged_weights = base, made_by, maker, weights
             if seed is not None:
                 settings = {"defense": entry.defense, **train_settings(profile, entry), "seed": seed}

@@ -184,14 +184,15 @@ def model_ids(profile, entry):
     return [name for name, _, _ in runs_of(profile, entry)]
 
 
-def sweeps_of(profile, entry, seed):
+def sweeps_of(profile, entry, seed, dataset=None):
     """The sweeps that a model takes part in: one entry's, of one seed (None: it is not trained).
 
-    In distribution those that name the entry and no data sets.
+    In distribution, trained on `dataset`, those that name the entry, and that data set where they name any; on it alone.
     """
     own = [sweep for sweep in profile.sweeps if seed is None or sweep.seeds is None or seed in sweep.seeds]
     if entry.task == "in_distribution":
-        return [sweep for sweep in own if entry_name(entry) in (sweep.models or []) and sweep.datasets is None]
+        own = [sweep for sweep in own if entry_name(entry) in (sweep.models or []) and dataset in (sweep.datasets or [dataset])]
+        return [sweep.model_copy(update={"datasets": [dataset]}) if sweep.datasets else sweep for sweep in own]
     return [sweep for sweep in own if sweep.models is None or entry_name(entry) in sweep.models]
 
 

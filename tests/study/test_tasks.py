@@ -52,6 +52,12 @@ def test_sweeps_are_for_models_that_name_them(write_profile):
     assert swept == ["", "", "steps", "steps"]
 
 
+def test_a_sweep_on_some_data_sets_is_for_what_was_trained_on_them(write_profile):
+    sweep = {"name": "steps", "steps": 2, "models": ["tecoa"], "datasets": ["openmoji/birds"]}
+    cells = make_plan(write_profile(models=[{**IN, "seeds": [0]}], sweeps=[sweep])).cells
+    assert [cell.id for cell in cells if cell.sweep] == ["tecoa-on-openmoji-birds-seed0__openmoji-birds__steps"]
+
+
 @pytest.mark.parametrize(
     "entry, message",
     [
