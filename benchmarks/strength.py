@@ -54,7 +54,7 @@ class Settings:
     """Budgets of the image attacks. `QUICK`: seconds, to see that everything runs."""
 
     samples: int = 105  # of all OpenMoji data sets
-    pair_samples: int = 100  # of the data set of one of --pairs
+    pair_samples: int = 50  # of the data set of one of --pairs
     pair_runs: int = 2  # of each attack there: where a start is random, single pictures fall by luck
     balls: tuple = (  # norm, radius, which of the slow attacks are run too, whether against AutoAttack's own package too
         ("linf", "1/255", ("square", "auto"), True),
@@ -315,12 +315,15 @@ def main(arguments=None):
     parser.add_argument("--auto-attack", metavar="PATH", help="checkout of github.com/fra31/auto-attack")
     parser.add_argument("--data", metavar="DIR", help="folder that holds wds_cifar10")
     parser.add_argument("--pairs", metavar="MODEL@DATASET", nargs="+", default=[], type=pair)
+    parser.add_argument("--pair-samples", metavar="N", type=int, help="pictures of each pair, 50 unless said")
     parser.add_argument("--quick", action="store_true", help="tiny budgets, seconds: shows that it runs; into FOLDER/quick")
     options = parser.parse_args(arguments)
     settings = QUICK if options.quick else Settings()
+    settings = replace(settings, pair_samples=options.pair_samples or settings.pair_samples)
     folder = options.output / ("quick" if options.quick else "")
     others = " --auto-attack PATH" if options.auto_attack else ""
     image, pairs = (f"python benchmarks/strength.py --only {part}{others}" for part in ("image", "pairs"))
+    pairs += f" --pair-samples {options.pair_samples}" if options.pair_samples else ""
     pairs += " --pairs " + " ".join("@".join(pair) for pair in options.pairs)
     installed = auto_attack_version(options.auto_attack) if options.auto_attack else None
     tables = {

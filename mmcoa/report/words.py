@@ -17,6 +17,7 @@ from mmcoa.report.names import METHODS, dataset_label, method_label, ordered
 
 LEVELS = {"any": ("meaning", "any"), "synonym": ("meaning", "synonym"), "meaning kept": ("meaning", "meaning")}
 SEEN = ("seen", "")  # sweep and value of the words that defences were trained on
+SCORES = {"farthest embedding": "embedding", "most errors": "margin"}  # values of the sweep `score`: how words are chosen
 KINDS = {
     "withstands both": ("#d9d9d9", ""),
     "only together": (style.PINK, "xxx"),
@@ -76,8 +77,21 @@ def without_attack(study, part, sets):
     return statistics.levels(study, sets, ["clean"], clean)
 
 
+def by_score(study, sets=None):
+    """{how words were chosen: frame, as of `at_levels`}; the last, `either`: what is right under both choices."""
+    parts = {name: study.sweep("score")[value] for name, value in SCORES.items()}
+    first = next(iter(parts.values()))
+
+    def weakest(_, method, attack, sets):
+        return statistics.together(np.minimum, *(statistics.right(part, method, attack, sets) for part in parts.values()))
+
+    found = {name: statistics.levels(part, sets, ["text"]) for name, part in parts.items()}
+    either = statistics.levels(first, sets, ["text"], weakest)
+    return {"no attack": without_attack(study, first, sets)} | found | {"either": either}
+
+
 def levels_table(found):
-    """`at_levels` to print: one row a method, one column a level."""
+    """`at_levels` or `by_score` to print: one row a method, one column a level or choice."""
     numbers = pd.concat([frame.assign(level=name) for name, frame in found.items()], ignore_index=True)
     return tables.spread(numbers, tables.level, over="level"), numbers
 
@@ -108,15 +122,15 @@ def relations_table(frame):
     return shown.assign(**{name: frame[name].map(tables.percent) for name in ("clean", "attacked", "damage")}), frame
 
 
-def text_changes(study):
-    """What the text attack on the undefended model did to each prompt."""
-    return study.changes[(study.changes.method == "none") & (study.changes.attack == "text")]
+def text_changes(study, method="none"):
+    """What the text attack on a model, by default the undefended one, did to each prompt."""
+    return study.changes[(study.changes.method == method) & (study.changes.attack == "text")]
 
 
-def edits(study):
+def edits(study, method="none"):
     """Every word that this attack changes: dataset, where (`class name` or `template`), old, new; one row an edit."""
     rows = []
-    for dataset, own in text_changes(study).groupby("dataset", sort=False):
+    for dataset, own in text_changes(study, method).groupby("dataset", sort=False):
         try:
             places = class_name_positions(list(own.prompt), list(own.class_name))
         except UserError:  # prompts and class names share no word
@@ -126,6 +140,22 @@ def edits(study):
                 where = "class name" if edit["position"] in name else "template"
                 rows.append((dataset, where, edit["old_word"].lower(), edit["new_word"].lower()))
     return pd.DataFrame(rows, columns=["dataset", "where", "old", "new"])
+
+
+def in_template(study, tasks):
+    """(shown, numbers): of the words that the text attack changes, the share (%) in the template and not in a class name.
+
+    tasks: {name: data sets}. One row a method. A template is shared by all classes: a word of it moves all prompts alike, and
+    where the attack prefers it, large distances need not be large harm.
+    """
+    made = {method: edits(study, method) for method in ordered(study.methods, METHODS)}
+    made = {method: found for method, found in made.items() if len(found)}
+    numbers = pd.DataFrame({"method": list(made)})
+    for name, sets in tasks.items():
+        own = [found[found.dataset.isin(sets)] for found in made.values()]
+        numbers[name] = [100 * (found["where"] == "template").mean() for found in own]
+    shown = numbers.assign(**{name: numbers[name].map(tables.percent) for name in tasks})
+    return shown.assign(method=shown.method.map(method_label)), numbers
 
 
 def favourites(study, count=10):

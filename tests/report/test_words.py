@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mmcoa.report import statistics, words
@@ -32,6 +33,18 @@ def test_levels_share_their_pictures_with_the_clean_ones(plain):
     assert list(shown)[2:] == list(found) and len(numbers) == 4 * len(shown)
 
 
+def test_under_two_choices_of_words_a_picture_must_withstand_both(plain):
+    rows, other = plain.rows[plain.rows.attack == "text"], plain.outcomes.assign(text_correct=plain.outcomes.sample_id % 2 == 0)
+    parts = {"embedding": replace(plain, rows=rows, sweeps={}), "margin": replace(plain, rows=rows, outcomes=other, sweeps={})}
+    found = words.by_score(replace(plain, sweeps={"score": parts}))
+    assert list(found) == ["no attack", "farthest embedding", "most errors", "either"]
+    both = (plain.outcomes.text_correct & other.text_correct)[plain.outcomes.method == "none"]
+    macro = 100 * both.groupby(plain.outcomes.dataset[both.index]).mean().mean()
+    value = {name: frame.set_index("method").value["none"] for name, frame in found.items()}
+    assert value["either"] == pytest.approx(macro) and value["either"] < min(value["farthest embedding"], value["most errors"])
+    assert list(words.levels_table(found)[0])[2:] == list(found)
+
+
 def test_relations_are_pooled_over_data_sets(plain):
     changes = plain.changes.assign(relation=np.where(plain.changes.index % 2, "sister", "synonym"))
     frame = words.relations(replace(plain, changes=changes))
@@ -47,3 +60,14 @@ def test_favourites_count_edits(plain):
     found = words.edits(plain)
     assert shown.replaced.iloc[0] == found.groupby(["old", "where"]).size().max()
     assert set(found["where"]) == {"template", "class name"}
+
+
+def test_words_of_the_template_are_told_from_class_names(plain):
+    own = plain.changes.assign(method="mmcoa")
+    changes = own.assign(edits=[[{"position": 1, "old_word": "photo", "new_word": "frame"}] for _ in range(len(own))])
+    tasks = {"one": ["openmoji/birds"], "all": set(own.dataset)}
+    shown, numbers = words.in_template(replace(plain, changes=pd.concat([plain.changes, changes])), tasks)
+    share = numbers.set_index("method")
+    found = words.edits(plain)
+    assert share.loc["none", "all"] == pytest.approx(100 * (found["where"] == "template").mean())
+    assert share.loc["mmcoa", "all"] > share.loc["none", "all"] and list(shown) == ["method", *tasks]
