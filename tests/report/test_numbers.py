@@ -89,7 +89,12 @@ def test_levels_of_all_methods(numbers, page, over):
     emoji = emoji[(emoji.entry == "none") & ~emoji.dataset.isin(emoji.dataset[emoji.entry == "mmcoa-in"])]
     more = {"emoji_n": len(emoji), "emoji_sets": emoji.dataset.nunique()}
     more |= {"mmcoa_less": level("tecoa", "image", over) - level("mmcoa", "image", over)}
-    agree(said, own | (more if page == "out" else {"clean_gain": gain("clean", "clean", over)}))
+    inside = {"clean_gain": gain("clean", "clean", over)}
+    for name, (which, sweep) in product(("cifar10", "flowers102"), (("usual", ""), ("adaptive", "score"))):
+        where = "text", (f"photos/{name}",), "in-distribution", sweep
+        inside[f"{name}_{which}"] = level("mmcoa-in", *where) - level("none", *where)
+    assert inside["cifar10_usual"] > 20 and inside["cifar10_adaptive"] < 0 < inside["flowers102_adaptive"]  # as the page says
+    agree(said, own | (more if page == "out" else inside))
 
 
 def before_words():
@@ -110,6 +115,9 @@ def test_the_first_page(numbers):
     for method, attack, (task, over, half) in product(("mmcoa", "tecoa"), ("image", "text"), tasks):
         name = f"{task}_{method}_{attack}"
         own |= {name: gain(method, attack, over), f"{name}_half": half(method, attack)}
+    some = [name for name in sets() if name in set(outcomes("ablations-photos").dataset)]
+    for name, sweep in {"usual": "", "adaptive": "score"}.items():
+        own[f"hidden_{name}"] = level("mmcoa-text", "text", some, "ablations-photos", sweep)
     agree(numbers["index"], own)
     assert set(numbers["index"]) == {*own, "version"}
 
@@ -126,6 +134,13 @@ def test_impact_and_words(numbers):
     own = {kind: macro(each) for kind, each in lost.items()}
     for name, value in (("any", "any"), ("synonym", "synonym"), ("meaning_kept", "meaning")):
         own |= {f"level_{name}": words(value), f"damage_{name.removeprefix('meaning_')}": before_words() - words(value)}
+    places, scores = {"in": BASE, "out": sets()}, {"usual": "embedding", "adaptive": "margin"}
+    for side, name, which in product(places, ("none", "text_only", "mmcoa", "mmcoa-own"), scores):
+        value = level(name, "text", places[side], sweep="score", value=scores[which])
+        own[f"{side}_{name.replace('-', '_')}_{which}"] = value
+        both = [by_set("main", name, "text", "score", each) for each in scores.values()]
+        either = {each: pd.concat([one[each] for one in both], axis=1).min(axis=1) for each in both[0]}
+        own[f"{side}_{name.replace('-', '_')}_either"] = macro(either, places[side])
     agree(numbers["words"], own | {"level_any_seen_words": level("none", "text", sets(), sweep="seen")})
 
 
@@ -143,7 +158,25 @@ def test_ablations_faults_and_comparisons(numbers):
     assert {name: moved(*name.split("_")) for name in numbers["faults"]} == pytest.approx(numbers["faults"], abs=1e-6)
     of_weights = [name for name in numbers["ablations"] if name.startswith(("heavy_", "light_"))]
     assert len(of_weights) == 6
-    agree(numbers["ablations"], {name: moved(*name.split("_")) for name in of_weights} | {"sets": len(some), "n": 150})
+    own = {name: moved(*name.split("_")) for name in of_weights} | {"sets": len(some), "n": 150}
+    text = {"usual": ("ablations-photos", ""), "adaptive": ("ablations-photos", "score")}
+    for name, where in text.items():
+        own[f"text_tower_{name}"] = level("mmcoa-text", "text", some, *where)
+        own[f"text_tower_{name}_in"] = level("mmcoa-text", "text", BASE, *where)
+    own["none_adaptive"] = level("none", "text", some, *text["adaptive"])
+    own["image_tower_text"] = level("mmcoa-image", "text", *places["in"]) - level("mmcoa", "text", *places["in"])
+    own["text_tower_image"] = level("mmcoa-text", "image", *places["in"]) - level("mmcoa", "image", *places["in"])
+    for steps in ("inner1", "inner5"):
+        own[f"{steps}_out"] = level(f"mmcoa-{steps}", "image", *places["out"]) - level("mmcoa", "image", *places["out"])
+    odd = outcomes("ablations-photos").query("entry == 'mmcoa-steps60' and attack == 'text'")
+    odd = odd[odd.dataset.isin(["photos/cifar10", "photos/pacs-photo"])].astype(
+        {"model": object, "dataset": object, "sweep": object}
+    )
+    odd = 100 * odd.groupby(["sweep", "model", "dataset"]).correct.mean()
+    first = "mmcoa-steps60-seed0"
+    own |= {"half_first": odd["", first].min(), "half_adaptive": odd["score", first].max()}
+    own["half_others"] = odd[""].drop(first, level="model").max()
+    agree(numbers["ablations"], own)
     beside = pd.concat(map(pd.read_csv, [RESULTS / "strength" / "image.csv", *(RESULTS / "strength").glob("pairs*.csv")]))
     more = {"worst": beside.difference_points.max(), "mean": beside.difference_points.mean(), "agree": beside.agrees.sum()}
     agree(numbers["trust"], more | {"compared": len(beside)})

@@ -51,3 +51,5 @@ def test_what_the_page_says_of_an_encoder_that_hides(committed):
     text = text.pivot(index="dataset", columns="model", values="accuracy")
     odd = text.index[text["mmcoa-steps60-seed0"] > text.drop(columns="mmcoa-steps60-seed0").max(axis=1) + 15]
     assert set(odd) == {"photos/cifar10", "photos/pacs-photo"}
+    inside = words.edits(results.load("in-distribution", committed), "mmcoa-in")
+    assert (inside["where"][inside.dataset == "photos/cifar10"] == "template").mean() == 0.5  # as the page In distribution says

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mmcoa.report import statistics, words
+from mmcoa.report import results, statistics, tasks, words
 
 
 def test_shares_are_those_of_a_plain_count(plain):
@@ -71,3 +71,17 @@ def test_words_of_the_template_are_told_from_class_names(plain):
     found = words.edits(plain)
     assert share.loc["none", "all"] == pytest.approx(100 * (found["where"] == "template").mean())
     assert share.loc["mmcoa", "all"] > share.loc["none", "all"] and list(shown) == ["method", *tasks]
+
+
+def test_what_the_page_says_of_words_chosen_by_errors(committed):
+    main = results.load("main", committed)
+    sides = {"in distribution": (tasks.base_set(main),), "out of distribution": tasks.macro_sets(main)}
+    scored = [words.by_score(main, own) for own in sides.values()]
+    inside, out = ({name: one.set_index("method").value for name, one in each.items()} for each in scored)
+    over = inside["either"] - inside["either"]["none"]
+    assert over["text_only"] > over["mmcoa-own"] > 5 and 0 < over["mmcoa"] < 4 and over["tecoa"] < 0
+    assert (out["most errors"] < out["farthest embedding"]).all()
+    assert inside["most errors"]["mmcoa"] > inside["farthest embedding"]["mmcoa"]  # neither choice is the stronger everywhere
+    share = words.in_template(main, sides)[1].set_index("method")
+    leaf = ["leaf", "leaf-after-fare"]
+    assert share.loc[leaf].to_numpy().min() > 25 and share.drop(leaf).to_numpy().max() < 2
