@@ -56,6 +56,7 @@ class Settings:
     samples: int = 105  # of all OpenMoji data sets
     pair_samples: int = 50  # of the data set of one of --pairs
     pair_runs: int = 2  # of each attack there: where a start is random, single pictures fall by luck
+    attacks: tuple = ("fgsm", "pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", "square", "auto")
     balls: tuple = (  # norm, radius, which of the slow attacks are run too, whether against AutoAttack's own package too
         ("linf", "1/255", ("square", "auto"), True),
         ("l2", "0.3", (), False),
@@ -107,7 +108,9 @@ def image_rows(settings, model, dataset, auto_attack=None, command="", runs=1):
         others = [("torchattacks", version("torchattacks"), torchattacks_of(classifier, threat, settings.targets))]
         if both and auto_attack is not None:
             others.append(("auto-attack", auto_attack, auto_attack_of(classifier, threat, settings.targets)))
-        for name in ("fgsm", "pgd", "apgd-ce", "apgd-dlr", "apgd-dlr-t", *slow):
+        for name in settings.attacks:
+            if name in ("square", "auto") and name not in slow:
+                continue
             found = [(*other, functions[name]) for *other, functions in others if name in functions]
             if not found:
                 continue
@@ -316,14 +319,21 @@ def main(arguments=None):
     parser.add_argument("--data", metavar="DIR", help="folder that holds wds_cifar10")
     parser.add_argument("--pairs", metavar="MODEL@DATASET", nargs="+", default=[], type=pair)
     parser.add_argument("--pair-samples", metavar="N", type=int, help="pictures of each pair, 50 unless said")
+    parser.add_argument("--pair-runs", metavar="N", type=int, help="runs of each side on each pair, 2 unless said")
+    parser.add_argument(
+        "--attacks", metavar="NAME", nargs="+", choices=Settings.attacks, help="some of the attacks on pictures"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny budgets, seconds: shows that it runs; into FOLDER/quick")
     options = parser.parse_args(arguments)
     settings = QUICK if options.quick else Settings()
-    settings = replace(settings, pair_samples=options.pair_samples or settings.pair_samples)
+    said = {name: getattr(options, name) for name in ("pair_samples", "pair_runs", "attacks") if getattr(options, name)}
+    settings = replace(settings, **said)
     folder = options.output / ("quick" if options.quick else "")
     others = " --auto-attack PATH" if options.auto_attack else ""
     image, pairs = (f"python benchmarks/strength.py --only {part}{others}" for part in ("image", "pairs"))
-    pairs += f" --pair-samples {options.pair_samples}" if options.pair_samples else ""
+    image += f" --attacks {' '.join(options.attacks)}" if options.attacks else ""
+    for name, value in said.items():
+        pairs += f" --{name.replace('_', '-')} {' '.join(value) if name == 'attacks' else value}"
     pairs += " --pairs " + " ".join("@".join(pair) for pair in options.pairs)
     installed = auto_attack_version(options.auto_attack) if options.auto_attack else None
     tables = {

@@ -243,6 +243,15 @@ def test_a_perturbation_outside_the_ball_stops_the_comparison():
     strength.check_ball(torch.full((1, 3, 2, 2), 2 / 255), ThreatModel(epsilon="2/255"), "other")
 
 
+def test_some_attacks_and_more_runs_are_said_in_the_command(tmp_path):
+    pytest.importorskip("torchattacks", reason="installed by `make test`")
+    few = ["--pair-samples", "4", "--pair-runs", "3", "--attacks", "fgsm"]
+    strength.main(["--quick", "--only", "pairs", "--output", str(tmp_path), *few, "--pairs", "openmoji-clip@openmoji/birds"])
+    (row,) = read(tmp_path / "quick" / "pairs.csv")
+    assert (row["attack"], row["n"], row["runs"]) == ("fgsm", "4", "3")
+    assert row["command"].endswith(" ".join(few) + " --pairs openmoji-clip@openmoji/birds")
+
+
 def test_a_shorter_auto_attack_has_the_checkpoints_of_its_length():
     apgd = SimpleNamespace(n_restarts=5, n_iter=100, n_iter_2=22, n_iter_min=6, size_decr=3)
     strength.shorten(apgd, 100)
