@@ -11,6 +11,7 @@ from mmcoa.training.faults import FAULTS
 
 REFERENCE = "mmcoa"
 COMPARED = ("fault", "epsilon", "inner_steps", "trains", "last_blocks", "lora_rank", "steps", "batch_size", "lr")
+SCORES = ("usual", "adaptive")  # words chosen by embedding distance; by errors on labelled pictures, in the sweep `score`
 HELD_OUT = {"clean": "clean", "image": "image", "text": "text", "robust": "both"}
 WORDS = {
     "epsilon": "training epsilon {}",
@@ -62,6 +63,20 @@ def weights(study):
     numbers = pd.DataFrame({"image weight": terms.lambda_image, "text weight": terms.lambda_text, "n": rows.held_out_samples})
     numbers = numbers.join(held).assign(mean=held.mean(axis=1)).sort_values("mean", ascending=False, ignore_index=True)
     return numbers.map(tables.setting).assign(**{name: numbers[name].map(tables.percent) for name in (*held, "mean")}), numbers
+
+
+def by_score(study):
+    """{one of SCORES: `Results`}."""
+    return dict(zip(SCORES, (study, study.sweep("score")[""]), strict=True))
+
+
+def under_words(study, sides):
+    """{(one of SCORES, side): Series}: accuracy (%) under the text attack by method, macro mean. sides: as of `sides`."""
+    return {
+        (name, side): statistics.levels(part, sets, ["text"]).set_index("method").value
+        for name, part in by_score(study).items()
+        for side, sets in sides.items()
+    }
 
 
 def with_fault(study):

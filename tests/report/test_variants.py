@@ -39,8 +39,7 @@ def test_what_the_page_says_of_an_encoder_that_hides(committed):
     _, places = words.in_template(found, sides)
     assert places.set_index("method").loc["mmcoa-text", list(sides)].tolist() == [100, 100]
     assert places.set_index("method").loc[["none", "mmcoa-image"], list(sides)].to_numpy().max() < 5
-    usual, adaptive = (statistics.levels(part, sides["out"], ["text"]) for part in (found, found.sweep("score")[""]))
-    usual, adaptive = (frame.set_index("method").value for frame in (usual, adaptive))
+    usual, adaptive = (variants.under_words(found, sides)[name, "out"] for name in variants.SCORES)
     assert usual["mmcoa-text"] > usual.drop("mmcoa-text").max() + 20 and adaptive["mmcoa-text"] < adaptive["none"]
     gains = {
         side: statistics.gains(found, sets, against="mmcoa").set_index(["method", "attack"]) for side, sets in sides.items()

@@ -78,8 +78,14 @@ def test_what_the_page_says_of_words_chosen_by_errors(committed):
     sides = {"in distribution": (tasks.base_set(main),), "out of distribution": tasks.macro_sets(main)}
     scored = [words.by_score(main, own) for own in sides.values()]
     inside, out = ({name: one.set_index("method").value for name, one in each.items()} for each in scored)
-    over = inside["either"] - inside["either"]["none"]
-    assert over["text_only"] > over["mmcoa-own"] > 5 and 0 < over["mmcoa"] < 4 and over["tecoa"] < 0
+    base = sides["in distribution"]
+    parts = [main.sweep("score")[value] for value in words.SCORES.values()]
+    usual, errors = (statistics.gains(part, base, attacks=["text"]).set_index("method") for part in parts)
+    assert usual.low["mmcoa"] < 0 < usual.low["mmcoa-own"] < usual.low["text_only"] and errors.low["mmcoa-own"] > 0
+    own = {name: [statistics.right(part, name, "text", base) for part in parts] for name in inside["either"].index}
+    either = {name: statistics.together(np.minimum, *both) for name, both in own.items()}
+    low = {name: statistics.known(statistics.together(np.subtract, one, either["none"])).low for name, one in either.items()}
+    assert min(low["text_only"], low["mmcoa-own"]) > 0 > max(low["mmcoa"], low["tecoa"])
     assert (out["most errors"] < out["farthest embedding"]).all()
     assert inside["most errors"]["mmcoa"] > inside["farthest embedding"]["mmcoa"]  # neither choice is the stronger everywhere
     share = words.in_template(main, sides)[1].set_index("method")
